@@ -1,0 +1,94 @@
+"""The contract between the service and whatever runs a model: anything that can do this is an engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class EngineError(Exception):
+    """An engine file that cannot be served, or a run that failed; the message names the file or tensor and why."""
+
+
+class InvalidInputError(EngineError):
+    """A run that failed because of what a request carries; the message names the input and the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    `shape` is that of one row: without the batch dimension where the model has one, with -1 for what varies.
+    Strings have the dtype `object` (elements are `bytes`).
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    @property
+    def is_fixed(self) -> bool:
+        return -1 not in self.shape
+
+
+class Context(Protocol):
+    """One execution at a time, with the buffers of one batch; used by one thread at a time.
+
+    Every buffer has rows as its first axis: `(capacity, *spec.shape)`. The capacity is the largest batch, or 1 when the
+    model has no batch dimension.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+    def fit(self, shapes: Mapping[str, Shape]) -> None:
+        """Makes the input buffers hold rows of `shapes`, where the model leaves dimensions free."""
+
+    def execute(self, rows: int) -> int:
+        """Runs the first `rows` rows of `inputs` into the first rows of `outputs`.
+
+        Returns the engine's own compute time in nanoseconds. Raises `EngineError` when the run fails; the context can
+        be used again afterwards.
+        """
+
+
+class Engine(Protocol):
+    """A loaded model; its contexts may run at the same time."""
+
+    @property
+    def platform(self) -> str:
+        """What Triton calls this kind of model, e.g. `onnxruntime_onnx`."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, e.g. `cpu` or `cuda:0`."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def max_batch_size(self) -> int:
+        """The most rows in one run; 0 when the model has no batch dimension."""
+
+    def create_context(self) -> Context: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine is to be opened.
+
+    `contexts`: how many will run at once. `threads`: CPU threads of one run, None to fit the cores.
+    `max_batch_size`: an upper bound on the batch; None for the model's own, 0 to serve it without batching.
+    """
+
+    contexts: int = 1
+    threads: int | None = None
+    max_batch_size: int | None = None

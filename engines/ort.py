@@ -1,0 +1,206 @@
+"""ONNX models on ONNX Runtime's CPU provider.
+
+All contexts share one session, so the weights are in memory once; a session may run from many threads at a time.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime as ort
+
+from yais.engines.base import Array, EngineError, EngineOptions, InvalidInputError, Shape, TensorSpec
+from yais.engines.cores import threads_per_context, usable_cores
+
+# The metadata entry in which `engine-build` records the largest batch of a model, 0 for no batch dimension.
+MAX_BATCH_SIZE_KEY = "yais.max_batch_size"
+DEFAULT_MAX_BATCH_SIZE = 8
+
+# ONNX Runtime's type name -> (numpy dtype, number in ONNX's TensorProto.DataType, which IO binding asks for).
+_TYPES: dict[str, tuple[np.dtype[Any], int]] = {
+    "tensor(float)": (np.dtype(np.float32), 1),
+    "tensor(uint8)": (np.dtype(np.uint8), 2),
+    "tensor(int8)": (np.dtype(np.int8), 3),
+    "tensor(uint16)": (np.dtype(np.uint16), 4),
+    "tensor(int16)": (np.dtype(np.int16), 5),
+    "tensor(int32)": (np.dtype(np.int32), 6),
+    "tensor(int64)": (np.dtype(np.int64), 7),
+    "tensor(string)": (np.dtype(np.object_), 8),
+    "tensor(bool)": (np.dtype(np.bool_), 9),
+    "tensor(float16)": (np.dtype(np.float16), 10),
+    "tensor(double)": (np.dtype(np.float64), 11),
+    "tensor(uint32)": (np.dtype(np.uint32), 12),
+    "tensor(uint64)": (np.dtype(np.uint64), 13),
+    "tensor(bfloat16)": (np.dtype(ml_dtypes.bfloat16), 16),
+}
+_ONNX_TYPES: dict[np.dtype[Any], int] = dict(_TYPES.values())
+
+
+def open_onnx(path: Path, options: EngineOptions) -> "OrtEngine":
+    """Loads an ONNX file. Raises `EngineError` when ONNX Runtime cannot."""
+    session_options = ort.SessionOptions()
+    session_options.log_severity_level = 3
+    session_options.intra_op_num_threads = options.threads or threads_per_context(options.contexts, usable_cores())
+    try:
+        session = ort.InferenceSession(path, session_options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
+        raise EngineError(f"engine '{path}': not a model that ONNX Runtime can load: {error}") from error
+    return OrtEngine(session, _max_batch_size(session, path, options))
+
+
+def _max_batch_size(session: ort.InferenceSession, path: Path, options: EngineOptions) -> int:
+    """What the model declares, bounded by the option; a model that declares nothing batches if every tensor could."""
+    declared = session.get_modelmeta().custom_metadata_map.get(MAX_BATCH_SIZE_KEY)
+    batchable = all(_varies(node.shape[:1]) for node in (*session.get_inputs(), *session.get_outputs()))
+    asked = options.max_batch_size
+    if declared is not None and not declared.isdecimal():
+        raise EngineError(f"engine '{path}': {MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")
+    if declared is not None and int(declared) > 0 and not batchable:
+        raise EngineError(
+            f"engine '{path}': {MAX_BATCH_SIZE_KEY} is {declared}, but a tensor has a fixed first dimension"
+        )
+    if declared is not None:
+        return int(declared) if asked is None else min(int(declared), asked)
+    if not batchable:
+        return 0
+    return DEFAULT_MAX_BATCH_SIZE if asked is None else asked
+
+
+def _varies(dims: Iterable[int | str | None]) -> bool:
+    """Whether there are dimensions and all are free: fixed ones are int, free ones str or None."""
+    kinds = [isinstance(dim, int) for dim in dims]
+    return bool(kinds) and not any(kinds)
+
+
+def _spec(node: ort.NodeArg, max_batch_size: int) -> TensorSpec:
+    if node.type not in _TYPES:
+        raise EngineError(f"tensor '{node.name}' is a {node.type}, which the inference protocol cannot carry")
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
+    return TensorSpec(node.name, _TYPES[node.type][0], shape[1:] if max_batch_size else shape)
+
+
+class OrtEngine:
+    """An ONNX model in one session."""
+
+    platform = "onnxruntime_onnx"
+    device = "cpu"
+
+    def __init__(self, session: ort.InferenceSession, max_batch_size: int) -> None:
+        self.session = session
+        self.max_batch_size = max_batch_size
+        self.inputs = tuple(_spec(node, max_batch_size) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node, max_batch_size) for node in session.get_outputs())
+
+    def create_context(self) -> "BoundContext | StringContext":
+        if any(spec.dtype == np.object_ for spec in chain(self.inputs, self.outputs)):
+            return StringContext(self)
+        return BoundContext(self)
+
+
+class _Buffers:
+    """The batch buffers that both kinds of context have."""
+
+    def __init__(self, engine: OrtEngine) -> None:
+        self._engine = engine
+        self._capacity = max(1, engine.max_batch_size)
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        self.fit({spec.name: spec.shape for spec in engine.inputs if spec.is_fixed})
+
+    def fit(self, shapes: Mapping[str, Shape]) -> None:
+        for spec in self._engine.inputs:
+            shape = shapes.get(spec.name)
+            if shape is not None and (spec.name not in self.inputs or self.inputs[spec.name].shape[1:] != shape):
+                self.inputs[spec.name] = np.empty((self._capacity, *shape), spec.dtype)
+
+    def _rows(self, buffer: Array, rows: int) -> Array:
+        """What the model sees of a buffer: its first rows, or the only row itself without a batch dimension."""
+        return buffer[:rows] if self._engine.max_batch_size else buffer[0, ...]
+
+    def _keep(self, spec: TensorSpec, value: Array, rows: int) -> None:
+        """Makes `value`, as the model gave it, the output buffer; a model that mixes its rows is found out here."""
+        batch = value if self._engine.max_batch_size else value[np.newaxis]
+        if batch.ndim == 0 or len(batch) != rows:
+            raise EngineError(f"output '{spec.name}' has shape {list(value.shape)} for a batch of {rows} rows")
+        self.outputs[spec.name] = batch
+
+
+class BoundContext(_Buffers):
+    """Runs on IO bindings to its own buffers, one binding for each number of rows."""
+
+    def __init__(self, engine: OrtEngine) -> None:
+        super().__init__(engine)
+        self._bindings: dict[int, ort.IOBinding] = {}
+        self._unbound = [(index, spec) for index, spec in enumerate(engine.outputs) if not spec.is_fixed]
+        for spec in engine.outputs:
+            if spec.is_fixed:
+                self.outputs[spec.name] = np.empty((self._capacity, *spec.shape), spec.dtype)
+
+    def fit(self, shapes: Mapping[str, Shape]) -> None:
+        super().fit(shapes)
+        self._bindings = {}
+
+    def execute(self, rows: int) -> int:
+        binding = self._bindings.get(rows) or self._bind(rows)
+        started = perf_counter_ns()
+        try:
+            self._engine.session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
+            raise EngineError(str(error)) from error
+        elapsed = perf_counter_ns() - started
+        for index, spec in self._unbound:
+            self._keep(spec, binding.get_outputs()[index].numpy(), rows)
+        return elapsed
+
+    def _bind(self, rows: int) -> ort.IOBinding:
+        binding = self._engine.session.io_binding()
+        for name, buffer in self.inputs.items():
+            part = self._rows(buffer, rows)
+            binding.bind_input(name, "cpu", 0, _ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
+        for spec in self._engine.outputs:
+            if spec.is_fixed:
+                part = self._rows(self.outputs[spec.name], rows)
+                binding.bind_output(spec.name, "cpu", 0, _ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
+            else:
+                binding.bind_output(spec.name, "cpu")
+        self._bindings[rows] = binding
+        return binding
+
+
+class StringContext(_Buffers):
+    """Runs without IO bindings, which ONNX Runtime does not have for strings. ONNX strings are UTF-8."""
+
+    def execute(self, rows: int) -> int:
+        feeds = {name: _decoded(name, self._rows(buffer, rows)) for name, buffer in self.inputs.items()}
+        started = perf_counter_ns()
+        try:
+            values = self._engine.session.run(None, feeds)
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
+            raise EngineError(str(error)) from error
+        elapsed = perf_counter_ns() - started
+        for spec, value in zip(self._engine.outputs, values, strict=True):
+            self._keep(spec, _encoded(value), rows)
+        return elapsed
+
+
+def _decoded(name: str, array: Array) -> Array:
+    if array.dtype != np.object_:
+        return array
+    text = np.empty_like(array)
+    try:
+        text.ravel()[:] = [element.decode() for element in array.ravel()]
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"input '{name}' has an element that is not UTF-8: {error}") from error
+    return text
+
+
+def _encoded(array: Array) -> Array:
+    if array.dtype != np.object_:
+        return array
+    data = np.empty_like(array)
+    data.ravel()[:] = [element.encode() for element in array.ravel()]
+    return data

@@ -1,0 +1,87 @@
+"""How a tensor's elements lie on the wire: datatype names, raw contents, and the length-prefixed BYTES form.
+
+Source: KServe's Open Inference Protocol v2, "Tensor Data" and its binary tensor data extension.
+"""
+
+import struct
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+DATATYPES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
+
+# The field of InferTensorContents that carries a datatype; FP16 and BF16 have none.
+CONTENTS_FIELDS: dict[str, str] = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack_strings(array: NDArray[np.object_]) -> bytes:
+    """Raw BYTES contents of an array of `bytes` or `str`: each element behind its length, 4 bytes little-endian."""
+    parts: list[bytes] = []
+    for element in array.ravel():
+        data = element.encode() if isinstance(element, str) else bytes(element)
+        parts += (_LENGTH.pack(len(data)), data)
+    return b"".join(parts)
+
+
+def unpack_strings(raw: bytes | memoryview) -> list[bytes]:
+    """The elements of raw BYTES contents. Raises ValueError where a length or an element is cut short."""
+    elements: list[bytes] = []
+    position, end = 0, len(raw)
+    while position < end:
+        if end - position < _LENGTH.size:
+            raise ValueError(f"incomplete string length indicator at byte {position} of {end}")
+        (length,) = _LENGTH.unpack_from(raw, position)
+        position += _LENGTH.size
+        if end - position < length:
+            raise ValueError(f"string element at byte {position} needs {length} bytes, {end - position} are left")
+        elements.append(bytes(raw[position : position + length]))
+        position += length
+    return elements
+
+
+def to_raw(array: NDArray[Any]) -> bytes:
+    """Raw contents of `array`: little-endian, row-major."""
+    if array.dtype == np.object_:
+        return pack_strings(array)
+    return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
+
+
+def from_raw(raw: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array that raw contents describe; a read-only view of `raw` except for BYTES.
+
+    Raises ValueError when the number of elements does not fit `shape`.
+    """
+    if datatype == "BYTES":
+        strings = np.empty(shape, np.object_)
+        strings.ravel()[:] = np.array(unpack_strings(raw), np.object_)
+        return strings
+    return np.frombuffer(raw, DTYPES[datatype]).reshape(shape)
