@@ -115,7 +115,7 @@ class _Buffers:
         for spec in self._engine.inputs:
             shape = shapes.get(spec.name)
             if shape is not None and (spec.name not in self.inputs or self.inputs[spec.name].shape[1:] != shape):
-                self.inputs[spec.name] = np.empty((self._capacity, *shape), spec.dtype)
+                self.inputs[spec.name] = np.zeros((self._capacity, *shape), spec.dtype)
 
     def _rows(self, buffer: Array, rows: int) -> Array:
         """What the model sees of a buffer: its first rows, or the only row itself without a batch dimension."""

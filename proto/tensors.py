@@ -4,6 +4,7 @@ Source: KServe's Open Inference Protocol v2, "Tensor Data" and its binary tensor
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -58,14 +59,23 @@ def unpack_strings(raw: bytes | memoryview) -> list[bytes]:
     position, end = 0, len(raw)
     while position < end:
         if end - position < _LENGTH.size:
-            raise ValueError(f"incomplete string length indicator at byte {position} of {end}")
+            raise ValueError(
+                f"incomplete string length indicator, expecting 4 bytes but only {end - position} are left,"
+            )
         (length,) = _LENGTH.unpack_from(raw, position)
         position += _LENGTH.size
         if end - position < length:
-            raise ValueError(f"string element at byte {position} needs {length} bytes, {end - position} are left")
+            raise ValueError(f"incomplete string data, expecting {length} bytes but only {end - position} are left,")
         elements.append(bytes(raw[position : position + length]))
         position += length
     return elements
+
+
+def strings_array(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[np.object_]:
+    """`elements` as an array of `shape`. Raises ValueError when their number does not fit."""
+    strings = np.empty(len(elements), np.object_)
+    strings[:] = elements
+    return strings.reshape(shape)
 
 
 def to_raw(array: NDArray[Any]) -> bytes:
@@ -81,7 +91,5 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> 
     Raises ValueError when the number of elements does not fit `shape`.
     """
     if datatype == "BYTES":
-        strings = np.empty(shape, np.object_)
-        strings.ravel()[:] = np.array(unpack_strings(raw), np.object_)
-        return strings
+        return strings_array(unpack_strings(raw), shape)
     return np.frombuffer(raw, DTYPES[datatype]).reshape(shape)

@@ -1,0 +1,1 @@
+"""The service: command line, life cycle, gRPC services, queue, batches, context pool and metrics."""

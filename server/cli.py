@@ -1,0 +1,117 @@
+"""`inference-grpc`: the command line of the server."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from yais.engines import EngineError
+from yais.server.banner import banner
+from yais.server.config import Config, ConfigError
+from yais.server.options import ByteSize, Duration, Engine, read_toml
+from yais.server.server import Server, StartError
+
+UNANSWERED = 1
+FAILED_START = 3
+
+_PORT = click.IntRange(0, 65535)
+_LARGEST_MESSAGE = 2**31 - 1
+
+logger = logging.getLogger("yais.server")
+
+
+@click.command(
+    context_settings={"auto_envvar_prefix": "YAIS", "show_default": True, "max_content_width": 100},
+    epilog="""\b
+Examples:
+  engine-build efficientnet-lite0 -o efficientnet-lite0.onnx
+  inference-grpc --engine efficientnet-lite0.onnx
+  inference-grpc --engine a=first.onnx --engine b=second.onnx --contexts 2
+  YAIS_PORT=8001 inference-grpc --config yais.toml
+""",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    callback=read_toml,
+    is_eager=True,
+    expose_value=False,
+    help="A TOML file of settings named like these flags.",
+)
+@click.option(
+    "--engine", "engines", type=Engine(), multiple=True, required=True, help="An engine to serve; repeatable."
+)
+@click.option("--host", default="0.0.0.0", help="The address to listen on.")
+@click.option("--port", type=_PORT, default=50051, help="gRPC; 0 lets the system choose.")
+@click.option("--metrics", type=_PORT, default=50078, help="Metrics and health over HTTP; 0 lets the system choose.")
+@click.option("--contexts", type=click.IntRange(1, 1024), default=1, help="Batches that run at once, for each model.")
+@click.option(
+    "--buffers",
+    type=click.IntRange(1, 4096),
+    help="Batches of each model that are being filled, run or read.  [default: contexts + 2]",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="CPU threads of one run.  [default: cores / contexts of all models]"
+)
+@click.option(
+    "--max-batch-size",
+    type=click.IntRange(0, 65536),
+    help="The most rows in one run, 0 for no batching.  [default: what the engine declares, otherwise 8]",
+)
+@click.option(
+    "--max-queue-delay",
+    type=Duration("ms", maximum=10),
+    default="0ms",
+    help="How long a request may wait for company although a context is free; milliseconds without a unit.",
+)
+@click.option(
+    "--max-queue-size",
+    type=click.IntRange(1, 1_000_000),
+    default=1024,
+    help="Requests of one model that may wait; more are refused.",
+)
+@click.option(
+    "--max-message-size", type=ByteSize(1024, _LARGEST_MESSAGE), default="128MiB", help="The largest request."
+)
+@click.option(
+    "--drain-timeout",
+    type=Duration("s", maximum=86400),
+    default="30s",
+    help="How long accepted requests may take once a signal came; seconds without a unit.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+)
+@click.version_option(package_name="yais")
+def main(log_level: str, **settings: Any) -> None:
+    """Serves models over gRPC, with their metrics beside it.
+
+    Each flag is also an environment variable, YAIS_ and its name in capitals (several engines are separated by blanks),
+    and a key of the file that --config names. The command line comes before the environment, that before the file, and
+    the file before the defaults.
+
+    Exit codes: 0 after a complete drain, 1 when accepted requests were dropped at the end of --drain-timeout, 2 for
+    settings that cannot be, 3 when the server cannot start. A second signal ends it at once, with 128 + its number.
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = Config(**settings)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(_run(config))
+
+
+def _run(config: Config) -> int:
+    async def serve() -> bool:
+        return await Server(config).serve(lambda server: click.echo(banner(server)))
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return 0 if runner.run(serve()) else UNANSWERED
+    except (EngineError, StartError) as error:
+        logger.error("%s", error)
+        return FAILED_START

@@ -1,0 +1,53 @@
+"""Everything that can be set, checked as a whole before anything is started."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ConfigError(ValueError):
+    """Settings that contradict each other or exceed a bound; the message names the flag and the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSource:
+    """A model's name, and the file of its engine."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one server; durations in seconds, sizes in bytes, None where the default depends on others."""
+
+    engines: tuple[EngineSource, ...]
+    host: str
+    port: int
+    metrics: int
+    contexts: int
+    buffers: int | None
+    threads: int | None
+    max_batch_size: int | None
+    max_queue_delay: float
+    max_queue_size: int
+    max_message_size: int
+    drain_timeout: float
+
+    def __post_init__(self) -> None:
+        repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]
+        if repeated:
+            raise ConfigError(f"--engine: the name '{repeated[0]}' is used more than once; give each as NAME=PATH")
+        if self.port and self.port == self.metrics:
+            raise ConfigError(f"--metrics: port {self.metrics} is that of --port")
+        if self.buffers is not None and self.buffers < self.contexts:
+            raise ConfigError(f"--buffers: {self.buffers} is less than --contexts {self.contexts}")
+        if self.max_queue_delay and self.max_batch_size in (0, 1):
+            raise ConfigError(
+                f"--max-queue-delay: waiting for company is of no use with --max-batch-size {self.max_batch_size}"
+            )
+
+    @property
+    def buffers_per_model(self) -> int:
+        """One more being filled and one being read than are running, unless set."""
+        return self.buffers if self.buffers is not None else self.contexts + 2

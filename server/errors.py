@@ -1,0 +1,82 @@
+"""What the service answers when it does not answer with a result.
+
+    ServiceError                    status              counted as
+    ├── InvalidRequestError         INVALID_ARGUMENT    OTHER
+    ├── UnsupportedError            UNIMPLEMENTED       OTHER
+    ├── NotFoundError               NOT_FOUND           OTHER (an unknown model has no series of its own)
+    ├── EngineFailureError          INTERNAL            BACKEND
+    ├── QueueFullError              UNAVAILABLE         REJECTED
+    ├── DrainingError               UNAVAILABLE         REJECTED
+    └── ExpiredError                DEADLINE_EXCEEDED   REJECTED
+
+The status goes onto the wire in one place (services/errors.py). The reason is the `reason` label of Triton's
+`nv_inference_request_failure`. Texts that Triton has are Triton's, since clients match on them.
+"""
+
+from typing import ClassVar, Literal
+
+from grpc import StatusCode
+
+Reason = Literal["OTHER", "BACKEND", "CANCELED", "REJECTED"]
+
+
+class ServiceError(Exception):
+    """Base of all errors that reach a caller; `str()` is the text that it reads."""
+
+    status: ClassVar[StatusCode]
+    reason: ClassVar[Reason] = "OTHER"
+
+
+class InvalidRequestError(ServiceError):
+    """The request contradicts the protocol or the model."""
+
+    status = StatusCode.INVALID_ARGUMENT
+
+
+class UnsupportedError(ServiceError):
+    """The request asks for a part of the protocol that is not served."""
+
+    status = StatusCode.UNIMPLEMENTED
+
+
+class NotFoundError(ServiceError):
+    """No such model, version or shared-memory region."""
+
+    status = StatusCode.NOT_FOUND
+
+
+class EngineFailureError(ServiceError):
+    """The engine failed on this request."""
+
+    status = StatusCode.INTERNAL
+    reason = "BACKEND"
+
+
+class QueueFullError(ServiceError):
+    """The model's queue is at its bound."""
+
+    status = StatusCode.UNAVAILABLE
+    reason = "REJECTED"
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(f"Exceeds maximum queue size: {bound} requests are waiting (--max-queue-size)")
+
+
+class DrainingError(ServiceError):
+    """The server is about to exit."""
+
+    status = StatusCode.UNAVAILABLE
+    reason = "REJECTED"
+
+    def __init__(self, text: str = "GRPC server is shutting down and has stopped accepting new requests.") -> None:
+        super().__init__(text)
+
+
+class ExpiredError(ServiceError):
+    """The caller's deadline passed before the request reached a context."""
+
+    status = StatusCode.DEADLINE_EXCEEDED
+    reason = "REJECTED"
+
+    def __init__(self) -> None:
+        super().__init__("Request timeout expired")

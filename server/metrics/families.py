@@ -1,0 +1,137 @@
+"""The metric families of the models with their help texts: YAIS's own, and Triton's under Triton's names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.metrics_core import Metric
+
+from yais.server.metrics.recorder import STAGES, Histogram, Recorder
+
+YAIS_QUANTILES = (0.5, 0.9, 0.99)
+TRITON_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+
+Recorders = Sequence[Recorder]
+Labels = dict[str, str]
+
+# Stage -> its name in Triton's counters and summaries, and their help texts.
+_TRITON_STAGES = {
+    "request": ("request", "Cumulative", "Summary of", "inference request duration", "includes"),
+    "queue": ("queue", "Cumulative", "Summary of", "inference queuing duration", "includes"),
+    "input": ("compute_input", "Cumulative", "Cumulative", "compute input duration", "does not include"),
+    "infer": ("compute_infer", "Cumulative", "Cumulative", "compute inference duration", "does not include"),
+    "output": ("compute_output", "Cumulative", "Cumulative", "inference compute output duration", "does not include"),
+}
+_TRITON_COUNTS: tuple[tuple[str, str, Callable[[Recorder], int]], ...] = (
+    (
+        "nv_inference_count",
+        "Number of inferences performed (does not include cached requests)",
+        lambda recorder: recorder.inference_count,
+    ),
+    (
+        "nv_inference_exec_count",
+        "Number of model executions performed (does not include cached requests)",
+        lambda recorder: recorder.execution_count,
+    ),
+)
+
+
+def yais_families(recorders: Recorders) -> Iterator[Metric]:
+    """The original's families, and every stage as a histogram, which, other than a summary, adds up over servers."""
+    yield _yais_summary("compute", "infer", "The engine's own time for a request's batch, in milliseconds", recorders)
+    yield _yais_summary("request", "request", "From handler entry to the encoded answer, in milliseconds", recorders)
+    ratio = Metric("yais_inference_load_ratio", "Request over compute duration; just above 1 is ideal", "histogram")
+    stages = Metric("yais_inference_stage_duration_ms", "Durations of requests by stage, in milliseconds", "histogram")
+    for recorder in recorders:
+        _add_histogram(ratio, {"model": recorder.model}, recorder.load_ratio)
+        for stage, histogram in zip(STAGES, recorder.histograms, strict=True):
+            _add_histogram(stages, {"model": recorder.model, "stage": stage}, histogram)
+    yield ratio
+    yield stages
+
+
+def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) -> Iterator[Metric]:
+    """Triton's `nv_inference_*`; `waiting` tells how many requests of a model wait for a context."""
+    yield _per_model(
+        "nv_inference_request_success",
+        "Number of successful inference requests, all batch sizes",
+        "counter",
+        recorders,
+        lambda recorder: recorder.successes,
+    )
+    yield _triton_failures(recorders)
+    for name, text, read in _TRITON_COUNTS:
+        yield _per_model(name, text, "counter", recorders, read)
+    for index, (name, total, _, text, cached) in enumerate(_TRITON_STAGES.values()):
+        yield _per_model(
+            f"nv_inference_{name}_duration_us",
+            f"{total} {text} in microseconds ({cached} cached requests)",
+            "counter",
+            recorders,
+            lambda recorder, index=index: int(recorder.duration_us[index]),  # type: ignore[misc]
+        )
+    yield _per_model(
+        "nv_inference_pending_request_count",
+        "Instantaneous number of pending requests awaiting execution per-model.",
+        "gauge",
+        recorders,
+        waiting,
+    )
+    yield from (_triton_summary(index, stage, recorders) for index, stage in enumerate(STAGES))
+
+
+def _per_model(name: str, text: str, kind: str, recorders: Recorders, read: Callable[[Recorder], float]) -> Metric:
+    family = Metric(name, text, kind)
+    for recorder in recorders:
+        family.add_sample(name, _model(recorder), read(recorder))
+    return family
+
+
+def _triton_failures(recorders: Recorders) -> Metric:
+    name = "nv_inference_request_failure"
+    family = Metric(name, "Number of failed inference requests, all batch sizes", "counter")
+    for recorder in recorders:
+        for reason, count in recorder.failures.items():
+            family.add_sample(name, _model(recorder) | {"reason": reason}, count)
+    return family
+
+
+def _triton_summary(index: int, stage: str, recorders: Recorders) -> Metric:
+    name, _, kind, text, cached = _TRITON_STAGES[stage]
+    name = f"nv_inference_{name}_summary_us"
+    family = Metric(name, f"{kind} {text} in microseconds ({cached} cached requests)", "summary")
+    for recorder in recorders:
+        values = [nanoseconds / 1e3 for nanoseconds in recorder.quantiles(stage, TRITON_QUANTILES)]
+        total = int(recorder.duration_us[index])
+        _add_summary(
+            family, _model(recorder), recorder.successes, total, dict(zip(TRITON_QUANTILES, values, strict=True))
+        )
+    return family
+
+
+def _yais_summary(kind: str, stage: str, text: str, recorders: Recorders) -> Metric:
+    family = Metric(f"yais_inference_{kind}_duration_ms", text, "summary")
+    for recorder in recorders:
+        values = [nanoseconds / 1e6 for nanoseconds in recorder.quantiles(stage, YAIS_QUANTILES)]
+        total = int(recorder.duration_ns[STAGES.index(stage)]) / 1e6
+        quantiles = dict(zip(YAIS_QUANTILES, values, strict=True))
+        _add_summary(family, {"model": recorder.model}, recorder.successes, total, quantiles)
+    return family
+
+
+def _add_summary(family: Metric, labels: Labels, count: int, total: float, quantiles: dict[float, float]) -> None:
+    family.add_sample(f"{family.name}_count", labels, count)
+    family.add_sample(f"{family.name}_sum", labels, total)
+    for rank, value in quantiles.items():
+        family.add_sample(family.name, labels | {"quantile": str(rank)}, value)
+
+
+def _add_histogram(family: Metric, labels: Labels, histogram: Histogram) -> None:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    for bound, count in zip(bounds, accumulate(histogram.counts.tolist()), strict=True):
+        family.add_sample(f"{family.name}_bucket", labels | {"le": bound}, count)
+    family.add_sample(f"{family.name}_count", labels, int(histogram.counts.sum()))
+    family.add_sample(f"{family.name}_sum", labels, histogram.total)
+
+
+def _model(recorder: Recorder) -> Labels:
+    return {"model": recorder.model, "version": recorder.version}

@@ -1,0 +1,59 @@
+"""Quantiles over a sliding window, with a bounded relative error.
+
+Values are counted in buckets whose bounds grow by a constant factor, so that a bucket's middle is within `ERROR` of
+every value in it (the idea of DDSketch, https://arxiv.org/abs/1908.10693). The window is a ring of sub-windows; one is
+emptied when time moves on to it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ERROR = 0.01
+SUB_WINDOWS = 6
+SUB_WINDOW_NS = 10_000_000_000
+
+_GROWTH = (1 + ERROR) / (1 - ERROR)
+_LOG_GROWTH = np.log(_GROWTH)
+_SMALLEST_NS = 100
+_BUCKETS = 1280  # 100 ns ~ 3.6 hours
+
+
+class SlidingQuantiles:
+    """Quantiles of durations in nanoseconds over the last 60 s, give or take the sub-window in use (10 s)."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((SUB_WINDOWS, _BUCKETS), np.int64)
+        self._slot = 0
+
+    def observe(self, values: NDArray[np.int64], slot: int) -> None:
+        """Counts `values`, which were taken in sub-window number `slot` (time // SUB_WINDOW_NS)."""
+        self._advance(slot)
+        if slot > self._slot - SUB_WINDOWS:
+            self._counts[slot % SUB_WINDOWS] += np.bincount(_bucket(values), minlength=_BUCKETS)
+
+    def quantiles(self, ranks: Sequence[float], slot: int) -> list[float]:
+        """The values at `ranks` (0 to 1) in nanoseconds, NaN each when the window is empty."""
+        self._advance(slot)
+        cumulated = self._counts.sum(axis=0).cumsum()
+        total = int(cumulated[-1])
+        if total == 0:
+            return [float("nan")] * len(ranks)
+        wanted = np.maximum(1, np.ceil(np.asarray(ranks) * total))
+        return [_middle(bucket) for bucket in np.searchsorted(cumulated, wanted)]
+
+    def _advance(self, slot: int) -> None:
+        for passed in range(max(self._slot + 1, slot - SUB_WINDOWS + 1), slot + 1):
+            self._counts[passed % SUB_WINDOWS] = 0
+        self._slot = max(self._slot, slot)
+
+
+def _bucket(values: NDArray[np.int64]) -> NDArray[Any]:
+    positions = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
+    return np.minimum(positions, _BUCKETS - 1).astype(np.int64)
+
+
+def _middle(bucket: int) -> float:
+    return float(_SMALLEST_NS * 2 * _GROWTH**bucket / (1 + _GROWTH))

@@ -1,0 +1,100 @@
+"""One model in service: its engine, its queue, its threads and its figures."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from yais.engines import Engine
+from yais.server.batching import Batcher
+from yais.server.config import Config
+from yais.server.errors import ExpiredError, ServiceError
+from yais.server.execution import Execution, Outputs
+from yais.server.metrics.recorder import Recorder
+from yais.server.pool import Pool
+from yais.server.request import Request
+from yais.server.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a model is served.
+
+    `contexts`: runs at once. `buffers`: batches between being taken and being answered. `max_queue_delay`: nanoseconds
+    that a request may wait for company although a context is free. `max_queue_size`: requests that may wait.
+    """
+
+    contexts: int
+    buffers: int
+    max_queue_delay: int
+    max_queue_size: int
+
+    @classmethod
+    def of(cls, config: Config) -> "ModelOptions":
+        """What `config` says; it is the same for all models."""
+        delay = int(config.max_queue_delay * 1e9)
+        return cls(config.contexts, config.buffers_per_model, delay, config.max_queue_size)
+
+
+class Model:
+    """Runs requests in batches; everything but the engine's runs happens on the event loop."""
+
+    version = "1"
+
+    def __init__(self, name: str, engine: Engine, options: ModelOptions, loop: AbstractEventLoop) -> None:
+        self.name = name
+        self.engine = engine
+        self.options = options
+        self.signature = Signature(name, engine)
+        self.recorder = Recorder(name, self.version)
+        self._batcher: Batcher[Request] = Batcher(
+            max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
+        )
+        contexts = [engine.create_context() for _ in range(options.buffers)]
+        self._pool = Pool(name, contexts, options.contexts, self._batcher, self._finish, loop)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests no context has taken yet."""
+        return len(self._batcher)
+
+    def start(self) -> None:
+        self._pool.start()
+
+    def submit(self, request: Request) -> None:
+        """Queues `request`, which is answered or refused later. Raises `QueueFullError`."""
+        self._pool.add(request)
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits for `request` any more: it is not run unless it already is, and not answered."""
+        request.cancelled = True
+        self._pool.discard(request)
+
+    def close(self) -> None:
+        """Ends the threads after what they are running."""
+        self._pool.close()
+
+    def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
+        for request in expired:
+            if not request.cancelled:
+                request.refuse(ExpiredError())
+        for execution in executions:
+            if isinstance(execution.outcome, ServiceError):
+                self._refuse(execution.requests, execution.outcome)
+            else:
+                self._answer(execution, execution.outcome)
+
+    def _refuse(self, requests: Sequence[Request], error: ServiceError) -> None:
+        for request in requests:
+            if not request.cancelled:
+                request.refuse(error)
+
+    def _answer(self, execution: Execution, shares: Sequence[Outputs]) -> None:
+        began = monotonic_ns()
+        answered = []
+        for request, outputs in zip(execution.requests, shares, strict=True):
+            if not request.cancelled:
+                request.answer(outputs)
+                answered.append(request)
+        now = monotonic_ns()
+        self.recorder.succeed(execution, answered, now - began, now)

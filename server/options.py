@@ -1,0 +1,85 @@
+"""How settings are written on the command line, in the environment and in a TOML file."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yais.server.config import EngineSource
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+
+class Duration(click.ParamType[float]):
+    """A length of time such as `500us`, `2ms` or `30s`, as seconds; a bare number is in `unit`."""
+
+    name = "duration"
+
+    def __init__(self, unit: str, maximum: float) -> None:
+        self._unit = unit
+        self._maximum = maximum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m)?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a duration; write a number and one of {', '.join(_SECONDS)}", param, ctx)
+        seconds = float(match[1]) * _SECONDS[match[2] or self._unit]
+        if seconds > self._maximum:
+            self.fail(f"{value} is more than {self._maximum:g}s", param, ctx)
+        return seconds
+
+
+class ByteSize(click.ParamType[int]):
+    """A number of bytes such as `1048576`, `64M` or `64MiB`."""
+
+    name = "bytes"
+
+    def __init__(self, minimum: int, maximum: int) -> None:
+        self._minimum = minimum
+        self._maximum = maximum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"(\d+)\s*([KMG]i?|)B?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a size; write a number and one of K, M, G, Ki, Mi, Gi", param, ctx)
+        size = int(match[1]) * _BYTES[match[2]]
+        if not self._minimum <= size <= self._maximum:
+            self.fail(f"{value} is not between {self._minimum} and {self._maximum} bytes", param, ctx)
+        return size
+
+
+class Engine(click.ParamType[EngineSource]):
+    """`PATH` or `NAME=PATH`; the name defaults to that of the file without its suffix."""
+
+    name = "[name=]path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
+        name, equals, path = str(value).partition("=")
+        if not equals or "/" in name:
+            name, path = Path(str(value)).stem, str(value)
+        if not name or not path:
+            self.fail(f"{value!r} is not [NAME=]PATH", param, ctx)
+        return EngineSource(name, Path(path))
+
+
+def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Makes a file's settings the defaults of the command's flags, which the environment and the command line override.
+
+    Keys are the flags' names, with hyphens or underscores; any other is an error.
+    """
+    if value is None:
+        return None
+    try:
+        settings = tomllib.loads(value.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"cannot read '{value}': {error}", ctx, param) from error
+    known = {option.name for option in ctx.command.params if option.name != param.name}
+    settings = {key.replace("-", "_"): setting for key, setting in settings.items()}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise click.BadParameter(f"'{value}' sets '{unknown[0]}', which is no flag of this command", ctx, param)
+    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    return value

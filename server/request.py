@@ -1,0 +1,35 @@
+"""One inference request on its way through queue, batch and context."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from yais.engines import Array, Shape
+from yais.server.errors import ServiceError
+
+
+class Request(ABC):
+    """Rows for one model, and how to answer whoever asked.
+
+    `inputs`: name -> array of `(rows, *shape)`. `arrived`, `queued` and `deadline` are nanoseconds of the monotonic
+    clock: when the handler was entered, when the queue took it, and past when nobody waits for the answer any more.
+    `answer` and `refuse` are called on the event loop, one of them, once, unless `cancelled` was set before.
+    """
+
+    __slots__ = ("arrived", "cancelled", "deadline", "inputs", "queued", "rows", "shapes")
+
+    def __init__(self, inputs: Mapping[str, Array], rows: int, arrived: int, deadline: int | None) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.shapes: tuple[Shape, ...] = tuple(array.shape[1:] for array in inputs.values())
+        self.arrived = arrived
+        self.queued = arrived
+        self.deadline = deadline
+        self.cancelled = False
+
+    @abstractmethod
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Takes this request's rows of each output: views of the batch buffers, which are reused right afterwards."""
+
+    @abstractmethod
+    def refuse(self, error: ServiceError) -> None:
+        """Takes the reason why there is no result."""

@@ -1,0 +1,51 @@
+"""One ModelInfer call: an inference request whose answer is a message that a coroutine waits for."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+
+from yais.engines import Array
+from yais.proto.grpc_service_pb2 import ModelInferResponse
+from yais.server.errors import ServiceError
+from yais.server.request import Request
+from yais.server.services.decode import Inference
+from yais.server.services.encode import encode
+from yais.server.signature import Signature
+
+# grpc reports "no deadline" as centuries.
+_FOREVER_S = 1e9
+
+
+class InferCall(Request):
+    """Encodes its rows of the outputs as soon as they are there; `reply` is the future that gets the message."""
+
+    __slots__ = ("_outputs", "_request_id", "_signature", "_version", "reply")
+
+    def __init__(
+        self,
+        inference: Inference,
+        signature: Signature,
+        version: str,
+        request_id: str,
+        arrived: int,
+        deadline: int | None,
+    ) -> None:
+        super().__init__(inference.inputs, inference.rows, arrived, deadline)
+        self._outputs = inference.outputs
+        self._request_id = request_id
+        self._signature = signature
+        self._version = version
+        self.reply: asyncio.Future[ModelInferResponse] = asyncio.get_running_loop().create_future()
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        self.reply.set_result(encode(self._signature, self._version, self._request_id, self._outputs, outputs))
+
+    def refuse(self, error: ServiceError) -> None:
+        self.reply.set_exception(error)
+
+
+def deadline_after(arrived: int, time_remaining: float | None) -> int | None:
+    """The deadline in nanoseconds of the clock of `arrived`, given the seconds that are left; None for no deadline."""
+    if time_remaining is None or time_remaining > _FOREVER_S or math.isnan(time_remaining):
+        return None
+    return arrived + int(time_remaining * 1e9)
