@@ -1,6 +1,6 @@
 """The contract between the service and whatever runs a model: anything that can do this is an engine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,8 +46,11 @@ class Context(Protocol):
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
-    def fit(self, shapes: Mapping[str, Shape]) -> None:
-        """Makes the input buffers hold rows of `shapes`, where the model leaves dimensions free."""
+    def fit(self, shapes: Sequence[Shape]) -> None:
+        """Makes each input buffer, in the order of the engine's inputs, hold rows of its entry in `shapes`.
+
+        Called before every run, so it is cheap when nothing changes.
+        """
 
     def execute(self, rows: int) -> int:
         """Runs the first `rows` rows of `inputs` into the first rows of `outputs`.

@@ -3,7 +3,8 @@
 All contexts share one session, so the weights are in memory once; a session may run from many threads at a time.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from time import perf_counter_ns
@@ -11,6 +12,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+# ONNX Runtime's packages report usage to their maker unless told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from yais.engines.base import Array, EngineError, EngineOptions, InvalidInputError, Shape, TensorSpec
@@ -107,15 +112,21 @@ class _Buffers:
     def __init__(self, engine: OrtEngine) -> None:
         self._engine = engine
         self._capacity = max(1, engine.max_batch_size)
+        self._shapes: tuple[Shape, ...] | None = None
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
-        self.fit({spec.name: spec.shape for spec in engine.inputs if spec.is_fixed})
+        if all(spec.is_fixed for spec in engine.inputs):
+            self.fit(tuple(spec.shape for spec in engine.inputs))
 
-    def fit(self, shapes: Mapping[str, Shape]) -> None:
-        for spec in self._engine.inputs:
-            shape = shapes.get(spec.name)
-            if shape is not None and (spec.name not in self.inputs or self.inputs[spec.name].shape[1:] != shape):
+    def fit(self, shapes: Sequence[Shape]) -> None:
+        if shapes != self._shapes:
+            self._shapes = tuple(shapes)
+            for spec, shape in zip(self._engine.inputs, shapes, strict=True):
                 self.inputs[spec.name] = np.zeros((self._capacity, *shape), spec.dtype)
+            self._rebind()
+
+    def _rebind(self) -> None:
+        """Called when the input buffers are new ones."""
 
     def _rows(self, buffer: Array, rows: int) -> Array:
         """What the model sees of a buffer: its first rows, or the only row itself without a batch dimension."""
@@ -134,21 +145,21 @@ class BoundContext(_Buffers):
 
     def __init__(self, engine: OrtEngine) -> None:
         super().__init__(engine)
-        self._bindings: dict[int, ort.IOBinding] = {}
+        # The public method spends 6 us, more than a small run, on checks for another kind of provider.
+        self._run = engine.session._sess.run_with_iobinding
         self._unbound = [(index, spec) for index, spec in enumerate(engine.outputs) if not spec.is_fixed]
         for spec in engine.outputs:
             if spec.is_fixed:
                 self.outputs[spec.name] = np.empty((self._capacity, *spec.shape), spec.dtype)
 
-    def fit(self, shapes: Mapping[str, Shape]) -> None:
-        super().fit(shapes)
-        self._bindings = {}
+    def _rebind(self) -> None:
+        self._bindings: dict[int, ort.IOBinding] = {}
 
     def execute(self, rows: int) -> int:
         binding = self._bindings.get(rows) or self._bind(rows)
         started = perf_counter_ns()
         try:
-            self._engine.session.run_with_iobinding(binding)
+            self._run(binding._iobinding, None)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
             raise EngineError(str(error)) from error
         elapsed = perf_counter_ns() - started

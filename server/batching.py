@@ -11,8 +11,7 @@ The rules:
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from yais.server.errors import QueueFullError
 
@@ -33,19 +32,11 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch(Generic[T]):
+class Batch(NamedTuple, Generic[T]):
     """What one `take` gives: requests to run together, and those found expired on the way."""
 
-    items: list[T] = field(default_factory=list)
-    expired: list[T] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        return sum(item.rows for item in self.items)
-
-    def __bool__(self) -> bool:
-        return bool(self.items or self.expired)
+    items: list[T]
+    expired: list[T]
 
 
 class Batcher(Generic[T]):
@@ -65,7 +56,10 @@ class Batcher(Generic[T]):
         """Queues `item`. Raises `QueueFullError` at the bound."""
         if self._waiting >= self._max_items:
             raise QueueFullError(self._max_items)
-        self._lanes.setdefault(item.shapes, OrderedDict())[item] = now
+        lane = self._lanes.get(item.shapes)
+        if lane is None:
+            lane = self._lanes[item.shapes] = OrderedDict()
+        lane[item] = now
         self._waiting += 1
 
     def discard(self, item: T) -> bool:
@@ -78,12 +72,13 @@ class Batcher(Generic[T]):
             del self._lanes[item.shapes]
         return True
 
-    def take(self, now: int) -> Batch[T]:
-        """The next batch; empty when nothing waits or all should wait for company."""
-        for shapes, lane in self._lanes.items():
+    def take(self, now: int, only: Hashable = None) -> Batch[T] | None:
+        """The next batch, or the next of the shapes `only`; None when nothing waits, or had better wait for company."""
+        lanes = self._lanes if only is None else {only: self._lanes[only]} if only in self._lanes else {}
+        for shapes, lane in lanes.items():
             if self._is_due(lane, now):
                 return self._take_from(shapes, lane, now)
-        return Batch()
+        return None
 
     def due_at(self) -> int | None:
         """When the earliest lane need not wait any longer; None when nothing waits."""
@@ -105,7 +100,7 @@ class Batcher(Generic[T]):
         return sum(item.rows for item in lane) >= self._max_rows
 
     def _take_from(self, shapes: Hashable, lane: OrderedDict[T, int], now: int) -> Batch[T]:
-        batch: Batch[T] = Batch()
+        batch: Batch[T] = Batch([], [])
         room = self._max_rows
         while lane:
             item = next(iter(lane))

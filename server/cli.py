@@ -11,7 +11,7 @@ import uvloop
 
 from yais.engines import EngineError
 from yais.server.banner import banner
-from yais.server.config import Config, ConfigError
+from yais.server.config import Config, ConfigError, EngineSource
 from yais.server.options import ByteSize, Duration, Engine, read_toml
 from yais.server.server import Server, StartError
 
@@ -42,9 +42,7 @@ Examples:
     expose_value=False,
     help="A TOML file of settings named like these flags.",
 )
-@click.option(
-    "--engine", "engines", type=Engine(), multiple=True, required=True, help="An engine to serve; repeatable."
-)
+@click.option("--engine", type=Engine(), multiple=True, required=True, help="An engine to serve; repeatable.")
 @click.option("--host", default="0.0.0.0", help="The address to listen on.")
 @click.option("--port", type=_PORT, default=50051, help="gRPC; 0 lets the system choose.")
 @click.option("--metrics", type=_PORT, default=50078, help="Metrics and health over HTTP; 0 lets the system choose.")
@@ -87,7 +85,7 @@ Examples:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
 )
 @click.version_option(package_name="yais")
-def main(log_level: str, **settings: Any) -> None:
+def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> None:
     """Serves models over gRPC, with their metrics beside it.
 
     Each flag is also an environment variable, YAIS_ and its name in capitals (several engines are separated by blanks),
@@ -99,7 +97,7 @@ def main(log_level: str, **settings: Any) -> None:
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        config = Config(**settings)
+        config = Config(engine, **settings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     sys.exit(_run(config))

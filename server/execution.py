@@ -1,8 +1,8 @@
 """What a context thread does with a batch: copy the rows in, run the engine, cut the outputs into shares."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from time import monotonic_ns
+from typing import NamedTuple
 
 from yais.engines import Array, Context, EngineError, InvalidInputError
 from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
@@ -11,8 +11,7 @@ from yais.server.request import Request
 Outputs = Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """One run of the engine. `outcome` has an entry for each of `requests`; durations are in nanoseconds."""
 
     requests: Sequence[Request]
@@ -42,7 +41,7 @@ def _run_alone(context: Context, request: Request) -> Execution:
     if isinstance(execution.outcome, ServiceError):
         return execution
     copies = [{name: array.copy() for name, array in share.items()} for share in execution.outcome]
-    return replace(execution, outcome=copies)
+    return execution._replace(outcome=copies)
 
 
 def _run(context: Context, requests: Sequence[Request]) -> Execution:
@@ -55,9 +54,7 @@ def _run(context: Context, requests: Sequence[Request]) -> Execution:
 
 def _fill(context: Context, requests: Sequence[Request]) -> int:
     """Copies the requests' rows one behind the other into the input buffers; returns how many rows that made."""
-    first = requests[0].inputs
-    if any(name not in context.inputs or context.inputs[name].shape[1:] != first[name].shape[1:] for name in first):
-        context.fit({name: array.shape[1:] for name, array in first.items()})
+    context.fit(requests[0].shapes)
     row = 0
     for request in requests:
         end = row + request.rows

@@ -1,15 +1,17 @@
-"""The threads that run one model's batches, each on a context taken from a free list.
+"""Who runs one model's batches: the pool's threads, or the event loop itself when a run is shorter than a hop.
 
-A batch holds its context from the moment it is filled until the event loop has read the outputs. With a few more
-contexts (`buffers`) than threads, a thread takes up the next batch while the loop still encodes the last one, and a
-loop that falls behind stops the threads instead of piling up results.
+A batch holds a context from the moment it is filled until the event loop has read the outputs. With a few more contexts
+(`buffers`) than threads, a thread takes up the next batch while the loop still encodes the last one, and a loop that
+falls behind stops the threads instead of piling up results.
 
-The loop and a thread meet twice a batch: under `_changed`, when the thread takes it, and in `_hand_back`.
+The loop and a thread meet twice a batch: under `_changed`, when the thread takes it, and in `_hand_back`. Waking a
+thread and being woken by it costs more than a run of a very small model. Requests of the shapes that ran last are
+therefore run on the loop, all that came in one turn of it together, for as long as such runs are short on average.
 """
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from threading import Condition, Thread
 from time import monotonic_ns
 
@@ -21,7 +23,13 @@ from yais.server.request import Request
 
 logger = logging.getLogger(__name__)
 
+Job = tuple[Context, Batch[Request]]
 OnBatch = Callable[[Sequence[Execution], Sequence[Request]], None]
+
+# About what two hops between threads cost: shorter runs are quicker on the loop, and hold up nobody noticeably.
+_SHORT_NS = 100_000
+# The share of the latest run in the moving average.
+_WEIGHT = 0.1
 
 
 class Pool:
@@ -42,6 +50,9 @@ class Pool:
         self._loop = loop
         self._closed = False
         self._changed = Condition()
+        self._average_ns = float("inf")
+        self._average_of: Hashable = None
+        self._turn_is_due = False
         # Daemons, because the exit on a second signal must not wait for a run of the engine.
         self._threads = [Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)]
 
@@ -51,19 +62,20 @@ class Pool:
 
     def add(self, request: Request) -> None:
         """Queues `request`. Raises `QueueFullError` at the queue's bound."""
+        request.queued = monotonic_ns()
         with self._changed:
-            request.queued = monotonic_ns()
             self._batcher.add(request, request.queued)
-            self._changed.notify()
+            if not self._is_short(request.shapes):
+                self._changed.notify()
+                return
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._take_turn)
 
     def discard(self, request: Request) -> bool:
-        """Takes back a request that no thread has taken yet; False when it is too late."""
+        """Takes back a request that has not been taken yet; False when it is too late."""
         with self._changed:
             return self._batcher.discard(request)
-
-    @property
-    def waiting(self) -> int:
-        return len(self._batcher)
 
     def close(self) -> None:
         """Lets the threads finish what they run, and ends them. What still waits is left in the batcher."""
@@ -73,23 +85,41 @@ class Pool:
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
+    def _take_turn(self) -> None:
+        """Runs on the loop what waits in the shapes that are short; the threads get the rest."""
+        self._turn_is_due = False
+        while (job := self._take_short()) is not None:
             context, batch = job
-            executions = _execute(context, batch.items)
+            self._hand_back(context, self._execute(context, batch.items), batch.expired)
+        with self._changed:
+            if len(self._batcher):
+                self._changed.notify()
+
+    def _take_short(self) -> Job | None:
+        with self._changed:
+            return self._take(self._average_of) if self._is_short(self._average_of) else None
+
+    def _work(self) -> None:
+        while (job := self._wait()) is not None:
+            context, batch = job
+            executions = self._execute(context, batch.items)
             self._loop.call_soon_threadsafe(self._hand_back, context, executions, batch.expired)
 
-    def _next(self) -> tuple[Context, Batch[Request]] | None:
+    def _wait(self) -> Job | None:
         """Waits for a batch and a free context; None when the pool closes."""
         with self._changed:
             while not self._closed:
-                if self._free and (batch := self._batcher.take(monotonic_ns())):
-                    return self._free.pop(), batch
+                if (job := self._take()) is not None:
+                    return job
                 self._changed.wait(self._patience())
         return None
 
+    def _take(self, shapes: Hashable = None) -> Job | None:
+        batch = self._batcher.take(monotonic_ns(), shapes) if self._free else None
+        return None if batch is None else (self._free.pop(), batch)
+
     def _patience(self) -> float | None:
-        """Seconds until waiting requests are due although no further one came; None when nothing can become due."""
+        """Seconds until waiting requests are due although no further one comes; None when nothing can become due."""
         due_at = self._batcher.due_at() if self._free else None
         return None if due_at is None else max(0, due_at - monotonic_ns()) / 1e9
 
@@ -99,16 +129,28 @@ class Pool:
         finally:
             with self._changed:
                 self._free.append(context)
-                self._changed.notify()
+                if len(self._batcher):
+                    self._changed.notify()
 
+    def _execute(self, context: Context, requests: Sequence[Request]) -> list[Execution]:
+        """As `execute`, for a thread that must survive whatever happens in it."""
+        if not requests:
+            return []
+        try:
+            executions = execute(context, requests)
+        except Exception:
+            logger.exception("A batch of %d request(s) failed", len(requests))
+            failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
+            return [Execution(requests, failure, 0, monotonic_ns())]
+        self._average(requests[0].shapes, sum(execution.input_ns + execution.infer_ns for execution in executions))
+        return executions
 
-def _execute(context: Context, requests: Sequence[Request]) -> list[Execution]:
-    """As `execute`, for a thread that must survive whatever happens in it."""
-    if not requests:
-        return []
-    try:
-        return execute(context, requests)
-    except Exception:
-        logger.exception("A batch of %d requests failed", len(requests))
-        failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
-        return [Execution(requests, failure, 0, monotonic_ns())]
+    def _is_short(self, shapes: Hashable) -> bool:
+        return self._average_ns <= _SHORT_NS and shapes == self._average_of
+
+    def _average(self, shapes: Hashable, run_ns: int) -> None:
+        """Takes a run into the average, which is of one set of shapes at a time."""
+        if shapes != self._average_of:
+            self._average_of, self._average_ns = shapes, run_ns
+        else:
+            self._average_ns += _WEIGHT * (run_ns - self._average_ns)

@@ -3,24 +3,25 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from yais.engines import Array, Shape
+from yais.engines import Array
 from yais.server.errors import ServiceError
+from yais.server.signature import Layout
 
 
 class Request(ABC):
     """Rows for one model, and how to answer whoever asked.
 
-    `inputs`: name -> array of `(rows, *shape)`. `arrived`, `queued` and `deadline` are nanoseconds of the monotonic
-    clock: when the handler was entered, when the queue took it, and past when nobody waits for the answer any more.
+    `inputs`: name -> array of `(rows, *shape)`, in the model's order, as `shapes` is. `arrived`, `queued` and
+    `deadline` are nanoseconds of the monotonic clock: when the handler was entered, when the queue took it, and past when nobody waits for the answer any more.
     `answer` and `refuse` are called on the event loop, one of them, once, unless `cancelled` was set before.
     """
 
     __slots__ = ("arrived", "cancelled", "deadline", "inputs", "queued", "rows", "shapes")
 
-    def __init__(self, inputs: Mapping[str, Array], rows: int, arrived: int, deadline: int | None) -> None:
+    def __init__(self, inputs: Mapping[str, Array], layout: Layout, arrived: int, deadline: int | None) -> None:
         self.inputs = inputs
-        self.rows = rows
-        self.shapes: tuple[Shape, ...] = tuple(array.shape[1:] for array in inputs.values())
+        self.rows = layout.rows
+        self.shapes = layout.shapes
         self.arrived = arrived
         self.queued = arrived
         self.deadline = deadline

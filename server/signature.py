@@ -3,7 +3,7 @@
 The rules, their order and their texts are those of Triton's core, which clients know.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -20,13 +20,16 @@ _BATCH_NOTE = (
 )
 
 
-class WireTensor(NamedTuple):
-    """An input as it came: `raw` are little-endian elements in row-major order."""
+_MAX_DIM = 2**31 - 1
+_MAX_LAYOUTS = 1024
+
+
+class Header(NamedTuple):
+    """What a request says of one input."""
 
     name: str
     datatype: str
     shape: Shape
-    raw: bytes
 
 
 class TensorRule(NamedTuple):
@@ -36,6 +39,24 @@ class TensorRule(NamedTuple):
     datatype: str
     dtype: np.dtype[Any]
     shape: Shape
+
+
+class InputLayout(NamedTuple):
+    """One input of a request that keeps the rules: `(rows, *shape)` in `nbytes` bytes, its data at `position`."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    nbytes: int
+    position: int
+
+
+class Layout(NamedTuple):
+    """All inputs of a request that keeps the rules, in the model's order; `shapes` are theirs without the rows."""
+
+    rows: int
+    shapes: tuple[Shape, ...]
+    inputs: tuple[InputLayout, ...]
 
 
 class Signature:
@@ -48,82 +69,91 @@ class Signature:
         self.outputs = tuple(self._rule(spec) for spec in engine.outputs)
         self._input_names = {rule.name for rule in self.inputs}
         self._output_names = frozenset(rule.name for rule in self.outputs)
+        # Requests come in few forms, and which form keeps the rules does not change.
+        self._layouts: dict[tuple[Header, ...], Layout] = {}
 
     def check_outputs(self, names: Sequence[str]) -> Collection[str]:
         """The outputs that are asked for: `names`, or all of them when there are none."""
         for name in names:
             if name not in self._output_names:
                 raise InvalidRequestError(f"unexpected inference output '{name}' for model '{self.model}'")
-        return frozenset(names) or self._output_names
+        return frozenset(names) if names else self._output_names
 
-    def check_inputs(self, tensors: Mapping[str, WireTensor], request_id: str) -> tuple[dict[str, Array], int]:
-        """The inputs as arrays of `(rows, *shape)`, in the model's order, and the number of rows."""
+    def check_inputs(
+        self, headers: tuple[Header, ...], raws: Sequence[bytes], request_id: str
+    ) -> tuple[Layout, dict[str, Array]]:
+        """The layout and the arrays of a request; `raws` holds the elements of each of `headers`, little-endian."""
         try:
-            self._check_names(tensors)
-            rows = self._check_batch(tensors)
-            return {rule.name: self._array(rule, tensors[rule.name]) for rule in self.inputs}, rows
+            layout = self._layouts.get(headers) or self._lay_out(headers)
+            return layout, {each.name: self._array(each, raws[each.position]) for each in layout.inputs}
         except _ViolationError as violation:
             prefix = f"[request id: {request_id or '<id_unknown>'}] "
             raise InvalidRequestError(f"{prefix}{violation}") from violation
+
+    def _lay_out(self, headers: tuple[Header, ...]) -> Layout:
+        self._check_names([header.name for header in headers])
+        rows = self._check_batch(headers)
+        positions = {header.name: position for position, header in enumerate(headers)}
+        inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
+        layout = Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
+        if len(self._layouts) < _MAX_LAYOUTS:
+            self._layouts[headers] = layout
+        return layout
 
     def _rule(self, spec: TensorSpec) -> TensorRule:
         shape = (-1, *spec.shape) if self.max_batch_size else spec.shape
         return TensorRule(spec.name, DATATYPES[spec.dtype], spec.dtype, shape)
 
-    def _check_names(self, tensors: Mapping[str, WireTensor]) -> None:
-        if len(tensors) != len(self.inputs):
-            missing = [rule.name for rule in self.inputs if rule.name not in tensors]
+    def _check_names(self, names: Sequence[str]) -> None:
+        repeated = [name for position, name in enumerate(names) if name in names[:position]]
+        if repeated:
+            raise _ViolationError(f"input '{repeated[0]}' already exists in request")
+        if len(names) != len(self.inputs):
+            missing = [rule.name for rule in self.inputs if rule.name not in names]
             raise _ViolationError(
-                f"expected {len(self.inputs)} inputs but got {len(tensors)} inputs for model '{self.model}'. "
-                f"Got input(s) {_names(tensors)}, but missing required input(s) {_names(missing)}. "
+                f"expected {len(self.inputs)} inputs but got {len(names)} inputs for model '{self.model}'. "
+                f"Got input(s) {_quoted(names)}, but missing required input(s) {_quoted(missing)}. "
                 "Please provide all required input(s)."
             )
-        for name in tensors:
+        for name in names:
             if name not in self._input_names:
                 raise InvalidRequestError(f"unexpected inference input '{name}' for model '{self.model}'")
 
-    def _check_batch(self, tensors: Mapping[str, WireTensor]) -> int:
+    def _check_batch(self, headers: Sequence[Header]) -> int:
         if not self.max_batch_size:
             return 1
-        rows = -1
-        for tensor in tensors.values():
-            if not tensor.shape:
+        for header in headers:
+            if not header.shape:
                 raise _ViolationError(
-                    f"input '{tensor.name}' has no shape but model requires batch dimension for '{self.model}'"
+                    f"input '{header.name}' has no shape but model requires batch dimension for '{self.model}'"
                 )
-            if rows not in (-1, tensor.shape[0]):
+            if header.shape[0] != headers[0].shape[0]:
                 raise _ViolationError(
-                    f"input '{tensor.name}' batch size does not match other inputs for '{self.model}'"
+                    f"input '{header.name}' batch size does not match other inputs for '{self.model}'"
                 )
-            rows = tensor.shape[0]
+        rows = headers[0].shape[0]
         if rows > self.max_batch_size:
             raise _ViolationError(f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}'")
         return rows
 
-    def _array(self, rule: TensorRule, tensor: WireTensor) -> Array:
-        if tensor.datatype != rule.datatype:
-            got = tensor.datatype if tensor.datatype in DTYPES else "<invalid>"
+    def _lay_out_input(self, rule: TensorRule, headers: Sequence[Header], position: int) -> InputLayout:
+        _, datatype, shape = headers[position]
+        if datatype != rule.datatype:
+            got = datatype if datatype in DTYPES else "<invalid>"
             raise _ViolationError(
                 f"inference input '{rule.name}' data-type is '{got}', "
                 f"but model '{self.model}' expects '{rule.datatype}'"
             )
-        if tensor.shape != rule.shape or -1 in rule.shape:
-            self._check_shape(rule, tensor.shape)
-        shape = tensor.shape if self.max_batch_size else (1, *tensor.shape)
-        if rule.datatype == "BYTES":
-            return self._strings(tensor, shape)
-        expected = prod(shape) * rule.dtype.itemsize
-        if len(tensor.raw) != expected:
-            raise _ViolationError(
-                f"input byte size mismatch for input '{rule.name}' for model '{self.model}'. "
-                f"Expected {expected}, got {len(tensor.raw)}"
-            )
-        return np.frombuffer(tensor.raw, rule.dtype).reshape(shape)
+        self._check_shape(rule, shape)
+        full = shape if self.max_batch_size else (1, *shape)
+        return InputLayout(rule.name, rule.dtype, full, prod(shape) * rule.dtype.itemsize, position)
 
     def _check_shape(self, rule: TensorRule, shape: Shape) -> None:
         tensor = f"input '{rule.name}' for model '{self.model}'"
         if any(dim < 0 for dim in shape):
             raise _ViolationError(f"All input dimensions should be specified for {tensor}, got {_dims(shape)}")
+        if any(dim > _MAX_DIM for dim in shape):
+            raise _ViolationError(f"dimensions must be <= {_MAX_DIM} for {tensor}, got {_dims(shape)}")
         if len(shape) != len(rule.shape) or any(
             want not in (-1, got) for want, got in zip(rule.shape, shape, strict=True)
         ):
@@ -132,18 +162,28 @@ class Signature:
                 f"unexpected shape for {tensor}. Expected {_dims(rule.shape)}, got {_dims(shape)}. {note}"
             )
 
-    def _strings(self, tensor: WireTensor, shape: Shape) -> Array:
-        of = f"for inference input '{tensor.name}' for model '{self.model}'"
+    def _array(self, layout: InputLayout, raw: bytes) -> Array:
+        if layout.dtype.hasobject:
+            return self._strings(layout, raw)
+        if len(raw) != layout.nbytes:
+            raise _ViolationError(
+                f"input byte size mismatch for input '{layout.name}' for model '{self.model}'. "
+                f"Expected {layout.nbytes}, got {len(raw)}"
+            )
+        return np.ndarray(layout.shape, layout.dtype, raw)
+
+    def _strings(self, layout: InputLayout, raw: bytes) -> Array:
+        of = f"for inference input '{layout.name}' for model '{self.model}'"
         try:
-            elements = unpack_strings(tensor.raw)
+            elements = unpack_strings(raw)
         except ValueError as error:
             raise _ViolationError(f"{error} {of}") from error
-        expected = prod(shape)
+        expected = prod(layout.shape)
         if len(elements) < expected:
             raise _ViolationError(f"expected {expected} string elements {of}, got {len(elements)}")
         if len(elements) > expected:
             raise _ViolationError(f"unexpected number of string elements {len(elements)} {of}, expecting {expected}")
-        return strings_array(elements, shape)
+        return strings_array(elements, layout.shape)
 
 
 class _ViolationError(Exception):
@@ -154,5 +194,5 @@ def _dims(shape: Shape) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _names(names: Iterable[str]) -> str:
+def _quoted(names: Sequence[str]) -> str:
     return f"[{','.join(repr(name) for name in names)}]"

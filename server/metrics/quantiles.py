@@ -6,7 +6,6 @@ emptied when time moves on to it.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +49,8 @@ class SlidingQuantiles:
         self._slot = max(self._slot, slot)
 
 
-def _bucket(values: NDArray[np.int64]) -> NDArray[Any]:
-    positions = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
+def _bucket(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    positions: NDArray[np.float64] = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
     return np.minimum(positions, _BUCKETS - 1).astype(np.int64)
 
 

@@ -30,7 +30,7 @@ class InferCall(Request):
         arrived: int,
         deadline: int | None,
     ) -> None:
-        super().__init__(inference.inputs, inference.rows, arrived, deadline)
+        super().__init__(inference.inputs, inference.layout, arrived, deadline)
         self._outputs = inference.outputs
         self._request_id = request_id
         self._signature = signature

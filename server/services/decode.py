@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yais.engines import Array
-from yais.proto.grpc_service_pb2 import InferParameter, InferTensorContents, ModelInferRequest
+from yais.proto.grpc_service_pb2 import InferParameter, ModelInferRequest
 from yais.proto.tensors import CONTENTS_FIELDS, DTYPES, strings_array, to_raw
 from yais.server.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from yais.server.signature import Signature, WireTensor
+from yais.server.signature import Header, Layout, Signature
+
+InferInputTensor = ModelInferRequest.InferInputTensor
 
 # Parameters with a meaning in the protocol -> the kinds of value they may have. Others may have any of `_CUSTOM_KINDS`.
 _PARAMETER_KINDS: dict[str, tuple[str, ...]] = {
@@ -39,8 +41,8 @@ _FIELD_TYPES = {
 class Inference(NamedTuple):
     """What a request asks for: `inputs` as arrays of `(rows, *shape)`, and the names of the wanted outputs."""
 
+    layout: Layout
     inputs: dict[str, Array]
-    rows: int
     outputs: Collection[str]
 
 
@@ -48,13 +50,35 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
     """Reads and checks `message`. Raises `ServiceError`s with Triton's texts."""
     if message.parameters:
         _check_parameters(message.parameters)
-    tensors = _tensors(message, signature.model)
-    for output in message.outputs:
-        if output.parameters:
-            _check_tensor_parameters(output.parameters)
-    outputs = signature.check_outputs([output.name for output in message.outputs])
-    inputs, rows = signature.check_inputs(tensors, message.id)
-    return Inference(inputs, rows, outputs)
+    tensors = list(message.inputs)
+    raws = _data(tensors, list(message.raw_input_contents), signature.model)
+    outputs = signature.check_outputs([_output_name(output) for output in message.outputs])
+    headers = tuple([Header(tensor.name, tensor.datatype, tuple(tensor.shape[:])) for tensor in tensors])
+    return Inference(*signature.check_inputs(headers, raws, message.id), outputs)
+
+
+def _data(tensors: list[InferInputTensor], raws: list[bytes], model: str) -> list[bytes]:
+    """The elements of each tensor: the raw contents if the request has any, otherwise the tensors' typed contents."""
+    for position, tensor in enumerate(tensors):
+        if tensor.parameters:
+            _check_tensor_parameters(tensor.parameters)
+        has_contents = tensor.HasField("contents")
+        if has_contents and raws:
+            raise InvalidRequestError(
+                "contents field must not be specified when using raw_input_contents "
+                f"for '{tensor.name}' for model '{model}'"
+            )
+        if not has_contents and position >= len(raws):
+            raise InvalidRequestError(
+                f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
+            )
+    return raws or [_typed(tensor, model) for tensor in tensors]
+
+
+def _output_name(output: ModelInferRequest.InferRequestedOutputTensor) -> str:
+    if output.parameters:
+        _check_tensor_parameters(output.parameters)
+    return output.name
 
 
 def _check_parameters(parameters: Mapping[str, InferParameter]) -> None:
@@ -81,51 +105,19 @@ def _check_tensor_parameters(parameters: Mapping[str, InferParameter]) -> None:
         raise UnsupportedError("the classification extension is not supported")
 
 
-def _tensors(message: ModelInferRequest, model: str) -> dict[str, WireTensor]:
-    raws = message.raw_input_contents
-    tensors: dict[str, WireTensor] = {}
-    for index, tensor in enumerate(message.inputs):
-        name = tensor.name
-        if name in tensors:
-            prefix = f"[request id: {message.id or '<id_unknown>'}]"
-            raise InvalidRequestError(f"{prefix} input '{name}' already exists in request")
-        if tensor.parameters:
-            _check_tensor_parameters(tensor.parameters)
-        raw = _raw(tensor, raws[index] if index < len(raws) else None, bool(raws), model)
-        tensors[name] = WireTensor(name, tensor.datatype, tuple(tensor.shape), raw)
-    return tensors
-
-
-def _raw(tensor: ModelInferRequest.InferInputTensor, raw: bytes | None, is_raw: bool, model: str) -> bytes:
-    """The elements of `tensor`: from the raw contents where the request has any, otherwise from its typed contents."""
-    has_contents = tensor.HasField("contents")
-    if is_raw and has_contents:
-        raise InvalidRequestError(
-            "contents field must not be specified when using raw_input_contents "
-            f"for '{tensor.name}' for model '{model}'"
-        )
-    if has_contents:
-        return _typed(tensor, tensor.contents, model)
-    if raw is None:
-        raise InvalidRequestError(
-            f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
-        )
-    return raw
-
-
-def _typed(tensor: ModelInferRequest.InferInputTensor, contents: InferTensorContents, model: str) -> bytes:
+def _typed(tensor: InferInputTensor, model: str) -> bytes:
     expected = CONTENTS_FIELDS.get(tensor.datatype)
-    for field, _ in contents.ListFields():
+    for field, _ in tensor.contents.ListFields():
         if field.name != expected:
             datatype = tensor.datatype if tensor.datatype in DTYPES else "<invalid>"
             raise InvalidRequestError(
                 f"unexpected explicit tensor data for input tensor '{tensor.name}' for model '{model}' "
                 f"of type '{_FIELD_TYPES[field.name]}', expected datatype '{datatype}'"
             )
-    return _packed(tensor, getattr(contents, expected) if expected else ())
+    return _packed(tensor, getattr(tensor.contents, expected) if expected else ())
 
 
-def _packed(tensor: ModelInferRequest.InferInputTensor, values: Any) -> bytes:
+def _packed(tensor: InferInputTensor, values: Any) -> bytes:
     if tensor.datatype == "BYTES":
         return to_raw(strings_array(values, (len(values),)))
     try:

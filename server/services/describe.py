@@ -45,8 +45,9 @@ def _metadata(rule: TensorRule) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=rule.name, datatype=rule.datatype, shape=rule.shape)
 
 
-def _data_type(rule: TensorRule) -> config_pb.DataType:
-    return config_pb.DataType.Value(f"TYPE_{'STRING' if rule.datatype == 'BYTES' else rule.datatype}")
+def _data_type(rule: TensorRule) -> str:
+    """The name of the enum value, which protobuf takes for the value."""
+    return f"TYPE_{'STRING' if rule.datatype == 'BYTES' else rule.datatype}"
 
 
 def _instance_group(model: Model) -> config_pb.ModelInstanceGroup:

@@ -13,8 +13,6 @@ from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from yais.server.services.errors import Context
 
-Status = HealthCheckResponse.ServingStatus
-
 # "" stands for the whole server; "ready" for readiness probes; Triton's users ask for the service's own name.
 SERVICES = ("", "ready", "inference.GRPCInferenceService")
 
@@ -24,13 +22,13 @@ class HealthService(HealthServicer):
 
     def __init__(self, models: Iterable[str]) -> None:
         self._names = {*SERVICES, *models}
-        self._status = HealthCheckResponse.SERVING
+        self._draining = False
         self._stopped = False
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
         """Says NOT_SERVING from now on, and tells everybody who watches."""
-        self._status = HealthCheckResponse.NOT_SERVING
+        self._draining = True
         self._notify()
 
     def stop(self) -> None:
@@ -41,18 +39,24 @@ class HealthService(HealthServicer):
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
         if request.service not in self._names:
             await context.abort(StatusCode.NOT_FOUND, f"unknown service '{request.service}'")
-        return HealthCheckResponse(status=self._status)
+        return self._response(request.service)
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> AsyncIterator[HealthCheckResponse]:
         """The status now and at each change. An unknown name stays on the line as SERVICE_UNKNOWN, as specified."""
         last = None
         while not self._stopped:
-            changed = self._changed
-            status = self._status if request.service in self._names else HealthCheckResponse.SERVICE_UNKNOWN
-            if status != last:
-                yield HealthCheckResponse(status=status)
-            last = status
+            changed, response = self._changed, self._response(request.service)
+            if response != last:
+                yield response
+            last = response
             await changed.wait()
+
+    def _response(self, service: str) -> HealthCheckResponse:
+        if service not in self._names:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        return HealthCheckResponse(
+            status=HealthCheckResponse.NOT_SERVING if self._draining else HealthCheckResponse.SERVING
+        )
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

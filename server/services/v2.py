@@ -35,7 +35,7 @@ class InferenceService(GRPCInferenceServiceServicer):
         arrived = monotonic_ns()
         model = self._registry.find(request.model_name, request.model_version)
         try:
-            with self._admission.admit():
+            with self._admission:
                 return await self._infer(model, request, arrived, deadline_after(arrived, context.time_remaining()))
         except ServiceError as error:
             model.recorder.fail(error.reason, monotonic_ns() - arrived)
