@@ -1,0 +1,89 @@
+"""`client-async`: many requests at a time."""
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic_ns
+
+import click
+import grpc
+import uvloop
+
+from yais.clients import commands, interrupts
+from yais.clients.async_client import AsyncClient
+from yais.clients.errors import InferenceError
+from yais.clients.options import POSITIVE, Common, common_options
+from yais.clients.records import Records
+from yais.clients.report import summarise
+from yais.clients.workload import Workload
+
+EXAMPLES = """\b
+Examples:
+  client-async
+  client-async --count 10000 --concurrency 128
+  client-async --model mlp --batch 8
+  client-async --npz inputs.npz --timeout 2
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@common_options
+@click.option("--count", type=POSITIVE, default=1000, show_default=True, help="Requests to send.")
+@click.option("--concurrency", type=POSITIVE, default=64, show_default=True, help="The most requests in flight.")
+def main(common: Common, count: int, concurrency: int) -> None:
+    """Calls a model with many requests in flight and prints the latencies.
+
+    This is a closed loop: a slow server is sent less, so that the latencies are those of a load it can bear; `siege`
+    measures at a rate of your choice. Exits with 0 when all requests were answered, 1 when one was not, 2 for bad
+    usage. Ctrl-C ends the run after the requests in flight, a second one cancels them.
+    """
+    workload = commands.begin(common)
+    commands.end(summarise(uvloop.run(call(common, workload, count, concurrency))))
+
+
+async def call(options: Common, workload: Workload, count: int, concurrency: int) -> Records:
+    """The records of `count` requests, fewer after a signal."""
+    caller = Caller(workload, options.timeout, count)
+    async with AsyncClient(options.target) as client:
+        workers = [asyncio.create_task(caller.work(client)) for _ in range(min(concurrency, count))]
+        with interrupts.handled(caller.stop, partial(cancel, workers)):
+            await asyncio.wait(workers)
+    for worker in workers:
+        if not worker.cancelled():
+            worker.result()
+    return caller.records
+
+
+def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+class Caller:
+    """What the workers share: the requests left to send, and the records."""
+
+    def __init__(self, workload: Workload, timeout: float, count: int) -> None:
+        self.records = Records()
+        self._workload = workload
+        self._timeout = timeout
+        self._left = count
+
+    def stop(self) -> None:
+        self._left = 0
+
+    async def work(self, client: AsyncClient) -> None:
+        while self._left > 0:
+            self._left -= 1
+            await self._exchange(client)
+
+    async def _exchange(self, client: AsyncClient) -> None:
+        workload, sent = self._workload, monotonic_ns()
+        try:
+            await client.infer(workload.model, workload.inputs, version=workload.version, timeout=self._timeout)
+        except InferenceError as error:
+            self.records.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+        except asyncio.CancelledError:
+            self.records.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+            raise
+        else:
+            self.records.add(sent, sent, monotonic_ns())

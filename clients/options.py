@@ -1,0 +1,119 @@
+"""The options that all commands share, and what they add up to."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import click
+
+Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
+Filling = Literal["random", "zeros"]
+Shapes = Mapping[str, tuple[int, ...]]
+
+POSITIVE = click.IntRange(min=1)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_DAY = 86_400
+
+
+class Positive(click.FloatRange):
+    """A number above 0 and up to `most`; unlike click's own range it does not let NaN through."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__(min=0, max=most, min_open=True)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number = float(super().convert(value, parameter, context))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not in the range {self._describe_range()}.", parameter, context)
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Which server and model to call, and with what; the fields are the options."""
+
+    host: str
+    port: int
+    model: str
+    model_version: str
+    timeout: float
+    picture: Path | None
+    scaling: Scaling
+    npz: Path | None
+    inputs: Filling
+    seed: int
+    batch: int | None
+    shape: Shapes
+
+    @property
+    def target(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _parse_shapes(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Shapes:
+    shapes = {}
+    for value in values:
+        # Tensor names may hold colons; dimensions do not.
+        name, _, dimensions = value.rpartition(":")
+        try:
+            shapes[name] = tuple(int(dimension) for dimension in dimensions.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not NAME:d,d,...") from None
+        if not name or min(shapes[name]) < 0:
+            raise click.BadParameter(f"{value!r} is not NAME:d,d,... with dimensions of at least 0")
+    return shapes
+
+
+_OPTIONS = (
+    click.option("--host", default="localhost", show_default=True, help="Server to call."),
+    click.option("--port", type=click.IntRange(1, 65535), default=50051, show_default=True, help="Its gRPC port."),
+    click.option("--model", default="", help="Model to call; by default the only one that the server has."),
+    click.option("--model-version", default="", help="Its version; by default the newest."),
+    click.option("--timeout", type=Positive(_DAY), default=10.0, show_default=True, help="Seconds for each request."),
+    click.option("--picture", type=FILE, help="Picture to send, scaled and cropped as the model's input asks."),
+    click.option(
+        "--scaling",
+        type=click.Choice(get_args(Scaling)),
+        default="lite",
+        show_default=True,
+        help="Pixels x of 0 to 255 become, for an FP32 input: lite (x - 127) / 128; inception x / 127.5 - 1; imagenet "
+        "(x / 255 - mean) / deviation of each channel; unit x / 255; none x.",
+    ),
+    click.option("--npz", type=FILE, help="File of arrays to send, each named after its input."),
+    click.option(
+        "--inputs",
+        type=click.Choice(get_args(Filling)),
+        default="random",
+        show_default=True,
+        help="What to generate without --picture and --npz: floats in [0, 1), integers from 0 to 127 (UINT8: 255), "
+        "booleans, eight letters; or zeros.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For --inputs random."),
+    click.option("--batch", type=POSITIVE, help="Rows of a request, for a model with a batch dimension; default 1."),
+    click.option(
+        "--shape",
+        multiple=True,
+        callback=_parse_shapes,
+        metavar="NAME:d,d,...",
+        help="Shape of one row of a generated input; by default a free dimension is 16 (repeatable).",
+    ),
+)
+
+
+def common_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the shared options to a command, which gets them as its first argument, a `Common`."""
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        common = Common(**{field.name: values.pop(field.name) for field in fields(Common)})
+        if common.picture and common.npz:
+            raise click.UsageError("--picture and --npz exclude each other")
+        command(common, **values)
+
+    for option in reversed(_OPTIONS):
+        call = option(call)
+    return call

@@ -1,0 +1,122 @@
+"""`siege`: a constant rate of requests, whatever the server makes of it."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import click
+import grpc
+import uvloop
+
+from yais.clients import channels, commands, interrupts
+from yais.clients.options import POSITIVE, Common, Positive, common_options
+from yais.clients.records import Records
+from yais.clients.report import summarise
+from yais.clients.siege.live import open_view, watch
+from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
+from yais.clients.siege.sender import Method, Sender
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_YEAR = 366 * 86_400
+
+EXAMPLES = """\b
+Examples:
+  siege --rate 100
+  siege --rate 2500 --duration 30 --model mlp --batch 8
+  siege --rate 50 --count 1000 --picture coffee.jpg --timeout 2
+  siege --rate 4000 --duration 10 --connections 4 --max-outstanding 200
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent where, and within which bounds; `timeout` in seconds."""
+
+    target: str
+    request: bytes
+    pacer: Pacer
+    timeout: float
+    max_outstanding: int
+    connections: int
+
+
+@click.command(epilog=EXAMPLES)
+@common_options
+@click.option("--rate", type=Positive(1e6), required=True, help="Requests a second.")
+@click.option("--duration", type=Positive(_YEAR), help="Seconds to send for; by default until Ctrl-C.")
+@click.option("--count", type=POSITIVE, help="Requests to send, instead of --duration.")
+@click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
+@click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
+def main(
+    common: Common,
+    rate: float,
+    duration: float | None,
+    count: int | None,
+    max_outstanding: int,
+    connections: int,
+) -> None:
+    """Sends requests at a constant rate, whatever the replies do, and prints the latencies.
+
+    Request k is due k / rate seconds after the start, and its latency counts from then: a server that stalls cannot
+    hide it by slowing down the load. The report gives beside it the service time (from the send to the answer) and
+    the send lag (from the due time to the send; this is siege's own delay). A request that is due while
+    --max-outstanding are in flight is held back: not sent at all, but counted.
+
+    Exits with 0 when all that was offered was answered, 1 when anything failed or was held back, 2 for bad usage.
+    Ctrl-C ends the sending and waits for what is in flight, a second one cancels that.
+    """
+    if duration is not None and count is not None:
+        raise click.UsageError("--duration and --count exclude each other")
+    pacer = Until(Constant(rate), count, None if duration is None else round(duration * SECOND))
+    request = commands.begin(common).request().SerializeToString()
+    records = uvloop.run(send(Load(common.target, request, pacer, common.timeout, max_outstanding, connections)))
+    commands.end(summarise(records, rate))
+
+
+async def send(load: Load) -> Records:
+    """The records of the whole schedule, or of what a signal left of it."""
+    async with connected(load) as methods:
+        sender = Sender(
+            methods,
+            load.request,
+            load.pacer,
+            timeout=load.timeout,
+            max_outstanding=load.max_outstanding,
+            on_first_held_back=lambda: warn_of_holding_back(load.max_outstanding),
+        )
+        # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
+        gc.collect()
+        gc.freeze()
+        with open_view() as view, interrupts.handled(sender.stop, sender.cancel):
+            watcher = asyncio.create_task(watch(sender, load.pacer, view))
+            await sender.run()
+            watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await watcher
+    return sender.records
+
+
+@asynccontextmanager
+async def connected(load: Load) -> AsyncIterator[list[Method]]:
+    """The method to call, on as many connections as asked for, all of them established."""
+    # gRPC would otherwise let channels to one target share a connection.
+    options = channels.options({"grpc.use_local_subchannel_pool": 1})
+    opened = [grpc.aio.insecure_channel(load.target, options) for _ in range(load.connections)]
+    try:
+        async with asyncio.timeout(load.timeout):
+            await asyncio.gather(*(channel.channel_ready() for channel in opened))
+        yield [channel.unary_unary(METHOD) for channel in opened]
+    except TimeoutError:
+        raise click.ClickException(f"{load.target}: no connection within {load.timeout} s") from None
+    finally:
+        await asyncio.gather(*(channel.close() for channel in opened))
+
+
+def warn_of_holding_back(max_outstanding: int) -> None:
+    click.echo(
+        f"warning: {max_outstanding} requests are in flight (--max-outstanding): answers come more slowly than "
+        "requests are due, which are held back until there is room",
+        err=True,
+    )

@@ -1,0 +1,155 @@
+"""How a siege goes while it goes: a look once a second, as a view that stays in place or as plain lines."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from time import monotonic_ns
+from types import TracebackType
+from typing import Protocol, Self
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from yais.clients.records import HELD_BACK, OK, Records
+from yais.clients.rendering import milliseconds
+from yais.clients.report import percentiles
+from yais.clients.siege.pacer import Pacer
+from yais.clients.siege.sender import Sender
+
+INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The interval since the last look, except `held_back` and `failed`, which count from the start.
+
+    Rates per second, `elapsed` in seconds, `latency` in milliseconds from the due time, by percentile.
+    """
+
+    elapsed: float
+    asked: float
+    answered: float
+    in_flight: int
+    held_back: int
+    failed: int
+    latency: dict[str, float]
+
+
+class View(Protocol):
+    """Shows glances to whoever watches."""
+
+    def show(self, glance: Glance) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Observer:
+    """Looks at a sender's records, each record once."""
+
+    def __init__(self, sender: Sender, pacer: Pacer) -> None:
+        self._sender = sender
+        self._pacer = pacer
+        self._seen = 0
+        self._looked_at = sender.started_at
+        self._failed = 0
+
+    def look(self, now: int) -> Glance:
+        """What happened since the last look; `now` in nanoseconds of the monotonic clock."""
+        latencies, failed = recent(self._sender.records, self._seen)
+        elapsed, interval = now - self._sender.started_at, max(now - self._looked_at, 1)
+        self._seen, self._looked_at = len(self._sender.records), now
+        self._failed += failed
+        return Glance(
+            elapsed=elapsed / 1e9,
+            asked=self._pacer.rate(elapsed),
+            answered=len(latencies) * 1e9 / interval,
+            in_flight=self._sender.in_flight,
+            held_back=self._sender.held_back,
+            failed=self._failed,
+            latency=percentiles(latencies),
+        )
+
+
+def recent(records: Records, since: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+    """The latencies of what was completed from entry `since` on, in nanoseconds, and how many failed."""
+    status = np.array(records.status[since:], np.int8)
+    due, done = (np.array(column[since:], np.int64) for column in (records.due, records.done))
+    failed = int(((status != OK) & (status != HELD_BACK)).sum())
+    return (done - due)[status == OK], failed
+
+
+async def watch(sender: Sender, pacer: Pacer, view: View) -> None:
+    """Shows a glance each second until cancelled."""
+    observer = Observer(sender, pacer)
+    while True:
+        await asyncio.sleep(INTERVAL)
+        view.show(observer.look(monotonic_ns()))
+
+
+class Lines:
+    """A plain line for each glance on the standard error, which leaves the standard output to the report."""
+
+    def show(self, glance: Glance) -> None:
+        click.echo("  ".join(f"{label} {value}" for label, value in cells(glance)), err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Screen:
+    """One line that stays in place.
+
+    Rendered on the event loop, so it must stay cheap: a table costs a millisecond, which would be a send lag.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+
+    def show(self, glance: Glance) -> None:
+        self._live.update(styled(glance), refresh=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+
+def open_view() -> View:
+    console = Console()
+    return Screen(console) if console.is_terminal else Lines()
+
+
+def cells(glance: Glance) -> list[tuple[str, str]]:
+    percentiles = [(name, f"{milliseconds(glance.latency[name])} ms") for name in ("p50", "p99") if glance.latency]
+    return [
+        ("at", f"{glance.elapsed:.0f} s"),
+        ("asked", f"{glance.asked:,.1f}/s"),
+        ("answered", f"{glance.answered:,.1f}/s"),
+        ("in flight", f"{glance.in_flight:,}"),
+        *percentiles,
+        ("failed", f"{glance.failed:,}"),
+        ("held back", f"{glance.held_back:,}"),
+    ]
+
+
+def styled(glance: Glance) -> Text:
+    text = Text()
+    for label, value in cells(glance):
+        alarming = label in ("failed", "held back") and value != "0"
+        text.append(f"{label} ", "dim").append(value, "bold red" if alarming else "bold").append("  ")
+    return text

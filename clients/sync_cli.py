@@ -1,0 +1,82 @@
+"""`client-sync`: one request at a time."""
+
+from pathlib import Path
+from time import monotonic_ns
+
+import click
+import grpc
+
+from yais.clients import commands, interrupts, pictures
+from yais.clients.errors import InferenceError
+from yais.clients.messages import Arrays
+from yais.clients.options import FILE, POSITIVE, Common, common_options
+from yais.clients.records import Records
+from yais.clients.report import summarise
+from yais.clients.sync_client import Client
+from yais.clients.workload import Workload
+
+_COUNT = 100
+
+EXAMPLES = """\b
+Examples:
+  client-sync
+  client-sync --picture coffee.jpg --top 3
+  client-sync --model mlp --batch 8 --count 1000
+  client-sync --model identity --shape INPUT0:1024 --inputs zeros
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@common_options
+@click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or 1 with --picture.")
+@click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")
+@click.option("--top", type=POSITIVE, default=5, show_default=True, help="Classes to print for a picture.")
+def main(common: Common, count: int | None, labels: Path | None, top: int) -> None:
+    """Calls a model with one request in flight and prints the latencies.
+
+    With --picture it also prints the most probable classes of the picture. Exits with 0 when all requests were
+    answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
+    """
+    workload = commands.begin(common)
+    records, outputs = call(common, workload, count or (1 if common.picture else _COUNT))
+    if common.picture and outputs:
+        print_classes(outputs, labels, top)
+    commands.end(summarise(records))
+
+
+def call(options: Common, workload: Workload, count: int) -> tuple[Records, Arrays]:
+    """The records of `count` requests, fewer after a signal, and the outputs of the last one answered."""
+    records, outputs = Records(), Arrays()
+    with Client(options.target) as client, interrupts.noticed() as interrupted:
+        for _ in range(count):
+            if interrupted():
+                break
+            outputs = _exchange(client, workload, options.timeout, records) or outputs
+    return records, outputs
+
+
+def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
+    """The classes of the first row of the first output."""
+    name, scores = next(iter(outputs.items()))
+    if scores.dtype == object or not scores.size:
+        raise click.UsageError(f"--picture: output {name} holds no scores")
+    row = scores.reshape(-1, scores.shape[-1])[0]
+    label = pictures.find_labels(labels, row.size)
+    best = [(label(index), score) for index, score in pictures.top_classes(row, top)]
+    width = max(len(text) for text, _ in best)
+    for text, score in best:
+        click.echo(f"{text:<{width}}  {score:.3f}")
+
+
+def _exchange(client: Client, workload: Workload, timeout: float, records: Records) -> Arrays | None:
+    sent = monotonic_ns()
+    try:
+        outputs = client.infer(workload.model, workload.inputs, version=workload.version, timeout=timeout)
+    except InferenceError as error:
+        records.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+    except KeyboardInterrupt:
+        records.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+    else:
+        records.add(sent, sent, monotonic_ns())
+        return outputs
+    return None

@@ -1,0 +1,178 @@
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import pytest
+from fake_server import FakeServer, Gate, echo
+
+from yais.clients import async_cli, sync_cli
+from yais.clients.siege import cli as siege_cli
+from yais.proto import grpc_service_pb2 as pb
+
+COMMANDS = {"client-sync": sync_cli, "client-async": async_cli, "siege": siege_cli}
+RUNS = [
+    (sync_cli.main, "--count 7"),
+    (async_cli.main, "--count 7 --concurrency 3"),
+    (siege_cli.main, "--rate 500 --count 7"),
+]
+LATENCIES = re.compile(r"^(p50|p90|p95|p99|p99\.9|max) +\d+\.\d+ ms$", re.MULTILINE)
+
+all_commands = pytest.mark.parametrize(("command", "arguments"), RUNS, ids=COMMANDS)
+
+
+@all_commands
+def test_a_run_that_is_answered_ends_with_a_report_and_0(
+    fake: FakeServer, run: Any, command: click.Command, arguments: str
+) -> None:
+    result = run(command, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{fake.target} identity: INPUT0 FP32[-1] -> OUTPUT0 FP32[-1]\n")
+    assert "sent 7 = completed 7 + failed 0" in result.stdout
+    assert LATENCIES.findall(result.stdout) == ["p50", "p90", "p95", "p99", "p99.9", "max"]
+    assert len(fake.requests) == 7
+
+
+@all_commands
+def test_failures_are_told_once_a_kind_and_end_with_1(
+    fake: FakeServer, run: Any, command: click.Command, arguments: str
+) -> None:
+    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        if len(fake.requests) % 2:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input 'INPUT0'")
+        return echo(request, context)
+
+    fake.answer = answer
+    result = run(command, arguments)
+    assert result.exit_code == 1
+    assert re.findall("failed (.*)", result.stdout)[-1].endswith(
+        "x INVALID_ARGUMENT: unexpected shape for input 'INPUT0'"
+    )
+    assert result.stdout.count("unexpected shape") == 1
+
+
+@all_commands
+def test_a_server_that_is_not_there_ends_with_1(
+    unused_tcp_port: int, run: Any, command: click.Command, arguments: str
+) -> None:
+    result = run(command, f"{arguments} --port {unused_tcp_port}")
+    assert result.exit_code == 1
+    assert f"localhost:{unused_tcp_port}: UNAVAILABLE: " in result.stderr
+
+
+@all_commands
+def test_an_unknown_model_ends_with_the_server_s_text(run: Any, command: click.Command, arguments: str) -> None:
+    result = run(command, f"{arguments} --model flowers")
+    assert result.exit_code == 1
+    assert "NOT_FOUND: Request for unknown model: 'flowers' is not found" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "text"),
+    [
+        (siege_cli.main, "", "Missing option '--rate'"),
+        (siege_cli.main, "--rate 0", "'--rate': 0.0 is not in the range 0<x<=1000000"),
+        (siege_cli.main, "--rate -5", "'--rate': -5.0 is not in the range"),
+        (siege_cli.main, "--rate nan", "'--rate': 'nan' is not in the range"),
+        (siege_cli.main, "--rate inf", "'--rate': inf is not in the range"),
+        (siege_cli.main, "--rate fast", "'--rate': 'fast' is not a valid float"),
+        (siege_cli.main, "--rate 1 --max-outstanding 0", "'--max-outstanding': 0 is not in the range x>=1"),
+        (siege_cli.main, "--rate 1 --connections 0", "'--connections': 0 is not in the range 1<=x<=256"),
+        (siege_cli.main, "--rate 1 --duration 0", "'--duration': 0.0 is not in the range"),
+        (siege_cli.main, "--rate 1 --count 0", "'--count': 0 is not in the range"),
+        (siege_cli.main, "--rate 1 --duration 1 --count 1", "--duration and --count exclude each other"),
+        (async_cli.main, "--concurrency 0", "'--concurrency': 0 is not in the range"),
+        (sync_cli.main, "--count 0", "'--count': 0 is not in the range"),
+        (sync_cli.main, "--timeout 0", "'--timeout': 0.0 is not in the range 0<x<=86400"),
+        (sync_cli.main, "--batch 0", "'--batch': 0 is not in the range"),
+        (sync_cli.main, "--port 70000", "'--port': 70000 is not in the range 1<=x<=65535"),
+        (sync_cli.main, "--inputs ones", "'ones' is not one of 'random', 'zeros'"),
+        (sync_cli.main, "extra", "unexpected extra argument (extra)"),
+    ],
+)
+def test_bad_usage_names_the_option_and_its_bound(
+    fake: FakeServer, run: Any, command: click.Command, arguments: str, text: str
+) -> None:
+    result = run(command, arguments)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_examples_that_are_good_usage(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("coffee.jpg", "inputs.npz"):
+        Path(file).touch()
+    module: Any = COMMANDS[name]
+    text = module.main.get_help(click.Context(module.main, info_name=name))
+    examples = [line.strip() for line in text.partition("Examples:")[2].strip().splitlines()]
+    assert len(examples) >= 3
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert program == name
+        module.main.make_context(name, arguments)
+
+
+def test_held_back_requests_are_warned_of_counted_and_end_with_1(run: Any, gate: Gate) -> None:
+    result = run(siege_cli.main, "--rate 200 --count 30 --max-outstanding 5 --timeout 0.5")
+    assert result.exit_code == 1
+    assert result.stderr.count("warning: 5 requests are in flight (--max-outstanding)") == 1
+    assert "offered 30 = sent 5 + held back 25; sent 5 = completed 0 + failed 5" in result.stdout
+    assert "failed 5 x DEADLINE_EXCEEDED: " in result.stdout
+
+
+def test_siege_tells_once_a_second_how_it_goes(run: Any) -> None:
+    result = run(siege_cli.main, "--rate 50 --duration 1.3")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    pattern = r"at 1 s  asked 50\.0/s  answered \d+\.\d/s  in flight \d+  p50 .* ms  p99 .* ms  failed 0  held back 0"
+    assert re.fullmatch(pattern, line)
+
+
+def start(fake: FakeServer, module: str, *arguments: str) -> "subprocess.Popen[str]":
+    code = f"from {module} import main; main()"
+    command = [sys.executable, "-c", code, "--port", str(fake.port), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+ENDLESS = {
+    "client-sync": ("yais.clients.sync_cli", "--count", "1000000"),
+    "client-async": ("yais.clients.async_cli", "--count", "1000000"),
+    "siege": ("yais.clients.siege.cli", "--rate", "50"),
+}
+
+
+@pytest.mark.parametrize("command", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_was_done(fake: FakeServer, command: list[str], number: signal.Signals) -> None:
+    arrived = Gate()
+    arrived.opened.set()
+    fake.answer = arrived.pass_through
+    with start(fake, *command) as process:
+        assert arrived.arrived.wait(30)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert len(LATENCIES.findall(output)) == 6
+
+
+@pytest.mark.parametrize("command", ENDLESS.values(), ids=ENDLESS)
+def test_a_second_interrupt_cancels_what_is_in_flight(fake: FakeServer, gate: Gate, command: list[str]) -> None:
+    with start(fake, *command) as process:
+        assert gate.arrived.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert any(line.startswith("stopping:") for line in process.stderr)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
+    assert "x CANCELLED: " in output
