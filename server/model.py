@@ -1,11 +1,12 @@
 """One model in service: its engine, its queue, its threads and its figures."""
 
+import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
-from yais.engines import Engine
+from yais.engines import Context, Engine, EngineError
 from yais.server.batching import Batcher
 from yais.server.config import Config
 from yais.server.errors import ExpiredError, ServiceError
@@ -14,6 +15,9 @@ from yais.server.metrics.recorder import Recorder
 from yais.server.pool import Pool
 from yais.server.request import Request
 from yais.server.signature import Signature
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Model:
         self._batcher: Batcher[Request] = Batcher(
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
-        contexts = [engine.create_context() for _ in range(options.buffers)]
+        contexts = [warmed_up(engine.create_context(), engine) for _ in range(options.buffers)]
         self._pool = Pool(name, contexts, options.contexts, self._batcher, self._finish, loop)
 
     @property
@@ -98,3 +102,17 @@ class Model:
                 answered.append(request)
         now = monotonic_ns()
         self.recorder.succeed(execution, answered, now - began, now)
+
+
+def warmed_up(context: Context, engine: Engine) -> Context:
+    """`context` after a run on zeros, so that the first request does not pay for what engines put off until then.
+
+    A model with free dimensions or strings is left as it is: nobody knows what it would make of a guess.
+    """
+    if all(spec.is_fixed and not spec.dtype.hasobject for spec in engine.inputs):
+        try:
+            context.fit(tuple(spec.shape for spec in engine.inputs))
+            context.execute(1)
+        except EngineError as error:
+            logger.warning("A run on zeros failed: %s", error)
+    return context

@@ -12,7 +12,8 @@ class Request(ABC):
     """Rows for one model, and how to answer whoever asked.
 
     `inputs`: name -> array of `(rows, *shape)`, in the model's order, as `shapes` is. `arrived`, `queued` and
-    `deadline` are nanoseconds of the monotonic clock: when the handler was entered, when the queue took it, and past when nobody waits for the answer any more.
+    `deadline` are nanoseconds of the monotonic clock: when the handler was entered, when the queue took it, and after
+    which nobody waits for the answer any more.
     `answer` and `refuse` are called on the event loop, one of them, once, unless `cancelled` was set before.
     """
 
