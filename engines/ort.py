@@ -141,19 +141,18 @@ class _Buffers:
 
 
 class BoundContext(_Buffers):
-    """Runs on IO bindings to its own buffers, one binding for each number of rows."""
+    """Runs on IO bindings to its own buffers, one binding for each number of rows.
+
+    ONNX Runtime makes the first outputs of free dimensions itself. Their dimensions are then expected to be the same
+    for all inputs of the same shapes, and buffers are bound for them; a model that gives others after all fails the
+    run, which is repeated without such buffers, and they are not tried again.
+    """
 
     def __init__(self, engine: OrtEngine) -> None:
-        super().__init__(engine)
         # The public method spends 6 us, more than a small run, on checks for another kind of provider.
         self._run = engine.session._sess.run_with_iobinding
-        self._unbound = [(index, spec) for index, spec in enumerate(engine.outputs) if not spec.is_fixed]
-        for spec in engine.outputs:
-            if spec.is_fixed:
-                self.outputs[spec.name] = np.empty((self._capacity, *spec.shape), spec.dtype)
-
-    def _rebind(self) -> None:
-        self._bindings: dict[int, ort.IOBinding] = {}
+        self._can_expect = True
+        super().__init__(engine)
 
     def execute(self, rows: int) -> int:
         binding = self._bindings.get(rows) or self._bind(rows)
@@ -161,11 +160,18 @@ class BoundContext(_Buffers):
         try:
             self._run(binding._iobinding, None)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
-            raise EngineError(str(error)) from error
+            if not self._expected:
+                raise EngineError(str(error)) from error
+            return self._execute_unexpected(rows)
         elapsed = perf_counter_ns() - started
-        for index, spec in self._unbound:
-            self._keep(spec, binding.get_outputs()[index].numpy(), rows)
+        if self._unbound:
+            self._take(binding, rows)
         return elapsed
+
+    def _rebind(self) -> None:
+        self._bindings: dict[int, ort.IOBinding] = {}
+        self._expected: dict[str, Array] = {}
+        self._unbound = [each for each in enumerate(self._engine.outputs) if not each[1].is_fixed]
 
     def _bind(self, rows: int) -> ort.IOBinding:
         binding = self._engine.session.io_binding()
@@ -173,13 +179,45 @@ class BoundContext(_Buffers):
             part = self._rows(buffer, rows)
             binding.bind_input(name, "cpu", 0, _ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
         for spec in self._engine.outputs:
-            if spec.is_fixed:
-                part = self._rows(self.outputs[spec.name], rows)
-                binding.bind_output(spec.name, "cpu", 0, _ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
-            else:
-                binding.bind_output(spec.name, "cpu")
+            self._bind_output(binding, spec, rows)
         self._bindings[rows] = binding
         return binding
+
+    def _bind_output(self, binding: ort.IOBinding, spec: TensorSpec, rows: int) -> None:
+        if spec.is_fixed and spec.name not in self.outputs:
+            self.outputs[spec.name] = np.zeros((self._capacity, *spec.shape), spec.dtype)
+        if spec.name in self._expected:
+            self.outputs[spec.name] = self._expected[spec.name]
+        if spec.is_fixed or spec.name in self._expected:
+            part = self._rows(self.outputs[spec.name], rows)
+            binding.bind_output(spec.name, "cpu", 0, _ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
+        else:
+            binding.bind_output(spec.name, "cpu")
+
+    def _take(self, binding: ort.IOBinding, rows: int) -> None:
+        """Takes the outputs that ONNX Runtime made, and prepares buffers of their kind for the next run.
+
+        The binding is of no more use: it holds on to these outputs, and a next run with others would fail.
+        """
+        self._bindings = {}
+        for index, spec in self._unbound:
+            self._keep(spec, binding.get_outputs()[index].numpy(), rows)
+        if self._can_expect:
+            self._expected = {
+                spec.name: np.zeros((self._capacity, *self.outputs[spec.name].shape[1:]), spec.dtype)
+                for _, spec in self._unbound
+            }
+            self._unbound = []
+
+    def _execute_unexpected(self, rows: int) -> int:
+        """Runs again without expectations; should that fail too, they were not at fault."""
+        self._rebind()
+        self._can_expect = False
+        try:
+            return self.execute(rows)
+        except EngineError:
+            self._can_expect = True
+            raise
 
 
 class StringContext(_Buffers):

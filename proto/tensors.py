@@ -82,7 +82,9 @@ def to_raw(array: NDArray[Any]) -> bytes:
     """Raw contents of `array`: little-endian, row-major."""
     if array.dtype == np.object_:
         return pack_strings(array)
-    return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array.tobytes()
 
 
 def from_raw(raw: bytes | memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:

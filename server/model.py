@@ -16,7 +16,6 @@ from yais.server.pool import Pool
 from yais.server.request import Request
 from yais.server.signature import Signature
 
-
 logger = logging.getLogger(__name__)
 
 
