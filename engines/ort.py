@@ -60,7 +60,9 @@ def open_onnx(path: Path, options: EngineOptions) -> "OrtEngine":
 def _max_batch_size(session: ort.InferenceSession, path: Path, options: EngineOptions) -> int:
     """What the model declares, bounded by the option; a model that declares nothing batches if every tensor could."""
     declared = session.get_modelmeta().custom_metadata_map.get(MAX_BATCH_SIZE_KEY)
-    batchable = all(_varies(node.shape[:1]) for node in (*session.get_inputs(), *session.get_outputs()))
+    batchable = bool(session.get_inputs()) and all(
+        _varies(node.shape[:1]) for node in (*session.get_inputs(), *session.get_outputs())
+    )
     asked = options.max_batch_size
     if declared is not None and not declared.isdecimal():
         raise EngineError(f"engine '{path}': {MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")

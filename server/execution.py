@@ -27,11 +27,13 @@ def execute(context: Context, requests: Sequence[Request]) -> list[Execution]:
 
     When the engine refuses the batch, each request runs again alone, so that one bad request does not fail the others.
     """
+    started = monotonic_ns()
     try:
         return [_run(context, requests)]
     except EngineError as error:
         if len(requests) == 1:
-            return [Execution(requests, _service_error(error), requests[0].rows, monotonic_ns())]
+            failed_ns = monotonic_ns() - started
+            return [Execution(requests, _service_error(error), requests[0].rows, started, 0, failed_ns)]
     return [_run_alone(context, request) for request in requests]
 
 

@@ -9,7 +9,7 @@ from time import monotonic_ns
 from yais.engines import Context, Engine, EngineError
 from yais.server.batching import Batcher
 from yais.server.config import Config
-from yais.server.errors import ExpiredError, ServiceError
+from yais.server.errors import EngineFailureError, ExpiredError, ServiceError
 from yais.server.execution import Execution, Outputs
 from yais.server.metrics.recorder import Recorder
 from yais.server.pool import Pool
@@ -96,11 +96,21 @@ class Model:
         began = monotonic_ns()
         answered = []
         for request, outputs in zip(execution.requests, shares, strict=True):
-            if not request.cancelled:
-                request.answer(outputs)
+            if not request.cancelled and _answered(request, outputs):
                 answered.append(request)
         now = monotonic_ns()
         self.recorder.succeed(execution, answered, now - began, now)
+
+
+def _answered(request: Request, outputs: Outputs) -> bool:
+    """Answers `request`; whatever goes wrong with that stays its own."""
+    try:
+        request.answer(outputs)
+    except Exception:
+        logger.exception("A result could not be made an answer")
+        request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
+        return False
+    return True
 
 
 def warmed_up(context: Context, engine: Engine) -> Context:

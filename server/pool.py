@@ -12,7 +12,7 @@ therefore run on the loop, all that came in one turn of it together, for as long
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Hashable, Sequence
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from time import monotonic_ns
 
 from yais.engines import Context
@@ -49,9 +49,12 @@ class Pool:
         self._on_batch = on_batch
         self._loop = loop
         self._closed = False
-        self._changed = Condition()
-        self._average_ns = float("inf")
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._average_of: Hashable = None
+        self._average_ns = 0.0
+        # The shapes whose runs are short, if any are; the loop runs requests of these.
+        self._short: Hashable = None
         self._turn_is_due = False
         # Daemons, because the exit on a second signal must not wait for a run of the engine.
         self._threads = [Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)]
@@ -63,9 +66,9 @@ class Pool:
     def add(self, request: Request) -> None:
         """Queues `request`. Raises `QueueFullError` at the queue's bound."""
         request.queued = monotonic_ns()
-        with self._changed:
+        with self._lock:
             self._batcher.add(request, request.queued)
-            if not self._is_short(request.shapes):
+            if request.shapes != self._short:
                 self._changed.notify()
                 return
         if not self._turn_is_due:
@@ -74,30 +77,33 @@ class Pool:
 
     def discard(self, request: Request) -> bool:
         """Takes back a request that has not been taken yet; False when it is too late."""
-        with self._changed:
+        with self._lock:
             return self._batcher.discard(request)
 
     def close(self) -> None:
         """Lets the threads finish what they run, and ends them. What still waits is left in the batcher."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _take_turn(self) -> None:
-        """Runs on the loop what waits in the shapes that are short; the threads get the rest."""
+        """Runs on the loop all that waits in the shapes that are short."""
         self._turn_is_due = False
         while (job := self._take_short()) is not None:
             context, batch = job
-            self._hand_back(context, self._execute(context, batch.items), batch.expired)
-        with self._changed:
-            if len(self._batcher):
-                self._changed.notify()
+            self._conclude(context, self._execute(context, batch.items), batch.expired)
 
     def _take_short(self) -> Job | None:
-        with self._changed:
-            return self._take(self._average_of) if self._is_short(self._average_of) else None
+        """The next batch for the loop; once there is none, the threads get what else waits."""
+        with self._lock:
+            if self._closed or not self._batcher:
+                return None
+            job = None if self._short is None else self._take(self._short)
+            if job is None:
+                self._changed.notify()
+            return job
 
     def _work(self) -> None:
         while (job := self._wait()) is not None:
@@ -107,7 +113,7 @@ class Pool:
 
     def _wait(self) -> Job | None:
         """Waits for a batch and a free context; None when the pool closes."""
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 if (job := self._take()) is not None:
                     return job
@@ -124,33 +130,35 @@ class Pool:
         return None if due_at is None else max(0, due_at - monotonic_ns()) / 1e9
 
     def _hand_back(self, context: Context, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
+        self._conclude(context, executions, expired)
+        with self._lock:
+            self._changed.notify()
+
+    def _conclude(self, context: Context, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         try:
             self._on_batch(executions, expired)
-        finally:
-            with self._changed:
-                self._free.append(context)
-                if len(self._batcher):
-                    self._changed.notify()
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "A batch could not be answered", "exception": error})
+        self._free.append(context)
 
     def _execute(self, context: Context, requests: Sequence[Request]) -> list[Execution]:
-        """As `execute`, for a thread that must survive whatever happens in it."""
+        """As `execute`, for a caller that must survive whatever happens in it."""
         if not requests:
             return []
+        started = monotonic_ns()
         try:
             executions = execute(context, requests)
         except Exception:
             logger.exception("A batch of %d request(s) failed", len(requests))
             failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
-            return [Execution(requests, failure, 0, monotonic_ns())]
-        self._average(requests[0].shapes, sum(execution.input_ns + execution.infer_ns for execution in executions))
+            executions = [Execution(requests, failure, 0, started, 0, monotonic_ns() - started)]
+        self._average(requests[0].shapes, sum([each.input_ns + each.infer_ns for each in executions]))
         return executions
-
-    def _is_short(self, shapes: Hashable) -> bool:
-        return self._average_ns <= _SHORT_NS and shapes == self._average_of
 
     def _average(self, shapes: Hashable, run_ns: int) -> None:
         """Takes a run into the average, which is of one set of shapes at a time."""
-        if shapes != self._average_of:
-            self._average_of, self._average_ns = shapes, run_ns
-        else:
+        if shapes == self._average_of:
             self._average_ns += _WEIGHT * (run_ns - self._average_ns)
+        else:
+            self._average_of, self._average_ns = shapes, run_ns
+        self._short = shapes if self._average_ns <= _SHORT_NS else None

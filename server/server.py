@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 
-import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
@@ -24,6 +23,7 @@ from yais.server.model import Model, ModelOptions
 from yais.server.registry import Registry
 from yais.server.services.health import HealthService
 from yais.server.services.v2 import InferenceService
+from yais.server.transport import grpc_server
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +107,7 @@ class Server:
 
     async def _listen_grpc(self) -> None:
         self._health = HealthService(model.name for model in self.models)
-        # Without SO_REUSEPORT a port that another server has is an error, and does not silently share its clients.
-        options = [
-            ("grpc.max_receive_message_length", self.config.max_message_size),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-        ]
-        self._grpc = grpc.aio.server(options=options)
+        self._grpc = grpc_server(self.config.max_message_size)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), self._grpc)
         add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((_INFERENCE, _HEALTH, reflection.SERVICE_NAME), self._grpc)

@@ -24,12 +24,8 @@ _MAX_DIM = 2**31 - 1
 _MAX_LAYOUTS = 1024
 
 
-class Header(NamedTuple):
-    """What a request says of one input."""
-
-    name: str
-    datatype: str
-    shape: Shape
+# What a request says of one input: its name, datatype and shape.
+Header = tuple[str, str, Shape]
 
 
 class TensorRule(NamedTuple):
@@ -91,9 +87,9 @@ class Signature:
             raise InvalidRequestError(f"{prefix}{violation}") from violation
 
     def _lay_out(self, headers: tuple[Header, ...]) -> Layout:
-        self._check_names([header.name for header in headers])
+        self._check_names([name for name, _, _ in headers])
         rows = self._check_batch(headers)
-        positions = {header.name: position for position, header in enumerate(headers)}
+        positions = {name: position for position, (name, _, _) in enumerate(headers)}
         inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
         layout = Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
         if len(self._layouts) < _MAX_LAYOUTS:
@@ -122,16 +118,16 @@ class Signature:
     def _check_batch(self, headers: Sequence[Header]) -> int:
         if not self.max_batch_size:
             return 1
-        for header in headers:
-            if not header.shape:
+        rows = None
+        for name, _, shape in headers:
+            if not shape:
                 raise _ViolationError(
-                    f"input '{header.name}' has no shape but model requires batch dimension for '{self.model}'"
+                    f"input '{name}' has no shape but model requires batch dimension for '{self.model}'"
                 )
-            if header.shape[0] != headers[0].shape[0]:
-                raise _ViolationError(
-                    f"input '{header.name}' batch size does not match other inputs for '{self.model}'"
-                )
-        rows = headers[0].shape[0]
+            if rows not in (None, shape[0]):
+                raise _ViolationError(f"input '{name}' batch size does not match other inputs for '{self.model}'")
+            rows = shape[0]
+        assert rows is not None, "the names have been checked, and every model has an input"
         if rows > self.max_batch_size:
             raise _ViolationError(f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}'")
         return rows

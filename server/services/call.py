@@ -5,40 +5,35 @@ import math
 from collections.abc import Mapping
 
 from yais.engines import Array
-from yais.proto.grpc_service_pb2 import ModelInferResponse
+from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.server.errors import ServiceError
+from yais.server.model import Model
 from yais.server.request import Request
-from yais.server.services.decode import Inference
+from yais.server.services.decode import decode
 from yais.server.services.encode import encode
-from yais.server.signature import Signature
 
 # grpc reports "no deadline" as centuries.
 _FOREVER_S = 1e9
 
 
 class InferCall(Request):
-    """Encodes its rows of the outputs as soon as they are there; `reply` is the future that gets the message."""
+    """Encodes its rows of the outputs as soon as they are there; `reply` is the future that gets the message.
 
-    __slots__ = ("_outputs", "_request_id", "_signature", "_version", "reply")
+    Raises the `ServiceError` that a message deserves which breaks the rules.
+    """
 
-    def __init__(
-        self,
-        inference: Inference,
-        signature: Signature,
-        version: str,
-        request_id: str,
-        arrived: int,
-        deadline: int | None,
-    ) -> None:
+    __slots__ = ("_id", "_model", "_outputs", "reply")
+
+    def __init__(self, message: ModelInferRequest, model: Model, arrived: int, deadline: int | None) -> None:
+        inference = decode(message, model.signature)
         super().__init__(inference.inputs, inference.layout, arrived, deadline)
         self._outputs = inference.outputs
-        self._request_id = request_id
-        self._signature = signature
-        self._version = version
+        self._id = message.id
+        self._model = model
         self.reply: asyncio.Future[ModelInferResponse] = asyncio.get_running_loop().create_future()
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
-        self.reply.set_result(encode(self._signature, self._version, self._request_id, self._outputs, outputs))
+        self.reply.set_result(encode(self._model.signature, self._model.version, self._id, self._outputs, outputs))
 
     def refuse(self, error: ServiceError) -> None:
         self.reply.set_exception(error)

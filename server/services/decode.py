@@ -9,7 +9,7 @@ from yais.engines import Array
 from yais.proto.grpc_service_pb2 import InferParameter, ModelInferRequest
 from yais.proto.tensors import CONTENTS_FIELDS, DTYPES, strings_array, to_raw
 from yais.server.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from yais.server.signature import Header, Layout, Signature
+from yais.server.signature import Layout, Signature
 
 InferInputTensor = ModelInferRequest.InferInputTensor
 
@@ -52,8 +52,8 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
         _check_parameters(message.parameters)
     tensors = list(message.inputs)
     raws = _data(tensors, list(message.raw_input_contents), signature.model)
-    outputs = signature.check_outputs([_output_name(output) for output in message.outputs])
-    headers = tuple([Header(tensor.name, tensor.datatype, tuple(tensor.shape[:])) for tensor in tensors])
+    outputs = signature.check_outputs([_output_name(output) for output in message.outputs] if message.outputs else ())
+    headers = tuple([(tensor.name, tensor.datatype, tuple(tensor.shape[:])) for tensor in tensors])
     return Inference(*signature.check_inputs(headers, raws, message.id), outputs)
 
 

@@ -14,7 +14,6 @@ from yais.server.errors import DrainingError, InvalidRequestError, ServiceError
 from yais.server.model import Model
 from yais.server.registry import Registry, parse_version
 from yais.server.services.call import InferCall, deadline_after
-from yais.server.services.decode import decode
 from yais.server.services.describe import model_config, model_metadata
 from yais.server.services.errors import Context, answers_errors
 from yais.server.services.statistics import model_statistics
@@ -34,26 +33,19 @@ class InferenceService(GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         arrived = monotonic_ns()
         model = self._registry.find(request.model_name, request.model_version)
+        call = None
         try:
             with self._admission:
-                return await self._infer(model, request, arrived, deadline_after(arrived, context.time_remaining()))
+                call = InferCall(request, model, arrived, deadline_after(arrived, context.time_remaining()))
+                model.submit(call)
+                return await call.reply
         except ServiceError as error:
             model.recorder.fail(error.reason, monotonic_ns() - arrived)
             raise
         except asyncio.CancelledError:
+            if call is not None:
+                model.cancel(call)
             model.recorder.fail("CANCELED", monotonic_ns() - arrived)
-            raise
-
-    async def _infer(
-        self, model: Model, request: pb.ModelInferRequest, arrived: int, deadline: int | None
-    ) -> pb.ModelInferResponse:
-        inference = decode(request, model.signature)
-        call = InferCall(inference, model.signature, model.version, request.id, arrived, deadline)
-        model.submit(call)
-        try:
-            return await call.reply
-        except asyncio.CancelledError:
-            model.cancel(call)
             raise
 
     @answers_errors
