@@ -149,9 +149,10 @@ class Pool:
         try:
             executions = execute(context, requests)
         except Exception:
+            failed_ns = monotonic_ns() - started
             logger.exception("A batch of %d request(s) failed", len(requests))
             failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
-            executions = [Execution(requests, failure, 0, started, 0, monotonic_ns() - started)]
+            executions = [Execution(requests, failure, 0, started, 0, failed_ns)]
         self._average(requests[0].shapes, sum([each.input_ns + each.infer_ns for each in executions]))
         return executions
 
