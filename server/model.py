@@ -79,7 +79,7 @@ class Model:
 
     def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         for request in expired:
-            if not request.cancelled:
+            if request.is_wanted:
                 request.refuse(ExpiredError())
         for execution in executions:
             if isinstance(execution.outcome, ServiceError):
@@ -89,14 +89,14 @@ class Model:
 
     def _refuse(self, requests: Sequence[Request], error: ServiceError) -> None:
         for request in requests:
-            if not request.cancelled:
+            if request.is_wanted:
                 request.refuse(error)
 
     def _answer(self, execution: Execution, shares: Sequence[Outputs]) -> None:
         began = monotonic_ns()
         answered = []
         for request, outputs in zip(execution.requests, shares, strict=True):
-            if not request.cancelled and _answered(request, outputs):
+            if request.is_wanted and _answered(request, outputs):
                 answered.append(request)
         now = monotonic_ns()
         self.recorder.succeed(execution, answered, now - began, now)

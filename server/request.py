@@ -14,7 +14,7 @@ class Request(ABC):
     `inputs`: name -> array of `(rows, *shape)`, in the model's order, as `shapes` is. `arrived`, `queued` and
     `deadline` are nanoseconds of the monotonic clock: when the handler was entered, when the queue took it, and after
     which nobody waits for the answer any more.
-    `answer` and `refuse` are called on the event loop, one of them, once, unless `cancelled` was set before.
+    `answer` and `refuse` are called on the event loop, one of them, once, and only while the request `is_wanted`.
     """
 
     __slots__ = ("arrived", "cancelled", "deadline", "inputs", "queued", "rows", "shapes")
@@ -27,6 +27,11 @@ class Request(ABC):
         self.queued = arrived
         self.deadline = deadline
         self.cancelled = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for the answer."""
+        return not self.cancelled
 
     @abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> None:

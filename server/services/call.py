@@ -32,6 +32,15 @@ class InferCall(Request):
         self._model = model
         self.reply: asyncio.Future[ModelInferResponse] = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_wanted(self) -> bool:
+        # A cancelled task cancels the future that it waits for at once, but hears of it only in the next turn.
+        return not self.reply.done()
+
+    @property
+    def is_answered(self) -> bool:
+        return self.reply.done() and not self.reply.cancelled() and self.reply.exception() is None
+
     def answer(self, outputs: Mapping[str, Array]) -> None:
         self.reply.set_result(encode(self._model.signature, self._model.version, self._id, self._outputs, outputs))
 

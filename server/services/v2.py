@@ -43,10 +43,15 @@ class InferenceService(GRPCInferenceServiceServicer):
             model.recorder.fail(error.reason, monotonic_ns() - arrived)
             raise
         except asyncio.CancelledError:
-            if call is not None:
-                model.cancel(call)
-            model.recorder.fail("CANCELED", monotonic_ns() - arrived)
+            self._note_cancelled(model, call, arrived)
             raise
+
+    def _note_cancelled(self, model: Model, call: InferCall | None, arrived: int) -> None:
+        """A call that was answered in the very turn of its cancellation has been counted as a success."""
+        if call is not None:
+            model.cancel(call)
+        if call is None or not call.is_answered:
+            model.recorder.fail("CANCELED", monotonic_ns() - arrived)
 
     @answers_errors
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
