@@ -42,7 +42,7 @@ class ByteSize(click.ParamType[int]):
         self._maximum = maximum
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d+)\s*([KMG]i?|)B?", str(value))
+        match = re.fullmatch(r"(\d{1,15})\s*([KMG]i?|)B?", str(value))
         if match is None:
             self.fail(f"{value!r} is not a size; write a number and one of K, M, G, Ki, Mi, Gi", param, ctx)
         size = int(match[1]) * _BYTES[match[2]]
@@ -76,10 +76,24 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
         settings = tomllib.loads(value.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"cannot read '{value}': {error}", ctx, param) from error
-    known = {option.name for option in ctx.command.params if option.name != param.name}
-    settings = {key.replace("-", "_"): setting for key, setting in settings.items()}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise click.BadParameter(f"'{value}' sets '{unknown[0]}', which is no flag of this command", ctx, param)
-    ctx.default_map = {**(ctx.default_map or {}), **settings}
+    flags = {flag.name: flag for flag in ctx.command.params if isinstance(flag, click.Option) and flag.expose_value}
+    defaults = {}
+    for key, setting in sorted(settings.items()):
+        flag = flags.get(key.replace("-", "_"))
+        if flag is None:
+            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command", ctx, param)
+        defaults[flag.name] = _as_written(flag, setting, ctx)
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return value
+
+
+def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str]:
+    """A TOML value as it would stand on the command line, so that one set of checks serves both."""
+    if flag.multiple:
+        values = setting if isinstance(setting, list) else [setting]
+        if not all(isinstance(value, str) for value in values):
+            raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
+        return values
+    if isinstance(setting, bool) or not isinstance(setting, str | int | float):
+        raise click.BadParameter(f"{setting!r} is neither a string nor a number", ctx, flag)
+    return str(setting)

@@ -8,7 +8,8 @@ from yais.server.model import Model
 
 _INT64_MAX = 2**63 - 1
 # What C's `stol` reads, since Triton hands a version to it: leading blanks, a sign, digits; the rest is ignored.
-_LEADING_INTEGER = re.compile(r"\s*([+-]?\d+)")
+_LEADING_INTEGER = re.compile(r"\s*([+-]?)0*(\d+)", re.ASCII)
+_INT64_DIGITS = 19
 
 
 class Registry:
@@ -47,13 +48,14 @@ def parse_version(version: str) -> int | None:
     if not version:
         return None
     match = _LEADING_INTEGER.match(version)
-    if match is None or abs(int(match[1])) > _INT64_MAX:
+    if match is None or len(match[2]) > _INT64_DIGITS or int(match[2]) > _INT64_MAX:
         raise InvalidRequestError(
             f"failed to get model version from specified version string '{version}' (details: stol), "
             "version should be an integral value > 0"
         )
-    if int(match[1]) < 0:
+    number = int(match[1] + match[2])
+    if number < 0:
         raise InvalidRequestError(
             f"invalid model version specified '{version}' , version should be an integral value > 0"
         )
-    return int(match[1])
+    return number

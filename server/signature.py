@@ -21,6 +21,8 @@ _BATCH_NOTE = (
 
 
 _MAX_DIM = 2**31 - 1
+# numpy takes the product of all dimensions but 0 times the size of an element (16 at most) for the size of an array.
+_MAX_ELEMENTS = (2**63 - 1) // 16
 _MAX_LAYOUTS = 1024
 
 
@@ -150,6 +152,8 @@ class Signature:
             raise _ViolationError(f"All input dimensions should be specified for {tensor}, got {_dims(shape)}")
         if any(dim > _MAX_DIM for dim in shape):
             raise _ViolationError(f"dimensions must be <= {_MAX_DIM} for {tensor}, got {_dims(shape)}")
+        if 0 in shape and max(1, self.max_batch_size) * prod(max(1, dim) for dim in shape) > _MAX_ELEMENTS:
+            raise _ViolationError(f"shape of {tensor} is beyond any array, got {_dims(shape)}")
         if len(shape) != len(rule.shape) or any(
             want not in (-1, got) for want, got in zip(rule.shape, shape, strict=True)
         ):

@@ -43,11 +43,18 @@ class PowerSampler:
 
     def _read(self) -> dict[str, float]:
         """Asks every GPU; one that cannot tell is left out, and may come back."""
-        watts: dict[str, float] = {}
-        for index in range(self._nvml.nvmlDeviceGetCount()):
-            try:
-                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-                watts[str(index)] = self._nvml.nvmlDeviceGetPowerUsage(handle) / 1000
-            except self._nvml.NVMLError as error:
-                logger.debug("GPU %d tells no power: %s", index, error)
-        return watts
+        try:
+            count = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            logger.warning("NVML cannot count the GPUs: %s", error)
+            return {}
+        readings = ((str(index), self._watts_of(index)) for index in range(count))
+        return {gpu: watts for gpu, watts in readings if watts is not None}
+
+    def _watts_of(self, index: int) -> float | None:
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            return float(self._nvml.nvmlDeviceGetPowerUsage(handle)) / 1000
+        except self._nvml.NVMLError as error:
+            logger.debug("GPU %d tells no power: %s", index, error)
+            return None

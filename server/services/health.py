@@ -44,10 +44,12 @@ class HealthService(HealthServicer):
     async def Watch(self, request: HealthCheckRequest, context: Context) -> AsyncIterator[HealthCheckResponse]:
         """The status now and at each change. An unknown name stays on the line as SERVICE_UNKNOWN, as specified."""
         last = None
-        while not self._stopped:
-            changed, response = self._changed, self._response(request.service)
+        while True:
+            changed, stopped, response = self._changed, self._stopped, self._response(request.service)
             if response != last:
                 yield response
+            if stopped:
+                return
             last = response
             await changed.wait()
 
