@@ -73,9 +73,9 @@ class Model:
         request.cancelled = True
         self._pool.discard(request)
 
-    def close(self) -> None:
-        """Ends the threads after what they are running."""
-        self._pool.close()
+    def close(self, wait: bool = True) -> None:
+        """Ends the threads after what they are running, and waits for that."""
+        self._pool.close(wait)
 
     def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         for request in expired:

@@ -12,6 +12,7 @@ therefore run on the loop, all that came in one turn of it together, for as long
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from threading import Condition, Lock, Thread
 from time import monotonic_ns
 
@@ -80,12 +81,12 @@ class Pool:
         with self._lock:
             return self._batcher.discard(request)
 
-    def close(self) -> None:
-        """Lets the threads finish what they run, and ends them. What still waits is left in the batcher."""
+    def close(self, wait: bool = True) -> None:
+        """Ends the threads after what they are running, and waits for that. What else waits is left in the batcher."""
         with self._lock:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in self._threads if wait else ():
             thread.join()
 
     def _take_turn(self) -> None:
@@ -109,7 +110,9 @@ class Pool:
         while (job := self._wait()) is not None:
             context, batch = job
             executions = self._execute(context, batch.items)
-            self._loop.call_soon_threadsafe(self._hand_back, context, executions, batch.expired)
+            # A loop that did not wait for this run may be closed by now.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._hand_back, context, executions, batch.expired)
 
     def _wait(self) -> Job | None:
         """Waits for a batch and a free context; None when the pool closes."""

@@ -126,7 +126,7 @@ class Server:
         self._health.stop()
         await self._grpc.stop(_FLUSH_S if drained else 0)
         for model in self.models:
-            model.close()
+            model.close(wait=drained)
         await self._endpoint.stop()
         return drained
 
