@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,16 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
 
 
 def _run(config: Config) -> int:
-    async def serve() -> bool:
-        return await Server(config).serve(lambda server: click.echo(banner(server)))
-
+    """Serves, and returns the exit code, unless an engine hangs, whose thread would not survive the interpreter's end."""
+    server = Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return 0 if runner.run(serve()) else UNANSWERED
+            code = 0 if runner.run(server.serve(lambda started: click.echo(banner(started)))) else UNANSWERED
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         return FAILED_START
+    if server.is_hanging:
+        logger.warning("A run still goes on for nobody; leaving it behind")
+        logging.shutdown()
+        os._exit(code)
+    return code

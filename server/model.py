@@ -73,9 +73,9 @@ class Model:
         request.cancelled = True
         self._pool.discard(request)
 
-    def close(self, wait: bool = True) -> None:
-        """Ends the threads after what they are running, and waits for that."""
-        self._pool.close(wait)
+    def close(self, patience: float | None = None) -> bool:
+        """Ends the threads after what they are running; whether they did within `patience` seconds."""
+        return self._pool.close(patience)
 
     def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         for request in expired:

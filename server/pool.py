@@ -14,7 +14,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from threading import Condition, Lock, Thread
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 from yais.engines import Context
 from yais.server.batching import Batch, Batcher
@@ -81,13 +81,18 @@ class Pool:
         with self._lock:
             return self._batcher.discard(request)
 
-    def close(self, wait: bool = True) -> None:
-        """Ends the threads after what they are running, and waits for that. What else waits is left in the batcher."""
+    def close(self, patience: float | None = None) -> bool:
+        """Ends the threads after what they are running; what else waits is left in the batcher.
+
+        Waits for that, `patience` seconds at most; returns whether all threads have ended.
+        """
         with self._lock:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads if wait else ():
-            thread.join()
+        until = None if patience is None else monotonic() + patience
+        for thread in self._threads:
+            thread.join(None if until is None else max(0, until - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _take_turn(self) -> None:
         """Runs on the loop all that waits in the shapes that are short."""

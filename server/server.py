@@ -39,12 +39,17 @@ class StartError(Exception):
 
 
 class Server:
-    """Serves `config.engines`. `port` and `metrics_port` are known once it has started."""
+    """Serves `config.engines`.
+
+    `port` and `metrics_port` are known once it has started; after it has stopped, `is_hanging` tells whether a run of
+    an engine still goes on, for nobody.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.models = Registry()
         self.port = self.metrics_port = 0
+        self.is_hanging = False
         self._admission = Admission()
         self._power = PowerSampler()
         self._signalled = asyncio.Event()
@@ -125,8 +130,8 @@ class Server:
         drained = await self._finish_accepted()
         self._health.stop()
         await self._grpc.stop(_FLUSH_S if drained else 0)
-        for model in self.models:
-            model.close(wait=drained)
+        closed = [model.close(_FLUSH_S) for model in self.models]
+        self.is_hanging = not all(closed)
         await self._endpoint.stop()
         return drained
 
