@@ -3,6 +3,7 @@
 All contexts share one session, so the weights are in memory once; a session may run from many threads at a time.
 """
 
+import ctypes
 import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -122,9 +123,9 @@ class _Buffers:
 
     def fit(self, shapes: Sequence[Shape]) -> None:
         if shapes != self._shapes:
+            specs = zip(self._engine.inputs, shapes, strict=True)
+            self.inputs = {spec.name: np.zeros((self._capacity, *shape), spec.dtype) for spec, shape in specs}
             self._shapes = tuple(shapes)
-            for spec, shape in zip(self._engine.inputs, shapes, strict=True):
-                self.inputs[spec.name] = np.zeros((self._capacity, *shape), spec.dtype)
             self._rebind()
 
     def _rebind(self) -> None:
@@ -203,7 +204,7 @@ class BoundContext(_Buffers):
         """
         self._bindings = {}
         for index, spec in self._unbound:
-            self._keep(spec, binding.get_outputs()[index].numpy(), rows)
+            self._keep(spec, _copied(binding.get_outputs()[index], spec), rows)
         if self._can_expect:
             self._expected = {
                 spec.name: np.zeros((self._capacity, *self.outputs[spec.name].shape[1:]), spec.dtype)
@@ -236,6 +237,13 @@ class StringContext(_Buffers):
         for spec, value in zip(self._engine.outputs, values, strict=True):
             self._keep(spec, _encoded(value), rows)
         return elapsed
+
+
+def _copied(value: ort.OrtValue, spec: TensorSpec) -> Array:
+    """The elements of `value`, whose own `numpy` knows no BF16."""
+    array = np.empty(value.shape(), spec.dtype)
+    ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
 
 
 def _decoded(name: str, array: Array) -> Array:

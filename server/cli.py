@@ -105,7 +105,7 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
 
 
 def _run(config: Config) -> int:
-    """Serves, and returns the exit code, unless an engine hangs, whose thread would not survive the interpreter's end."""
+    """Serves; returns the exit code, unless an engine hangs, whose thread would not survive the interpreter's end."""
     server = Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

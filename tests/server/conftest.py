@@ -1,0 +1,36 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from fake_engine import FakeEngine, Gate, Serve, options
+
+from yais.server.model import Model, ModelOptions
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Makes started models of engines, which are closed again after the test."""
+    models = []
+
+    def start(engine: FakeEngine, pool: ModelOptions | None = None) -> Model:
+        models.append(Model("m", engine, pool or options(), asyncio.get_running_loop()))
+        models[-1].start()
+        return models[-1]
+
+    yield start
+    for model in models:
+        model.close()
+
+
+@pytest.fixture
+def gate(serve: Serve) -> Iterator[Gate]:
+    """A closed gate, opened before the models are closed."""
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every run take exactly as long as its engine says, however busy the machine is."""
+    monkeypatch.setattr("yais.server.execution.monotonic_ns", lambda: 0)

@@ -1,0 +1,62 @@
+"""Requests to a FakeEngine that keep what they are told."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from yais.engines import Array
+from yais.server.errors import ServiceError
+from yais.server.request import Request
+from yais.server.signature import InputLayout, Layout
+
+
+class FakeRequest(Request):
+    """Keeps every answer and refusal, so that a second one shows."""
+
+    __slots__ = ("on_reply", "replies", "values")
+
+    def __init__(self, values: Array, deadline: int | None = None, arrived: int = 0) -> None:
+        nbytes = values.nbytes
+        layout = Layout(len(values), (values.shape[1:],), (InputLayout("X", values.dtype, values.shape, nbytes, 0),))
+        super().__init__({"X": values}, layout, arrived, deadline)
+        self.values = values
+        self.replies: list[Array | ServiceError] = []
+        self.on_reply: Callable[[], None] = lambda: None
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        self.replies.append(outputs["Y"].copy())
+        self.on_reply()
+
+    def refuse(self, error: ServiceError) -> None:
+        self.replies.append(error)
+        self.on_reply()
+
+
+def expected(values: Array) -> Array:
+    return 2 * values + 1
+
+
+def request(*numbers: int, width: int = 1, deadline: int | None = None) -> FakeRequest:
+    return FakeRequest(np.array(numbers, np.int64).reshape(-1, width), deadline)
+
+
+def requests(number: int) -> list[FakeRequest]:
+    return [request(i) for i in range(1, number + 1)]
+
+
+async def replies(*sent: FakeRequest) -> None:
+    """Waits until each has its reply."""
+    replied = asyncio.Event()
+    for each in sent:
+        each.on_reply = replied.set
+    async with asyncio.timeout(30):
+        while not all(each.replies for each in sent):
+            replied.clear()
+            await replied.wait()
+
+
+def assert_answered(*sent: FakeRequest) -> None:
+    for each in sent:
+        (reply,) = each.replies
+        np.testing.assert_array_equal(reply, expected(each.values))

@@ -1,0 +1,103 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from fake_engine import FakeEngine, options
+from fake_nvml import FakeNvml
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+
+from yais.server.metrics.collector import ServiceCollector
+from yais.server.metrics.endpoint import MetricsEndpoint
+from yais.server.metrics.gpu import PowerSampler
+from yais.server.model import Model
+
+HOST = "127.0.0.1"
+
+
+class Page:
+    """A metrics port in service."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.is_ready = True
+        self.in_flight = 3
+        self.port = 0
+        self.endpoint = MetricsEndpoint(registry, lambda: self.is_ready)
+
+    async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+        """Status, content type and text."""
+        timeout = aiohttp.ClientTimeout(30)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, f"http://{HOST}:{self.port}{path}") as response,
+        ):
+            return response.status, response.headers.get("Content-Type", ""), await response.text()
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    registry = CollectorRegistry()
+    model = Model("m", FakeEngine(), options(), asyncio.get_running_loop())
+    power = PowerSampler(FakeNvml(5000))
+    power._watts = power._read()
+    page = Page(registry)
+    registry.register(ServiceCollector([model], lambda: page.in_flight, power))
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    page.port = await page.endpoint.start(HOST, 0)
+    yield page
+    await page.endpoint.stop()
+
+
+async def test_the_metrics_are_a_page_that_prometheus_reads(page: Page) -> None:
+    status, content_type, text = await page.get("/metrics")
+    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["yais_executor_queue_depth"].samples[0].value == 3
+    assert families["yais_gpus_power_usage"].samples[0].value == 5
+    assert families["nv_inference_pending_request_count"].samples[0].value == 0
+    assert families.keys() >= {
+        "yais_inference_compute_duration_ms",
+        "yais_inference_load_ratio",
+        "nv_inference_request_success",
+        "nv_cpu_utilization",
+        "process_resident_memory_bytes",
+        "python_info",
+        "python_gc_collections",
+    }
+
+
+async def test_every_scrape_is_up_to_date(page: Page) -> None:
+    for in_flight in (0, 7):
+        page.in_flight = in_flight
+        assert f"\nyais_executor_queue_depth {in_flight}\n" in (await page.get("/metrics"))[2]
+
+
+async def test_each_family_is_declared_once(page: Page) -> None:
+    _, _, text = await page.get("/metrics")
+    declared = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(declared) == len(set(declared))
+
+
+@pytest.mark.parametrize(("is_ready", "status"), [(True, 200), (False, 503)])
+async def test_readiness_is_the_servers_and_liveness_is_not(page: Page, is_ready: bool, status: int) -> None:
+    page.is_ready = is_ready
+    assert (await page.get("/v2/health/ready"))[0] == status
+    assert (await page.get("/v2/health/live"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/v2", 404), ("POST", "/metrics", 405)]
+)
+async def test_nothing_else_is_served(page: Page, method: str, path: str, status: int) -> None:
+    assert (await page.get(path, method))[0] == status
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        endpoint = MetricsEndpoint(CollectorRegistry(), lambda: True)
+        with pytest.raises(OSError, match="address already in use"):
+            await endpoint.start(HOST, taken.getsockname()[1])
+        await endpoint.stop()

@@ -1,0 +1,46 @@
+import asyncio
+from importlib.metadata import version
+from typing import cast
+
+import pytest
+from fake_engine import FakeEngine, options
+from server_config import config
+
+from yais.server.banner import banner
+from yais.server.model import Model, ModelOptions
+from yais.server.registry import Registry
+from yais.server.server import Server
+
+
+class Started:
+    """What the banner reads of a server."""
+
+    def __init__(self, **models: tuple[FakeEngine, ModelOptions]) -> None:
+        self.config = config(host="127.0.0.1")
+        self.port, self.metrics_port = 12345, 23456
+        self.models = Registry()
+        for name, (engine, pool) in models.items():
+            self.models.add(Model(name, engine, pool, asyncio.get_running_loop()))
+
+
+async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:
+    started = Started(
+        flowers=(FakeEngine(platform="onnxruntime_onnx"), options(contexts=1, buffers=3)),
+        mlp=(FakeEngine(max_batch_size=0, device="cuda:0"), options(contexts=2, buffers=4)),
+    )
+    assert banner(cast("Server", started)).splitlines() == [
+        f"YAIS {version('yais')} is serving",
+        "  gRPC      127.0.0.1:12345",
+        "  metrics   http://127.0.0.1:23456/metrics",
+        "  model     flowers: onnxruntime_onnx on cpu, batches of up to 8, 1 context, 3 buffers",
+        "  model     mlp: fake_numpy on cuda:0, no batching, 2 contexts, 4 buffers",
+        "Try",
+        "  client-sync --port 12345 --model flowers --count 10",
+        "  siege --port 12345 --model flowers --rate 20 --duration 10",
+    ]
+
+
+@pytest.mark.parametrize(("buffers", "text"), [(1, "1 context, 1 buffer"), (2, "1 context, 2 buffers")])
+async def test_one_is_counted_in_the_singular(buffers: int, text: str) -> None:
+    started = Started(m=(FakeEngine(), options(contexts=1, buffers=buffers)))
+    assert banner(cast("Server", started)).splitlines()[3].endswith(text)

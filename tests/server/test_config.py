@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+from server_config import config
+
+from yais.server.config import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "text"),
+    [
+        (("a", "b", "a"), {}, "--engine: the name 'a' is used more than once; give each as NAME=PATH"),
+        ((), {"metrics": 50051}, "--metrics: port 50051 is that of --port"),
+        ((), {"buffers": 1}, "--buffers: 1 is less than --contexts 2"),
+        (
+            (),
+            {"max_queue_delay": 0.001, "max_batch_size": 0},
+            "--max-queue-delay: waiting for company is of no use with --max-batch-size 0",
+        ),
+        (
+            (),
+            {"max_queue_delay": 0.001, "max_batch_size": 1},
+            "--max-queue-delay: waiting for company is of no use with --max-batch-size 1",
+        ),
+    ],
+    ids=["names", "ports", "buffers", "delay without batches", "delay with batches of one"],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    names: tuple[str, ...], changes: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(*names, **changes)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"port": 0, "metrics": 0},
+        {"buffers": 2},
+        {"max_queue_delay": 0.0, "max_batch_size": 0},
+        {"max_queue_delay": 0.001, "max_batch_size": 2},
+        {"max_queue_delay": 0.001, "max_batch_size": None},
+    ],
+    ids=str,
+)
+def test_settings_at_the_edge_of_a_contradiction_are_none(changes: dict[str, Any]) -> None:
+    assert config("a", "b", **changes).contexts == 2
+
+
+@pytest.mark.parametrize(("buffers", "want"), [(None, 4), (2, 2), (9, 9)])
+def test_there_are_two_buffers_more_than_contexts_unless_set(buffers: int | None, want: int) -> None:
+    assert config(buffers=buffers).buffers_per_model == want
+
+
+def test_a_configuration_error_is_a_value_error_that_names_the_flag() -> None:
+    with pytest.raises(ValueError, match=r"^--buffers"):
+        config(buffers=1)

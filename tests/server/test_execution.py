@@ -1,0 +1,141 @@
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from fake_engine import FakeContext, FakeEngine, fixed, refuse_negative_rows
+from fake_requests import FakeRequest, expected, request
+
+from yais.engines import Array, EngineError, InvalidInputError, Shape
+from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
+from yais.server.execution import Execution, execute
+
+
+def context(engine: FakeEngine | None = None) -> FakeContext:
+    return (engine or FakeEngine()).create_context()
+
+
+def shares(execution: Execution) -> list[Array]:
+    assert not isinstance(execution.outcome, ServiceError)
+    return [share["Y"] for share in execution.outcome]
+
+
+def test_requests_lie_one_behind_the_other_and_get_their_own_rows_back() -> None:
+    engine = FakeEngine()
+    sent = [request(1, 2), request(3), request(4, 5, 6)]
+    (execution,) = execute(context(engine), sent)
+    assert execution.requests == sent
+    assert execution.rows == 6
+    assert engine.runs[0].values == [1, 2, 3, 4, 5, 6]
+    for share, each in zip(shares(execution), sent, strict=True):
+        np.testing.assert_array_equal(share, expected(each.values), strict=True)
+
+
+def test_a_request_without_rows_gets_an_output_without_rows() -> None:
+    sent = [request(1), request(width=1), request(2)]
+    (execution,) = execute(context(), sent)
+    assert [share.shape for share in shares(execution)] == [(1, 1), (0, 1), (1, 1)]
+
+
+def test_shares_are_views_of_the_batch_buffers() -> None:
+    engine = FakeEngine(**fixed(1))
+    used = context(engine)
+    (execution,) = execute(used, [request(1), request(2)])
+    assert all(np.shares_memory(share, used.outputs["Y"]) for share in shares(execution))
+
+
+def test_requests_that_run_alone_get_outputs_of_their_own() -> None:
+    engine = FakeEngine(**fixed(1), on_run=refuse_negative_rows)
+    used = context(engine)
+    sent = [request(1), request(-2), request(3), request(4)]
+    executions = execute(used, sent)
+    assert [each.requests for each in executions] == [[one] for one in sent]
+    assert isinstance(executions[1].outcome, EngineFailureError)
+    for position in (0, 2, 3):
+        (share,) = shares(executions[position])
+        np.testing.assert_array_equal(share, expected(sent[position].values))
+        assert not np.shares_memory(share, used.outputs["Y"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(EngineError("it broke"), EngineFailureError), (InvalidInputError("it broke"), InvalidRequestError)],
+    ids=["engine error", "invalid input"],
+)
+def test_an_engines_error_becomes_the_services_with_the_same_text(error: EngineError, kind: type[ServiceError]) -> None:
+    def fail(rows: Array) -> None:
+        raise error
+
+    (execution,) = execute(context(FakeEngine(on_run=fail)), [request(1)])
+    assert type(execution.outcome) is kind
+    assert str(execution.outcome) == "it broke"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_unexpected_exception_is_not_caught_here(count: int) -> None:
+    def fail(rows: Array) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        execute(context(FakeEngine(on_run=fail)), [request(1)] * count)
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000
+        monkeypatch.setattr("yais.server.execution.monotonic_ns", lambda: self.now)
+
+
+class SlowToFit(FakeContext):
+    clock: Clock
+
+    def fit(self, shapes: Sequence[Shape]) -> None:
+        super().fit(shapes)
+        self.clock.now += 300
+
+
+def test_a_run_says_when_it_began_and_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = SlowToFit(FakeEngine(run_ns=lambda: 77))
+    used.clock = Clock(monkeypatch)
+    (execution,) = execute(used, [request(1, 2)])
+    assert (execution.started, execution.input_ns, execution.infer_ns) == (1_000, 300, 77)
+
+
+def test_a_run_that_fails_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+
+    def fail(rows: Array) -> None:
+        clock.now += 5_000
+        raise EngineError
+
+    (execution,) = execute(context(FakeEngine(on_run=fail)), [request(1, 2)])
+    assert (execution.rows, execution.started, execution.input_ns + execution.infer_ns) == (2, 1_000, 5_000)
+
+
+class TwoInputs(FakeRequest):
+    def __init__(self, first: Array, second: Array) -> None:
+        super().__init__(first)
+        self.inputs: Mapping[str, Array] = {"A": first, "B": second}
+        self.shapes = (first.shape[1:], second.shape[1:])
+
+
+class Adder:
+    """A context with two inputs, whose sum it gives."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+
+    def fit(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        self.inputs = {name: np.zeros((4, *shape)) for name, shape in zip("AB", shapes, strict=True)}
+
+    def execute(self, rows: int) -> int:
+        self.outputs = {"SUM": self.inputs["A"][:rows] + self.inputs["B"][:rows], "A": self.inputs["A"][:rows]}
+        return 1
+
+
+def test_every_input_and_output_of_a_request_keeps_its_rows() -> None:
+    sent = [TwoInputs(np.full((rows, 2), rows), np.full((rows, 1), 10 * rows)) for rows in (1, 2)]
+    (execution,) = execute(Adder(), sent)
+    assert not isinstance(execution.outcome, ServiceError)
+    assert [share["SUM"].tolist() for share in execution.outcome] == [[[11, 11]], [[22, 22], [22, 22]]]
+    assert [share["A"].tolist() for share in execution.outcome] == [[[1, 1]], [[2, 2], [2, 2]]]

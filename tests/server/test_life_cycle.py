@@ -1,0 +1,256 @@
+"""A whole server in this process, with fake engines, on loopback ports."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import numpy as np
+import pytest
+from fake_engine import FakeEngine, Gate
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from server_config import config
+
+from yais.engines import EngineError, EngineOptions
+from yais.proto import grpc_service_pb2 as pb
+from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from yais.server import server as server_module
+from yais.server.config import Config
+from yais.server.server import Server, StartError
+
+HOST = "127.0.0.1"
+
+
+class Running:
+    """A server that serves until a signal comes; `drained` is what it returns."""
+
+    def __init__(self, settings: Config) -> None:
+        self.server = Server(settings)
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.drained = asyncio.create_task(self.server.serve(lambda _: self._started.set_result(None)))
+
+    async def start(self) -> "Running":
+        async with asyncio.timeout(30):
+            await asyncio.wait([self._started, self.drained], return_when=asyncio.FIRST_COMPLETED)
+        self._started.result()
+        self._channel = grpc.aio.insecure_channel(f"{HOST}:{self.server.port}")
+        self.infer = GRPCInferenceServiceStub(self._channel).ModelInfer
+        return self
+
+    async def health(self, service: str = "") -> int:
+        response = await HealthStub(self._channel).Check(HealthCheckRequest(service=service), timeout=30)
+        return response.status
+
+    async def http(self, path: str) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session,
+            session.get(f"http://{HOST}:{self.server.metrics_port}{path}") as response,
+        ):
+            return response.status, await response.text()
+
+    async def stop(self) -> bool:
+        """Sends the first signal, unless that was done; a second would end this process."""
+        if not self.server._signalled.is_set():
+            signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            return await self.drained
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+Launch = Callable[..., Any]
+
+
+@pytest.fixture
+async def launch() -> AsyncIterator[Launch]:
+    """Starts servers on free ports; one that still runs after the test is stopped."""
+    started: list[Running] = []
+
+    async def start(*names: str, **changes: Any) -> Running:
+        settings = config(*names, **({"host": HOST, "port": 0, "metrics": 0, "contexts": 1} | changes))
+        started.append(await Running(settings).start())
+        return started[-1]
+
+    yield start
+    for running in started:
+        await running.stop()
+        await running.close()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """What every engine file turns out to be."""
+    engine = FakeEngine()
+    monkeypatch.setattr(server_module, "open_engine", lambda path, options: engine)
+    return engine
+
+
+@pytest.fixture
+def gate(launch: Launch, engine: FakeEngine) -> Any:
+    """A closed gate in front of the engine's runs."""
+    gate = Gate()
+    engine.on_run = gate.pass_through
+    yield gate
+    gate.open()
+
+
+def request(*numbers: int, model: str = "m") -> pb.ModelInferRequest:
+    sent = pb.ModelInferRequest(model_name=model, raw_input_contents=[np.array(numbers, "<i8").tobytes()])
+    sent.inputs.add(name="X", datatype="INT64", shape=[len(numbers), 1])
+    return sent
+
+
+async def in_flight(running: Running, gate: Gate) -> "asyncio.Future[pb.ModelInferResponse]":
+    """A request that has come to the gate."""
+    call = asyncio.ensure_future(running.infer(request(1), timeout=30))
+    await asyncio.to_thread(gate.wait_for_runs, 1)
+    return call
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_server_serves_until_a_signal_comes(launch: Launch) -> None:
+    running = await launch("m", "other")
+    for model in ("m", "other"):
+        response = await running.infer(request(1, 2, model=model), timeout=30)
+        assert np.frombuffer(response.raw_output_contents[0], "<i8").tolist() == [3, 5]
+        assert await running.health(model) == HealthCheckResponse.SERVING
+    assert await running.http("/v2/health/ready") == (200, "")
+    _, metrics = await running.http("/metrics")
+    assert 'nv_inference_request_success{model="other",version="1"} 1\n' in metrics
+    assert "\nprocess_resident_memory_bytes " in metrics
+    assert await running.stop()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((HOST, running.server.metrics_port))
+
+
+async def test_engines_are_opened_for_all_contexts_of_all_models(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[Path, EngineOptions]] = []
+
+    def open_engine(path: Path, options: EngineOptions) -> FakeEngine:
+        opened.append((path, options))
+        return FakeEngine()
+
+    monkeypatch.setattr(server_module, "open_engine", open_engine)
+    await launch("a", "b", contexts=3, threads=2, max_batch_size=5)
+    assert opened == [(Path(f"{name}.onnx"), EngineOptions(6, 2, 5)) for name in "ab"]
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_message_over_the_bound_is_refused_and_the_next_is_served(launch: Launch) -> None:
+    running = await launch(max_message_size=1024)
+    too_large = request(1)
+    too_large.raw_input_contents.append(bytes(2000))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.infer(too_large, timeout=30)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await running.infer(request(1), timeout=30)).model_name == "m"
+
+
+async def test_a_draining_server_answers_what_it_accepted_and_refuses_the_rest(
+    launch: Launch, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "yais.server")
+    running = await launch()
+    accepted = await in_flight(running, gate)
+    signal.raise_signal(signal.SIGINT)
+    await asyncio.sleep(0)
+    assert await running.health() == HealthCheckResponse.NOT_SERVING
+    assert (await running.http("/v2/health/ready"))[0] == 503
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.infer(request(2), timeout=30)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert caught.value.details() == "GRPC server is shutting down and has stopped accepting new requests."
+    assert not running.drained.done()
+    gate.open()
+    assert len((await accepted).raw_output_contents) == 1
+    assert await running.drained
+    assert "Draining: 1 request(s) in flight" in caplog.messages
+
+
+@contextmanager
+def hanging(gate: Gate) -> Iterator[threading.Event]:
+    """Opens the gate after a while, lest a failing test hang as well; the event says that it came to that."""
+    has_opened = threading.Event()
+
+    def open_at_last() -> None:
+        has_opened.set()
+        gate.open()
+
+    release = threading.Timer(3, open_at_last)
+    release.start()
+    yield has_opened
+    release.cancel()
+
+
+async def test_a_drain_that_takes_too_long_is_given_up_although_the_engine_hangs(
+    launch: Launch, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await launch(drain_timeout=0.01)
+    accepted = await in_flight(running, gate)
+    with hanging(gate) as has_opened:
+        assert not await running.stop()
+        assert not has_opened.is_set()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await accepted
+    assert "--drain-timeout of 0.01 s is over: dropping 1 request(s)" in caplog.messages
+
+
+async def test_a_run_that_hangs_after_its_caller_has_gone_holds_no_drain_up(launch: Launch, gate: Gate) -> None:
+    running = await launch(drain_timeout=0.01)
+    accepted = await in_flight(running, gate)
+    accepted.cancel()
+    while "yais_executor_queue_depth 0\n" not in (await running.http("/metrics"))[1]:
+        pass
+    with hanging(gate) as has_opened:
+        await running.stop()
+        assert not has_opened.is_set()
+
+
+async def test_a_second_signal_exits_at_once(
+    launch: Launch, gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(server_module.os, "_exit", exited.set_result)
+    running = await launch()
+    accepted = await in_flight(running, gate)
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        assert await exited == 128 + signal.SIGINT
+    assert "SIGINT again: exiting at once, 1 request(s) unanswered" in caplog.messages
+    gate.open()
+    await accepted
+    assert await running.drained
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("flag", ["port", "metrics"])
+async def test_a_port_that_is_taken_is_a_failed_start_that_names_the_flag(flag: str) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        number = taken.getsockname()[1]
+        settings = replace(config(host=HOST, port=0, metrics=0, contexts=1), **{flag: number})
+        server = Server(settings)
+        with pytest.raises(StartError, match=f"^--{flag}: cannot listen on {HOST}:{number}: "):
+            await server.serve(lambda _: pytest.fail("has started"))
+        # What the exit of the process would end.
+        await server._endpoint.stop()
+        for model in server.models:
+            model.close()
+
+
+async def test_an_engine_that_cannot_be_opened_is_a_failed_start(tmp_path: Path) -> None:
+    settings = config(str(tmp_path / "missing"), host=HOST, port=0, metrics=0)
+    with pytest.raises(EngineError, match="no such file"):
+        await Server(settings).serve(lambda _: pytest.fail("has started"))

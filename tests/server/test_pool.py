@@ -1,0 +1,262 @@
+import asyncio
+import threading
+from time import monotonic_ns
+
+import pytest
+from fake_engine import LONG_NS, FakeEngine, Gate, Serve, options
+from fake_requests import assert_answered, replies, request, requests
+
+from yais.engines import Array
+from yais.server.errors import ExpiredError, QueueFullError
+
+DAY_NS = 86_400 * 10**9
+
+
+@pytest.mark.parametrize("buffers_beyond", [0, 2])
+@pytest.mark.parametrize("contexts", [1, 2, 5])
+async def test_as_many_batches_run_at_once_as_there_are_contexts(
+    serve: Serve, gate: Gate, contexts: int, buffers_beyond: int
+) -> None:
+    engine = FakeEngine(max_batch_size=1, on_run=gate.pass_through)
+    model = serve(engine, options(contexts, contexts + buffers_beyond))
+    sent = requests(4 * contexts)
+    for each in sent:
+        model.submit(each)
+    gate.wait_for_runs(contexts)
+    assert model.waiting == 3 * contexts
+    gate.open()
+    await replies(*sent)
+    assert_answered(*sent)
+    assert gate.most == contexts
+    assert len(engine.contexts) == contexts + buffers_beyond
+    assert engine.overlaps == 0
+
+
+async def test_a_context_that_becomes_free_takes_all_that_waits(serve: Serve, gate: Gate) -> None:
+    engine = FakeEngine(on_run=gate.pass_through)
+    model = serve(engine)
+    sent = requests(11)
+    model.submit(sent[0])
+    gate.wait_for_runs(1)
+    for each in sent[1:]:
+        model.submit(each)
+    gate.open()
+    await replies(*sent)
+    assert_answered(*sent)
+    assert [run.values for run in engine.runs] == [[1], [2, 3, 4, 5, 6, 7, 8, 9], [10, 11]]
+
+
+async def test_a_thread_goes_on_without_the_loop_for_as_many_batches_as_there_are_buffers(serve: Serve) -> None:
+    finished = threading.Semaphore(0)
+    engine = FakeEngine(max_batch_size=1, on_run=lambda rows: finished.release())
+    model = serve(engine, options(contexts=1, buffers=3))
+    sent = requests(10)
+    for each in sent:
+        model.submit(each)
+    assert all(finished.acquire(timeout=30) for _ in range(3))
+    assert not finished.acquire(timeout=0.02)
+    assert not any(each.replies for each in sent)
+    await replies(*sent)
+    assert_answered(*sent)
+
+
+async def test_a_full_queue_refuses_at_once_and_takes_again_later(serve: Serve, gate: Gate) -> None:
+    model = serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through), options(queue=2))
+    running, *waiting = requests(3)
+    model.submit(running)
+    gate.wait_for_runs(1)
+    for each in waiting:
+        model.submit(each)
+    refused = request(4)
+    with pytest.raises(QueueFullError):
+        model.submit(refused)
+    gate.open()
+    await replies(running, *waiting)
+    model.submit(refused)
+    await replies(refused)
+    assert_answered(running, *waiting, refused)
+
+
+async def test_a_lone_request_is_run_when_its_delay_is_over(serve: Serve) -> None:
+    model = serve(FakeEngine(), options(delay=1_000_000))
+    lone = request(1)
+    submitted = monotonic_ns()
+    model.submit(lone)
+    await replies(lone)
+    assert monotonic_ns() - submitted >= 1_000_000
+    assert_answered(lone)
+
+
+async def test_a_full_batch_does_not_wait_for_its_delay(serve: Serve) -> None:
+    engine = FakeEngine(max_batch_size=4)
+    model = serve(engine, options(delay=DAY_NS))
+    sent = [request(1, 2), request(3), request(4)]
+    for each in sent:
+        model.submit(each)
+    await replies(*sent)
+    assert_answered(*sent)
+    assert [run.values for run in engine.runs] == [[1, 2, 3, 4]]
+
+
+async def test_a_request_that_is_cancelled_in_the_queue_is_never_run(serve: Serve, gate: Gate) -> None:
+    engine = FakeEngine(on_run=gate.pass_through)
+    model = serve(engine)
+    running, cancelled, waiting = requests(3)
+    model.submit(running)
+    gate.wait_for_runs(1)
+    model.submit(cancelled)
+    model.submit(waiting)
+    model.cancel(cancelled)
+    assert model.waiting == 1
+    gate.open()
+    await replies(running, waiting)
+    assert cancelled.replies == []
+    assert [run.values for run in engine.runs] == [[1], [3]]
+
+
+async def test_a_request_that_is_cancelled_while_it_runs_gets_no_reply_and_its_company_does(
+    serve: Serve, gate: Gate
+) -> None:
+    engine = FakeEngine(on_run=gate.pass_through)
+    model = serve(engine, options(delay=DAY_NS))
+    cancelled, company = request(1, 2, 3, 4), request(5, 6, 7, 8)
+    model.submit(cancelled)
+    model.submit(company)
+    gate.wait_for_runs(1)
+    model.cancel(cancelled)
+    gate.open()
+    await replies(company)
+    assert cancelled.replies == []
+    assert_answered(company)
+    assert model.recorder.read().successes == 1
+    assert model.recorder.batches[8].count == 1
+
+
+async def test_a_request_whose_deadline_passes_in_the_queue_is_refused_and_never_run(serve: Serve, gate: Gate) -> None:
+    engine = FakeEngine(max_batch_size=1, on_run=gate.pass_through)
+    model = serve(engine)
+    running, late, waiting = request(1), request(2, deadline=monotonic_ns()), request(3, deadline=2**62)
+    model.submit(running)
+    gate.wait_for_runs(1)
+    model.submit(late)
+    model.submit(waiting)
+    gate.open()
+    await replies(running, late, waiting)
+    assert_answered(running, waiting)
+    assert isinstance(late.replies[0], ExpiredError)
+    assert [run.values for run in engine.runs] == [[1], [3]]
+
+
+async def test_an_expired_request_that_was_cancelled_gets_no_reply(serve: Serve, gate: Gate) -> None:
+    """The queue may have given it up as expired before the cancellation came."""
+    model = serve(FakeEngine())
+    late = request(1, deadline=1)
+    late.cancelled = True
+    after = request(2)
+    model.submit(late)
+    model.submit(after)
+    await replies(after)
+    assert late.replies == []
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_one_turn(serve: Serve) -> None:
+    engine = FakeEngine(run_ns=lambda: 0)
+    model = serve(engine)
+    first, *rest = requests(4)
+    model.submit(first)
+    await replies(first)
+    for each in rest:
+        model.submit(each)
+    assert model.waiting == 3
+    await asyncio.sleep(0)
+    assert_answered(first, *rest)
+    assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([2, 3, 4], False)]
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) -> None:
+    engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
+    model = serve(engine)
+    first, *rest = requests(6)
+    model.submit(first)
+    await replies(first)
+    for each in rest:
+        model.submit(each)
+    await asyncio.sleep(0)
+    assert_answered(first, *rest)
+    assert [run.values for run in engine.runs if not run.on_thread] == [[2, 3], [4, 5], [6]]
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_other_shapes_than_the_short_ones_stay_on_threads(serve: Serve, gate: Gate) -> None:
+    def wait_if_wide(rows: Array) -> None:
+        if rows.shape[1] > 1:
+            gate.pass_through(rows)
+
+    engine = FakeEngine(run_ns=lambda: 0, on_run=wait_if_wide)
+    model = serve(engine)
+    first, second, wide = request(1), request(2), request(3, 4, width=2)
+    model.submit(first)
+    await replies(first)
+    model.submit(wide)
+    gate.wait_for_runs(1)
+    model.submit(second)
+    await replies(second)
+    gate.open()
+    await replies(wide)
+    assert_answered(first, second, wide)
+    assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([3, 4], True), ([2], False)]
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_runs_that_become_long_go_back_to_the_threads_and_return_once_they_are_short(serve: Serve) -> None:
+    times = iter([0, LONG_NS, *[0] * 50])
+    engine = FakeEngine(run_ns=lambda: next(times))
+    model = serve(engine)
+    sent = requests(50)
+    for each in sent:
+        model.submit(each)
+        await replies(each)
+    assert_answered(*sent)
+    paths = [run.on_thread for run in engine.runs]
+    assert paths[:3] == [True, False, True]
+    back = paths.index(False, 2)
+    assert paths[2:back] == [True] * (back - 2)
+    assert not any(paths[back:])
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_what_came_for_the_loop_goes_to_a_thread_when_no_context_is_free(serve: Serve, gate: Gate) -> None:
+    engine = FakeEngine(run_ns=lambda: 0, on_run=lambda rows: gate.pass_through(rows) if rows.shape[1] > 1 else None)
+    model = serve(engine, options(contexts=1, buffers=1))
+    first, second, wide = request(1), request(2), request(3, 4, width=2)
+    model.submit(first)
+    await replies(first)
+    model.submit(wide)
+    gate.wait_for_runs(1)
+    model.submit(second)
+    await asyncio.sleep(0)
+    assert model.waiting == 1
+    gate.open()
+    await replies(wide, second)
+    assert_answered(first, wide, second)
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_a_delay_holds_on_the_loop_too(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+    monkeypatch.setattr("yais.server.pool.monotonic_ns", lambda: now)
+    engine = FakeEngine(max_batch_size=4, run_ns=lambda: 0)
+    model = serve(engine, options(delay=DAY_NS))
+    full, lone, company = request(1, 2, 3, 4), request(5), request(6)
+    model.submit(full)
+    await replies(full)
+    model.submit(lone)
+    await asyncio.sleep(0)
+    assert not lone.replies
+    now = DAY_NS
+    model.submit(company)
+    await replies(lone, company)
+    assert_answered(full, lone, company)
+    assert [run.values for run in engine.runs] == [[1, 2, 3, 4], [5, 6]]

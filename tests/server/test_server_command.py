@@ -1,0 +1,254 @@
+"""The command line of `inference-grpc`, up to the point where a server would start."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from yais.engines import EngineError
+from yais.server import cli
+from yais.server.config import Config, EngineSource
+from yais.server.server import Server, StartError
+
+
+class Command:
+    """Invokes the command; `config` is what a server would have been started with."""
+
+    def __init__(self) -> None:
+        self.config: Config | None = None
+        self.exit_code = 0
+
+    def start(self, config: Config) -> int:
+        self.config = config
+        return self.exit_code
+
+    def __call__(self, *arguments: str, **variables: str) -> Result:
+        environment = {f"YAIS_{name}": value for name, value in variables.items()}
+        return CliRunner(env=environment).invoke(cli.main, arguments)
+
+    def configured(self, *arguments: str, **variables: str) -> Config:
+        result = self(*arguments, **variables)
+        assert result.exit_code == 0, result.output
+        assert self.config is not None
+        return self.config
+
+    def refused(self, *arguments: str, **variables: str) -> str:
+        """What the command says, in one line, when it refuses its settings."""
+        result = self(*arguments, **variables)
+        assert result.exit_code == 2, result.output
+        assert self.config is None
+        return " ".join(result.output.split())
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    command = Command()
+    monkeypatch.setattr(cli, "_run", command.start)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    return command
+
+
+def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
+    assert command.configured("--engine", "a/flowers.onnx") == Config(
+        engines=(EngineSource("flowers", Path("a/flowers.onnx")),),
+        host="0.0.0.0",
+        port=50051,
+        metrics=50078,
+        contexts=1,
+        buffers=None,
+        threads=None,
+        max_batch_size=None,
+        max_queue_delay=0.0,
+        max_queue_size=1024,
+        max_message_size=128 * 2**20,
+        drain_timeout=30.0,
+    )
+
+
+# Each flag -> a value for it, its field, and what becomes of the value.
+FLAGS: dict[str, tuple[str, str, Any]] = {
+    "host": ("127.0.0.1", "host", "127.0.0.1"),
+    "port": ("8001", "port", 8001),
+    "metrics": ("8002", "metrics", 8002),
+    "contexts": ("3", "contexts", 3),
+    "buffers": ("7", "buffers", 7),
+    "threads": ("2", "threads", 2),
+    "max-batch-size": ("16", "max_batch_size", 16),
+    "max-queue-delay": ("500us", "max_queue_delay", 0.0005),
+    "max-queue-size": ("5", "max_queue_size", 5),
+    "max-message-size": ("1M", "max_message_size", 10**6),
+    "drain-timeout": ("5", "drain_timeout", 5.0),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_is_also_a_variable_and_a_key_of_the_file(command: Command, tmp_path: Path, flag: str) -> None:
+    value, field, want = FLAGS[flag]
+    toml = tmp_path / "c.toml"
+    toml.write_text(f'{flag} = "{value}"')
+    variable = {flag.upper().replace("-", "_"): value}
+    for config in (
+        command.configured("--engine", "m.onnx", f"--{flag}", value),
+        command.configured("--engine", "m.onnx", **variable),
+        command.configured("--engine", "m.onnx", "--config", str(toml)),
+        command.configured("--engine", "m.onnx", CONFIG=str(toml)),
+    ):
+        assert getattr(config, field) == want
+
+
+def test_every_flag_is_listed_here() -> None:
+    own = {option.opts[0].removeprefix("--") for option in cli.main.params}
+    assert own == {*FLAGS, "engine", "config", "log-level", "version"}
+
+
+def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
+    command: Command, tmp_path: Path
+) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text('engine = ["file.onnx"]\nport = 1\ncontexts = 2\nthreads = 3')
+    config = command.configured("--config", str(toml), "--port", "11", PORT="21", CONTEXTS="22")
+    assert (config.port, config.contexts, config.threads, config.max_queue_size) == (11, 22, 3, 1024)
+    assert config.engines == (EngineSource("file", Path("file.onnx")),)
+
+
+def test_engines_of_one_source_do_not_mix_with_those_of_another(command: Command, tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text('engine = ["file.onnx", "b=other.onnx"]')
+    file = ("--config", str(toml))
+    assert [each.name for each in command.configured(*file).engines] == ["file", "b"]
+    assert [each.name for each in command.configured(*file, ENGINE="x.onnx c=y.onnx").engines] == ["x", "c"]
+    assert [each.name for each in command.configured(*file, "--engine", "z.onnx", ENGINE="x.onnx").engines] == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("", "Missing option '--engine'"),
+        ("--engine =", "Invalid value for '--engine': '=' is not [NAME=]PATH"),
+        ("--engine a=x.onnx --engine a=y.onnx", "--engine: the name 'a' is used more than once"),
+        ("--engine m.onnx --port 65536", "Invalid value for '--port': 65536 is not in the range 0<=x<=65535"),
+        ("--engine m.onnx --port -1", "Invalid value for '--port': -1 is not in the range 0<=x<=65535"),
+        ("--engine m.onnx --port x", "Invalid value for '--port': 'x' is not a valid integer range"),
+        ("--engine m.onnx --metrics 65536", "Invalid value for '--metrics': 65536 is not in the range"),
+        ("--engine m.onnx --metrics 50051", "--metrics: port 50051 is that of --port"),
+        ("--engine m.onnx --contexts 0", "Invalid value for '--contexts': 0 is not in the range 1<=x<=1024"),
+        ("--engine m.onnx --contexts 1025", "Invalid value for '--contexts': 1025 is not in the range"),
+        ("--engine m.onnx --buffers 0", "Invalid value for '--buffers': 0 is not in the range 1<=x<=4096"),
+        ("--engine m.onnx --contexts 3 --buffers 2", "--buffers: 2 is less than --contexts 3"),
+        ("--engine m.onnx --threads 0", "Invalid value for '--threads': 0 is not in the range 1<=x<=1024"),
+        ("--engine m.onnx --max-batch-size -1", "Invalid value for '--max-batch-size': -1 is not in the range"),
+        ("--engine m.onnx --max-batch-size 65537", "Invalid value for '--max-batch-size': 65537 is not in the"),
+        ("--engine m.onnx --max-queue-size 0", "Invalid value for '--max-queue-size': 0 is not in the range"),
+        ("--engine m.onnx --max-queue-delay 11s", "Invalid value for '--max-queue-delay': 11s is more than 10s"),
+        ("--engine m.onnx --max-queue-delay soon", "Invalid value for '--max-queue-delay': 'soon' is not a duration"),
+        (
+            "--engine m.onnx --max-queue-delay 1 --max-batch-size 1",
+            "--max-queue-delay: waiting for company is of no use with --max-batch-size 1",
+        ),
+        ("--engine m.onnx --max-message-size 1023", "Invalid value for '--max-message-size': 1023 is not between"),
+        ("--engine m.onnx --max-message-size 2GiB", "Invalid value for '--max-message-size': 2GiB is not between"),
+        ("--engine m.onnx --drain-timeout 86401", "Invalid value for '--drain-timeout': 86401 is more than 86400s"),
+        ("--engine m.onnx --log-level loud", "Invalid value for '--log-level': 'loud' is not one of"),
+        ("--engine m.onnx --config missing.toml", "Invalid value for '--config': cannot read 'missing.toml'"),
+        ("--engine m.onnx stray", "Got unexpected extra argument (stray)"),
+        ("--engin m.onnx", "No such option '--engin'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_with_its_name_and_bound(
+    command: Command, arguments: str, text: str
+) -> None:
+    assert text in command.refused(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("port = 65536", "--port"),
+        ('port = "x"', "--port"),
+        ("port = [1]", "--port"),
+        ("port = inf", "--port"),
+        ("port = 1979-05-27", "--port"),
+        ("port = {}", "--port"),
+        ("contexts = []", "--contexts"),
+        ("max-queue-delay = [1]", "--max-queue-delay"),
+        ("max-message-size = {}", "--max-message-size"),
+        ("drain-timeout = true", "--drain-timeout"),
+        ("log-level = 5", "--log-level"),
+        ("engine = 5", "--engine"),
+        ("engine = [5]", "--engine"),
+        ('engine = ""', "--engine"),
+        ("version = true", "version"),
+    ],
+)
+def test_a_setting_of_the_file_that_cannot_be_is_refused_with_its_name(
+    command: Command, tmp_path: Path, setting: str, name: str
+) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text(setting)
+    engine = [] if setting.startswith("engine") else ["--engine", "m.onnx"]
+    assert name in command.refused(*engine, "--config", str(toml))
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PORT", "x"), ("MAX_QUEUE_DELAY", "soon"), ("BUFFERS", "0")])
+def test_a_variable_that_cannot_be_is_refused_with_the_name_of_its_flag(
+    command: Command, variable: str, value: str
+) -> None:
+    text = command.refused("--engine", "m.onnx", **{variable: value})
+    assert f"--{variable.lower().replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize("level", ["debug", "INFO", "Warning", "error"])
+def test_the_log_has_the_level_that_is_asked_for(command: Command, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    levels: list[str] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda level, **_: levels.append(level))
+    command.configured("--engine", "m.onnx", "--log-level", level)
+    assert levels == [level.upper()]
+
+
+@pytest.mark.parametrize("exit_code", [0, cli.UNANSWERED, cli.FAILED_START])
+def test_the_exit_code_is_that_of_the_server(command: Command, exit_code: int) -> None:
+    command.exit_code = exit_code
+    assert command("--engine", "m.onnx").exit_code == exit_code
+
+
+def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> None:
+    text = " ".join(command("--help").output.split())
+    assert (
+        "The command line comes before the environment, that before the file, and the file before the defaults" in text
+    )
+    assert "Exit codes: 0 after a complete drain, 1" in text
+    assert all(f"--{flag} " in text for flag in FLAGS)
+    assert command("--version").output.startswith("main, version ")
+
+
+def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], bool]) -> int:
+    """What the command exits with when a server comes to this outcome."""
+
+    async def serve(self: Server, on_started: Callable[[Server], None]) -> bool:
+        return outcome()
+
+    monkeypatch.setattr(Server, "serve", serve)
+    result = CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
+    assert isinstance(result.exception, SystemExit) or result.exit_code == 0
+    return result.exit_code
+
+
+@pytest.mark.parametrize(("is_drained", "exit_code"), [(True, 0), (False, 1)])
+def test_a_server_exits_by_whether_all_was_answered(
+    monkeypatch: pytest.MonkeyPatch, is_drained: bool, exit_code: int
+) -> None:
+    assert serving(monkeypatch, lambda: is_drained) == exit_code
+
+
+@pytest.mark.parametrize("error", [EngineError("engine 'm.onnx': no such file"), StartError("--port: taken")])
+def test_a_server_that_cannot_start_says_why_and_exits_with_3(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail() -> bool:
+        raise error
+
+    assert serving(monkeypatch, fail) == 3
+    assert caplog.record_tuples == [("yais.server", logging.ERROR, str(error))]
