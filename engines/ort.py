@@ -55,10 +55,13 @@ def open_onnx(path: Path, options: EngineOptions) -> "OrtEngine":
         session = ort.InferenceSession(path, session_options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
         raise EngineError(f"engine '{path}': not a model that ONNX Runtime can load: {error}") from error
-    return OrtEngine(session, _max_batch_size(session, path, options))
+    try:
+        return OrtEngine(session, _max_batch_size(session, options))
+    except EngineError as error:
+        raise EngineError(f"engine '{path}': {error}") from error
 
 
-def _max_batch_size(session: ort.InferenceSession, path: Path, options: EngineOptions) -> int:
+def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> int:
     """What the model declares, bounded by the option; a model that declares nothing batches if every tensor could."""
     declared = session.get_modelmeta().custom_metadata_map.get(MAX_BATCH_SIZE_KEY)
     batchable = bool(session.get_inputs()) and all(
@@ -66,11 +69,9 @@ def _max_batch_size(session: ort.InferenceSession, path: Path, options: EngineOp
     )
     asked = options.max_batch_size
     if declared is not None and not declared.isdecimal():
-        raise EngineError(f"engine '{path}': {MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")
+        raise EngineError(f"{MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")
     if declared is not None and int(declared) > 0 and not batchable:
-        raise EngineError(
-            f"engine '{path}': {MAX_BATCH_SIZE_KEY} is {declared}, but a tensor has a fixed first dimension"
-        )
+        raise EngineError(f"{MAX_BATCH_SIZE_KEY} is {declared}, but a tensor has a fixed first dimension")
     if declared is not None:
         return int(declared) if asked is None else min(int(declared), asked)
     if not batchable:
@@ -124,12 +125,18 @@ class _Buffers:
     def fit(self, shapes: Sequence[Shape]) -> None:
         if shapes != self._shapes:
             specs = zip(self._engine.inputs, shapes, strict=True)
-            self.inputs = {spec.name: np.zeros((self._capacity, *shape), spec.dtype) for spec, shape in specs}
+            self.inputs = {spec.name: self._buffer(spec, shape) for spec, shape in specs}
             self._shapes = tuple(shapes)
             self._rebind()
 
     def _rebind(self) -> None:
         """Called when the input buffers are new ones."""
+
+    def _buffer(self, spec: TensorSpec, shape: Shape) -> Array:
+        try:
+            return np.zeros((self._capacity, *shape), spec.dtype)
+        except MemoryError as error:
+            raise InvalidInputError(f"tensor '{spec.name}': no memory for {self._capacity} rows of {shape}") from error
 
     def _rows(self, buffer: Array, rows: int) -> Array:
         """What the model sees of a buffer: its first rows, or the only row itself without a batch dimension."""
@@ -188,7 +195,7 @@ class BoundContext(_Buffers):
 
     def _bind_output(self, binding: ort.IOBinding, spec: TensorSpec, rows: int) -> None:
         if spec.is_fixed and spec.name not in self.outputs:
-            self.outputs[spec.name] = np.zeros((self._capacity, *spec.shape), spec.dtype)
+            self.outputs[spec.name] = self._buffer(spec, spec.shape)
         if spec.name in self._expected:
             self.outputs[spec.name] = self._expected[spec.name]
         if spec.is_fixed or spec.name in self._expected:
@@ -207,8 +214,7 @@ class BoundContext(_Buffers):
             self._keep(spec, _copied(binding.get_outputs()[index], spec), rows)
         if self._can_expect:
             self._expected = {
-                spec.name: np.zeros((self._capacity, *self.outputs[spec.name].shape[1:]), spec.dtype)
-                for _, spec in self._unbound
+                spec.name: self._buffer(spec, self.outputs[spec.name].shape[1:]) for _, spec in self._unbound
             }
             self._unbound = []
 

@@ -11,7 +11,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from yais.engines import EngineOptions, open_engine
+from yais.engines import EngineError, EngineOptions, open_engine
 from yais.proto import grpc_service_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from yais.server.admission import Admission
@@ -93,7 +93,10 @@ class Server:
         config = self.config
         options = EngineOptions(config.contexts * len(config.engines), config.threads, config.max_batch_size)
         engine = open_engine(source.path, options)
-        return Model(source.name, engine, ModelOptions.of(config), loop)
+        try:
+            return Model(source.name, engine, ModelOptions.of(config), loop)
+        except EngineError as error:
+            raise EngineError(f"engine '{source.path}': {error}") from error
 
     async def _listen(self) -> None:
         """The metrics port first: once gRPC answers, everything does."""

@@ -1,10 +1,11 @@
 """The one place where a `ServiceError` becomes a gRPC status."""
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from grpc.aio import ServicerContext
+from grpc.aio import InternalError, ServicerContext
 
 from yais.server.errors import ServiceError
 
@@ -24,6 +25,14 @@ def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer,
         try:
             return await method(self, message, context)
         except ServiceError as error:
-            return await context.abort(error.status, str(error))
+            return await _refuse(context, error)
 
     return answering
+
+
+async def _refuse(context: Context, error: ServiceError) -> NoReturn:
+    """Ends the call with the error's status, or quietly when it has ended meanwhile and nobody can be told."""
+    try:
+        await context.abort(error.status, str(error))
+    except InternalError:
+        raise CancelledError from error

@@ -87,9 +87,10 @@ class InferenceService(GRPCInferenceServiceServicer):
         return pb.ModelStatisticsResponse(model_stats=[model_statistics(model) for model in models])
 
     def _statistics_model(self, name: str, version: str) -> Model:
+        number = parse_version(version)
         model = self._registry.get(name)
         if model is None:
             raise InvalidRequestError(f"requested model '{name}' is not available")
-        if parse_version(version) not in (None, int(model.version)):
+        if number not in (None, int(model.version)):
             raise InvalidRequestError(f"requested model version is not available for model '{name}'")
         return model

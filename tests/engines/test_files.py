@@ -58,8 +58,9 @@ def test_a_truncated_model_is_told(tmp_path: Path, share: float) -> None:
 
 
 def test_a_tensor_that_the_protocol_cannot_carry_is_told(tmp_path: Path) -> None:
-    text = refusal(models.sequence(tmp_path / "m.onnx"))
-    assert text == "tensor 'Y' is a seq(tensor(float)), which the inference protocol cannot carry"
+    path = models.sequence(tmp_path / "m.onnx")
+    text = refusal(path)
+    assert text == f"engine '{path}': tensor 'Y' is a seq(tensor(float)), which the inference protocol cannot carry"
 
 
 def test_a_backend_gets_the_path_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,25 @@ async def test_an_expired_request_that_was_cancelled_gets_no_reply(serve: Serve,
 
 
 @pytest.mark.usefixtures("still_clock")
+@pytest.mark.parametrize("run_ns", [0, LONG_NS], ids=["loop", "thread"])
+async def test_when_all_that_waits_has_expired_nothing_is_run(
+    serve: Serve, caplog: pytest.LogCaptureFixture, run_ns: int
+) -> None:
+    engine = FakeEngine(run_ns=lambda: run_ns)
+    model = serve(engine, options(contexts=1, buffers=1))
+    for number in (1, 2):
+        late, after = request(9, deadline=1), request(number)
+        model.submit(late)
+        await replies(late)
+        model.submit(after)
+        await replies(after)
+        assert isinstance(late.replies[0], ExpiredError)
+        assert_answered(after)
+    assert [run.values for run in engine.runs] == [[1], [2]]
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("still_clock")
 async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_one_turn(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
@@ -260,3 +279,15 @@ async def test_a_delay_holds_on_the_loop_too(serve: Serve, monkeypatch: pytest.M
     await replies(lone, company)
     assert_answered(full, lone, company)
     assert [run.values for run in engine.runs] == [[1, 2, 3, 4], [5, 6]]
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_a_lone_request_for_the_loop_is_run_when_its_delay_is_over(serve: Serve) -> None:
+    engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
+    model = serve(engine, options(delay=20_000_000))
+    full, lone = request(1, 2), request(3)
+    model.submit(full)
+    await replies(full)
+    model.submit(lone)
+    await replies(lone)
+    assert_answered(full, lone)
