@@ -161,6 +161,7 @@ class BoundContext(_Buffers):
     def __init__(self, engine: OrtEngine) -> None:
         # The public method spends 6 us, more than a small run, on checks for another kind of provider.
         self._run = engine.session._sess.run_with_iobinding
+        self._run_options = ort.RunOptions()
         self._can_expect = True
         super().__init__(engine)
 
@@ -168,7 +169,7 @@ class BoundContext(_Buffers):
         binding = self._bindings.get(rows) or self._bind(rows)
         started = perf_counter_ns()
         try:
-            self._run(binding._iobinding, None)
+            self._run(binding._iobinding, self._run_options)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
             if not self._expected:
                 raise EngineError(str(error)) from error

@@ -101,7 +101,7 @@ class Recorder:
     def _record_batch(self, execution: Execution, output_ns: int) -> None:
         self.execution_count += 1
         self.last_inference_ms = time_ns() // 1_000_000
-        stats = self.batches.setdefault(execution.rows, BatchStats())
+        stats = self.batches.get(execution.rows) or self.batches.setdefault(execution.rows, BatchStats())
         stats.count += 1
         stats.input_ns += execution.input_ns
         stats.infer_ns += execution.infer_ns

@@ -50,8 +50,8 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
     """Reads and checks `message`. Raises `ServiceError`s with Triton's texts."""
     if message.parameters:
         _check_parameters(message.parameters)
-    tensors = list(message.inputs)
-    raws = _data(tensors, list(message.raw_input_contents), signature.model)
+    tensors = message.inputs[:]
+    raws = _data(tensors, message.raw_input_contents[:], signature.model)
     outputs = signature.check_outputs([_output_name(output) for output in message.outputs] if message.outputs else ())
     headers = tuple([(tensor.name, tensor.datatype, tuple(tensor.shape[:])) for tensor in tensors])
     return Inference(*signature.check_inputs(headers, raws, message.id), outputs)

@@ -1,5 +1,6 @@
+import asyncio
 import re
-from typing import get_args
+from typing import NoReturn, get_args
 
 import grpc
 import pytest
@@ -54,6 +55,19 @@ async def test_an_error_reaches_the_caller_as_status_and_text(leaf: type[Service
     with pytest.raises(Aborted) as caught:
         await Servicer().fail(error, FakeCall())
     assert (caught.value.status, caught.value.text) == (leaf.status, "the text")
+
+
+class Ended(FakeCall):
+    """A call that is over: its caller has gone, and nobody can be told."""
+
+    async def abort(self, status: grpc.StatusCode, text: str) -> NoReturn:
+        raise grpc.aio.InternalError("the call is over")
+
+
+async def test_an_error_for_a_caller_who_has_gone_ends_the_call_quietly() -> None:
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await Servicer().fail(ExpiredError(), Ended())
+    assert isinstance(caught.value.__cause__, ExpiredError)
 
 
 async def test_other_exceptions_and_replies_pass_through() -> None:

@@ -1,6 +1,7 @@
 """A whole server in this process, with fake engines, on loopback ports."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -85,6 +86,7 @@ async def launch() -> AsyncIterator[Launch]:
     for running in started:
         await running.stop()
         await running.close()
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -129,6 +131,7 @@ async def test_a_server_serves_until_a_signal_comes(launch: Launch) -> None:
     assert 'nv_inference_request_success{model="other",version="1"} 1\n' in metrics
     assert "\nprocess_resident_memory_bytes " in metrics
     assert await running.stop()
+    assert not running.server.is_hanging
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((HOST, running.server.metrics_port))
 
@@ -202,6 +205,7 @@ async def test_a_drain_that_takes_too_long_is_given_up_although_the_engine_hangs
     with hanging(gate) as has_opened:
         assert not await running.stop()
         assert not has_opened.is_set()
+    assert running.server.is_hanging
     with pytest.raises(grpc.aio.AioRpcError):
         await accepted
     assert "--drain-timeout of 0.01 s is over: dropping 1 request(s)" in caplog.messages
@@ -254,3 +258,14 @@ async def test_an_engine_that_cannot_be_opened_is_a_failed_start(tmp_path: Path)
     settings = config(str(tmp_path / "missing"), host=HOST, port=0, metrics=0)
     with pytest.raises(EngineError, match="no such file"):
         await Server(settings).serve(lambda _: pytest.fail("has started"))
+
+
+async def test_an_engine_without_room_for_its_contexts_is_a_failed_start_that_names_it(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_context() -> None:
+        raise EngineError("no memory")
+
+    monkeypatch.setattr(engine, "create_context", create_context)
+    with pytest.raises(EngineError, match=r"^engine 'm\.onnx': no memory$"):
+        await Server(config(host=HOST, port=0, metrics=0)).serve(lambda _: pytest.fail("has started"))

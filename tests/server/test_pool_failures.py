@@ -214,6 +214,16 @@ async def test_after_closing_nothing_is_run_on_the_loop_either(serve: Serve) -> 
     assert model.waiting == 1
 
 
+async def test_closing_waits_no_longer_than_it_is_told_and_says_whether_all_has_ended(serve: Serve, gate: Gate) -> None:
+    model = serve(FakeEngine(on_run=gate.pass_through), options(contexts=2))
+    model.submit(request(1))
+    gate.wait_for_runs(1)
+    assert not model.close(patience=0)
+    gate.open()
+    assert model.close(patience=30)
+    assert model.close()
+
+
 @pytest.mark.parametrize("contexts", [1, 2, 5])
 async def test_closing_ends_every_thread_and_can_be_done_twice(serve: Serve, contexts: int) -> None:
     before = threading.active_count()

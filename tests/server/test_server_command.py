@@ -252,3 +252,21 @@ def test_a_server_that_cannot_start_says_why_and_exits_with_3(
 
     assert serving(monkeypatch, fail) == 3
     assert caplog.record_tuples == [("yais.server", logging.ERROR, str(error))]
+
+
+@pytest.mark.parametrize(("is_drained", "exit_code"), [(True, 0), (False, 1)])
+def test_a_run_that_hangs_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_drained: bool, exit_code: int
+) -> None:
+    codes: list[int] = []
+
+    async def serve(self: Server, on_started: Callable[[Server], None]) -> bool:
+        self.is_hanging = True
+        return is_drained
+
+    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
+    assert codes == [exit_code]
+    assert caplog.messages == ["A run still goes on for nobody; leaving it behind"]

@@ -122,6 +122,7 @@ def test_an_unknown_input_is_told_without_the_requests_id() -> None:
 def test_a_dimension_has_a_bound_of_its_own() -> None:
     text = refusal(ONE_PICTURE, [header("X", "FP32", f"3x{2**31}")], [b""])
     assert text.endswith("dimensions must be <= 2147483647 for input 'X' for model 'm', got [3,2147483648]")
+    assert "byte size mismatch" in refusal(ONE_PICTURE, [header("X", "FP32", f"3x{2**31 - 1}")], [b""])
 
 
 def test_without_batching_a_wrong_shape_has_no_word_about_batches() -> None:
@@ -187,13 +188,13 @@ def test_of_several_broken_rules_the_first_in_tritons_order_is_told(headers: lis
     ("engine", "shape", "rows", "row_shape"),
     [
         (one_input("FP32", 3, -1, max_batch_size=8), (2, 3, 5), 2, (3, 5)),
-        (one_input("FP32", max_batch_size=8), (2,), 2, ()),
+        (one_input("FP32", max_batch_size=8), (8,), 8, ()),
         (one_input("FP32", 2, max_batch_size=8), (0, 2), 0, (2,)),
         (one_input("FP32", 3, -1), (3, 5), 1, (3, 5)),
         (one_input("FP32", -1), (0,), 1, (0,)),
         (one_input("FP32"), (), 1, ()),
     ],
-    ids=["batch", "batch of scalars", "batch of none", "no batch", "no elements", "scalar"],
+    ids=["batch", "full batch of scalars", "batch of none", "no batch", "no elements", "scalar"],
 )
 def test_a_layout_has_rows_in_front(engine: Described, shape: Shape, rows: int, row_shape: Shape) -> None:
     layout, arrays = Signature("m", engine).check_inputs((("X", "FP32", shape),), [raw("FP32", *shape)], "")

@@ -215,6 +215,11 @@ async def test_statistics_are_of_one_model_or_of_all(served: Served, name: str, 
     [
         ("x", "", "requested model 'x' is not available"),
         ("m", "2", "requested model version is not available for model 'm'"),
+        (
+            "x",
+            "-1",
+            "invalid model version specified '-1' , version should be an integral value > 0",
+        ),
     ],
 )
 async def test_statistics_of_an_unknown_model_are_an_invalid_argument(
