@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # How long the transport may take to put the last answers on the wire once all work is done.
 _FLUSH_S = 1.0
+# How long the server goes on refusing after its last answer.
+_LATECOMERS_S = 0.1
 
 _INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -135,6 +137,8 @@ class Server:
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
         drained = await self._finish_accepted()
+        # grpc.aio cancels calls that wait to be taken up when it stops; who comes by now is still told why.
+        await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
         await self._grpc.stop(_FLUSH_S if drained else 0)
         closed = [model.close(_FLUSH_S) for model in self.models]

@@ -1,0 +1,171 @@
+import socket
+from pathlib import Path
+
+import onnx
+import pytest
+
+from e2e.conftest import Engines
+from e2e.models import ALL
+from e2e.serving import HOST, run_command, run_server
+
+PORTS = ["--port", "0", "--metrics", "0"]
+BAD_USAGE, FAILED_START = 2, 3
+
+# Arguments, with {mlp} for an engine that can be served -> what stderr says of them.
+USAGE = {
+    "": "Missing option '--engine'",
+    "--engine {mlp} --engin x": "No such option '--engin'",
+    "--engine {mlp} surplus": "Got unexpected extra argument (surplus)",
+    "--engine =": "'=' is not [NAME=]PATH",
+    "--engine {mlp} --port 65536": "Invalid value for '--port': 65536 is not in the range 0<=x<=65535",
+    "--engine {mlp} --port http": "Invalid value for '--port': 'http' is not a valid integer range",
+    "--engine {mlp} --metrics -1": "Invalid value for '--metrics': -1 is not in the range 0<=x<=65535",
+    "--engine {mlp} --contexts 0": "Invalid value for '--contexts': 0 is not in the range 1<=x<=1024",
+    "--engine {mlp} --max-queue-size 0": "Invalid value for '--max-queue-size': 0 is not in the range 1<=x<=1000000",
+    "--engine {mlp} --drain-timeout soon": "'soon' is not a duration; write a number and one of us, ms, s, m",
+    "--engine {mlp} --max-queue-delay 11s": "11s is more than 10s",
+    "--engine {mlp} --max-message-size 1K": "1K is not between 1024 and 2147483647 bytes",
+    "--engine {mlp} --max-message-size large": "'large' is not a size; write a number and one of K, M, G, Ki, Mi, Gi",
+    "--engine {mlp} --log-level loud": "Invalid value for '--log-level': 'loud' is not one of",
+    "--engine {mlp} --buffers 1 --contexts 2": "--buffers: 1 is less than --contexts 2",
+    "--engine {mlp} --port 5000 --metrics 5000": "--metrics: port 5000 is that of --port",
+    "--engine {mlp} --max-queue-delay 2ms --max-batch-size 0": "--max-queue-delay: waiting for company is of no use",
+    "--engine {mlp} --max-queue-delay 2ms --max-batch-size 1": "with --max-batch-size 1",
+    "--engine {mlp} --engine {mlp}": "--engine: the name 'mlp' is used more than once; give each as NAME=PATH",
+    "--engine {mlp} --engine mlp={mlp}": "--engine: the name 'mlp' is used more than once",
+    "--config nowhere.toml": "cannot read 'nowhere.toml'",
+}
+
+FILES = {
+    "surplus.toml": ('prot = 1\nengine = ["{mlp}"]', "'{file}' sets 'prot', which is no flag of this command"),
+    "table.toml": ("[server]\nport = 1\n", "'{file}' sets 'server', which is no flag of this command"),
+    "broken.toml": ("port = ", "cannot read '{file}': Invalid value"),
+    "bytes.toml": ("\xff\xfe", "cannot read '{file}'"),
+    "range.toml": ('port = 70000\nengine = ["{mlp}"]', "'--port'"),
+    "type.toml": ('port = "http"\nengine = ["{mlp}"]', "'--port'"),
+    "truth.toml": ('contexts = true\nengine = ["{mlp}"]', "'--contexts'"),
+    "fraction.toml": ('contexts = 1.5\nengine = ["{mlp}"]', "'--contexts'"),
+    "list.toml": ('port = [1, 2]\nengine = ["{mlp}"]', "'--port'"),
+    "contradiction.toml": ('contexts = 3\nbuffers = 2\nengine = ["{mlp}"]', "--buffers: 2 is less than --contexts 3"),
+}
+
+
+@pytest.fixture
+def mlp(engines: Engines) -> Path:
+    return engines.path("mlp")
+
+
+@pytest.mark.parametrize("arguments", USAGE)
+def test_bad_usage_ends_with_2_and_says_what(mlp: Path, arguments: str) -> None:
+    done = run_command(*arguments.format(mlp=mlp).split())
+    assert done.returncode == BAD_USAGE
+    assert " ".join(USAGE[arguments].split()) in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_bad_settings_ends_it_with_2_and_is_named(mlp: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    content, told = FILES[name]
+    file.write_text(content.format(mlp=mlp), "latin-1")
+    done = run_command("--config", file)
+    assert done.returncode == BAD_USAGE
+    assert " ".join(told.format(file=file).split()) in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_variable_ends_it_with_2(mlp: Path) -> None:
+    done = run_command("--engine", mlp, YAIS_CONTEXTS="many")
+    assert done.returncode == BAD_USAGE
+    assert "Invalid value for '--contexts': 'many'" in done.stderr
+
+
+def engine_file(name: str, folder: Path, mlp: Path) -> Path:
+    """A file, or something else, that is no engine that could be served."""
+    path = folder / name
+    match name:
+        case "directory.onnx":
+            path.mkdir()
+        case "unknown.plan5":
+            path.write_bytes(mlp.read_bytes())
+        case "empty.onnx":
+            path.touch()
+        case "garbage.onnx":
+            path.write_bytes(bytes(range(256)) * 100)
+        case "truncated.onnx":
+            path.write_bytes(mlp.read_bytes()[:-1000])
+        case "many.onnx":
+            model = onnx.load(mlp)
+            onnx.helper.set_model_props(model, {"yais.max_batch_size": "many"})
+            onnx.save(model, path)
+        case "huge_row.onnx" | "sequence.onnx":
+            onnx.save(ALL[path.stem](), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("missing.onnx", "no such file"),
+        ("directory.onnx", "not a regular file"),
+        ("unknown.plan5", "unknown file type '.plan5', known are .onnx"),
+        ("empty.onnx", "not a model that ONNX Runtime can load"),
+        ("garbage.onnx", "not a model that ONNX Runtime can load"),
+        ("truncated.onnx", "not a model that ONNX Runtime can load"),
+        ("many.onnx", "yais.max_batch_size is 'many', not a number"),
+        ("sequence.onnx", "tensor 'OUTPUT0' is a seq(tensor(float)), which the inference protocol cannot carry"),
+        ("huge_row.onnx", ""),
+    ],
+)
+def test_a_file_that_is_no_engine_ends_it_with_3_and_is_named(mlp: Path, tmp_path: Path, name: str, told: str) -> None:
+    path = engine_file(name, tmp_path, mlp)
+    done = run_command("--engine", mlp, "--engine", path, "--max-batch-size", "65536", *PORTS)
+    assert done.returncode == FAILED_START
+    assert told in done.stderr
+    assert str(path) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics"])
+def test_a_port_in_use_ends_it_with_3_and_is_named(mlp: Path, flag: str) -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = str(other.getsockname()[1])
+        ports = {"--port": "0", "--metrics": "0", flag: port}
+        done = run_command("--engine", mlp, "--host", HOST, *(word for pair in ports.items() for word in pair))
+    assert done.returncode == FAILED_START
+    assert f"{flag}: cannot listen on {HOST}:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics"])
+def test_a_second_server_on_the_same_port_is_no_silent_partner(mlp: Path, flag: str) -> None:
+    with run_server("--engine", mlp) as first:
+        port = str(first.port if flag == "--port" else first.metrics_port)
+        ports = {"--port": "0", "--metrics": "0", flag: port}
+        done = run_command("--engine", mlp, *(word for pair in ports.items() for word in pair))
+    assert done.returncode == FAILED_START
+    assert f"{flag}: cannot listen on 0.0.0.0:{port}" in done.stderr
+
+
+def test_a_host_that_is_not_here_ends_it_with_3(mlp: Path) -> None:
+    done = run_command("--engine", mlp, "--host", "192.0.2.1", *PORTS)
+    assert done.returncode == FAILED_START
+    assert "cannot listen on 192.0.2.1:0" in done.stderr
+
+
+def test_help_tells_of_every_flag_and_exit_code() -> None:
+    done = run_command("--help")
+    assert done.returncode == 0
+    flags = (
+        "engine host port metrics contexts buffers threads max-batch-size max-queue-delay max-queue-size "
+        "max-message-size drain-timeout log-level config version"
+    )
+    assert [flag for flag in flags.split() if f"--{flag}" not in done.stdout] == []
+    assert "Exit codes: 0" in done.stdout
+
+
+def test_version_tells_the_version() -> None:
+    done = run_command("--version")
+    assert (done.returncode, "0.1.0" in done.stdout) == (0, True)
