@@ -2,6 +2,7 @@
 
     ServiceError                    status              counted as
     ├── InvalidRequestError         INVALID_ARGUMENT    OTHER
+    ├── UnreadableError             INTERNAL            OTHER (but it names no model to count it for)
     ├── UnsupportedError            UNIMPLEMENTED       OTHER
     ├── NotFoundError               NOT_FOUND           OTHER (an unknown model has no series of its own)
     ├── EngineFailureError          INTERNAL            BACKEND
@@ -31,6 +32,15 @@ class InvalidRequestError(ServiceError):
     """The request contradicts the protocol or the model."""
 
     status = StatusCode.INVALID_ARGUMENT
+
+
+class UnreadableError(ServiceError):
+    """The request's bytes are no message of its kind."""
+
+    status = StatusCode.INTERNAL
+
+    def __init__(self) -> None:
+        super().__init__("Unable to parse request")
 
 
 class UnsupportedError(ServiceError):

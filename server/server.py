@@ -24,7 +24,7 @@ from yais.server.model import Model, ModelOptions
 from yais.server.registry import Registry
 from yais.server.services.health import HealthService
 from yais.server.services.v2 import InferenceService
-from yais.server.transport import grpc_server
+from yais.server.transport import Registration, grpc_server
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +122,9 @@ class Server:
     async def _listen_grpc(self) -> None:
         self._health = HealthService(model.name for model in self.models)
         self._grpc = grpc_server(self.config.max_message_size)
-        add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), self._grpc)
-        add_HealthServicer_to_server(self._health, self._grpc)
+        registration = Registration(self._grpc)
+        add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
+        add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         reflection.enable_server_reflection((_INFERENCE, _HEALTH, reflection.SERVICE_NAME), self._grpc)
         try:
             self.port = self._grpc.add_insecure_port(f"{self.config.host}:{self.config.port}")

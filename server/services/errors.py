@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 from grpc.aio import InternalError, ServicerContext
 
-from yais.server.errors import ServiceError
+from yais.server.errors import ServiceError, UnreadableError
 
 Servicer = TypeVar("Servicer")
 Message = TypeVar("Message")
@@ -17,12 +17,18 @@ Context = ServicerContext[Any, Any]
 Method = Callable[[Servicer, Message, Context], Awaitable[Reply]]
 
 
+# Stands for a request that could not be parsed.
+UNREADABLE = object()
+
+
 def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer, Message, Reply]:
-    """A unary servicer method whose `ServiceError`s reach the caller as status and text."""
+    """A unary servicer method whose `ServiceError`s reach the caller as status and text; so does `UNREADABLE`."""
 
     @wraps(method)
     async def answering(self: Servicer, message: Message, context: Context) -> Reply:
         try:
+            if message is UNREADABLE:
+                raise UnreadableError
             return await method(self, message, context)
         except ServiceError as error:
             return await _refuse(context, error)

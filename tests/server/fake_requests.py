@@ -7,6 +7,7 @@ import numpy as np
 
 from yais.engines import Array
 from yais.server.errors import ServiceError
+from yais.server.model import Model
 from yais.server.request import Request
 from yais.server.signature import InputLayout, Layout
 
@@ -54,6 +55,25 @@ async def replies(*sent: FakeRequest) -> None:
         while not all(each.replies for each in sent):
             replied.clear()
             await replied.wait()
+
+
+async def idle(model: Model) -> None:
+    """Waits until every thread of `model` waits for work.
+
+    One that has handed a batch back could otherwise take what a test means for the loop.
+    """
+    pool = model._pool
+    async with asyncio.timeout(30):
+        while len(pool._changed._waiters) < len(pool._threads):  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def answered(model: Model, request: FakeRequest) -> None:
+    """Submits `request`, and waits for its answer and for the threads."""
+    model.submit(request)
+    await replies(request)
+    await idle(model)
+    assert_answered(request)
 
 
 def assert_answered(*sent: FakeRequest) -> None:

@@ -4,7 +4,7 @@ from time import monotonic_ns
 
 import pytest
 from fake_engine import LONG_NS, FakeEngine, Gate, Serve, options
-from fake_requests import assert_answered, replies, request, requests
+from fake_requests import answered, assert_answered, idle, replies, request, requests
 
 from yais.engines import Array
 from yais.server.errors import ExpiredError, QueueFullError
@@ -183,8 +183,7 @@ async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_o
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     first, *rest = requests(4)
-    model.submit(first)
-    await replies(first)
+    await answered(model, first)
     for each in rest:
         model.submit(each)
     assert model.waiting == 3
@@ -198,8 +197,7 @@ async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) ->
     engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
     model = serve(engine)
     first, *rest = requests(6)
-    model.submit(first)
-    await replies(first)
+    await answered(model, first)
     for each in rest:
         model.submit(each)
     await asyncio.sleep(0)
@@ -216,8 +214,7 @@ async def test_other_shapes_than_the_short_ones_stay_on_threads(serve: Serve, ga
     engine = FakeEngine(run_ns=lambda: 0, on_run=wait_if_wide)
     model = serve(engine)
     first, second, wide = request(1), request(2), request(3, 4, width=2)
-    model.submit(first)
-    await replies(first)
+    await answered(model, first)
     model.submit(wide)
     gate.wait_for_runs(1)
     model.submit(second)
@@ -233,11 +230,8 @@ async def test_runs_that_become_long_go_back_to_the_threads_and_return_once_they
     times = iter([0, LONG_NS, *[0] * 50])
     engine = FakeEngine(run_ns=lambda: next(times))
     model = serve(engine)
-    sent = requests(50)
-    for each in sent:
-        model.submit(each)
-        await replies(each)
-    assert_answered(*sent)
+    for each in requests(50):
+        await answered(model, each)
     paths = [run.on_thread for run in engine.runs]
     assert paths[:3] == [True, False, True]
     back = paths.index(False, 2)
@@ -269,10 +263,10 @@ async def test_a_delay_holds_on_the_loop_too(serve: Serve, monkeypatch: pytest.M
     engine = FakeEngine(max_batch_size=4, run_ns=lambda: 0)
     model = serve(engine, options(delay=DAY_NS))
     full, lone, company = request(1, 2, 3, 4), request(5), request(6)
-    model.submit(full)
-    await replies(full)
+    await answered(model, full)
     model.submit(lone)
     await asyncio.sleep(0)
+    await idle(model)
     assert not lone.replies
     now = DAY_NS
     model.submit(company)

@@ -6,7 +6,7 @@ from time import monotonic_ns
 
 import pytest
 from fake_engine import FakeEngine, Gate, Serve, options, refuse_negative_rows
-from fake_requests import FakeRequest, assert_answered, replies, request, requests
+from fake_requests import FakeRequest, answered, assert_answered, idle, replies, request, requests
 
 from yais.engines import Array, InvalidInputError
 from yais.server.batching import Batcher
@@ -90,13 +90,17 @@ async def test_a_thread_survives_an_unexpected_exception(serve: Serve, caplog: p
 
 
 @pytest.mark.usefixtures("still_clock")
-async def test_the_loop_survives_an_unexpected_exception(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_loop_survives_an_unexpected_exception(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yais.server.pool.monotonic_ns", lambda: 0)
     engine = FakeEngine(run_ns=lambda: 0, on_run=break_on(2, ZeroDivisionError("of the engine")))
     model = serve(engine, options(contexts=1, buffers=1))
     sent = requests(3)
     for each in sent:
         model.submit(each)
         await replies(each)
+        await idle(model)
     assert_answered(sent[0], sent[2])
     assert str(refusal(sent[1])) == UNEXPECTED
     assert [run.on_thread for run in engine.runs] == [True, False, False]
@@ -108,8 +112,7 @@ async def test_one_bad_request_fails_alone_on_the_loop_too(serve: Serve) -> None
     engine = FakeEngine(run_ns=lambda: 0, on_run=refuse_negative_rows)
     model = serve(engine)
     first, good, bad, other = request(1), request(2), request(-3), request(4)
-    model.submit(first)
-    await replies(first)
+    await answered(model, first)
     for each in (good, bad, other):
         model.submit(each)
     await replies(good, bad, other)
@@ -205,8 +208,7 @@ async def test_after_closing_nothing_is_run_on_the_loop_either(serve: Serve) -> 
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     first, waiting = request(1), request(2)
-    model.submit(first)
-    await replies(first)
+    await answered(model, first)
     model.submit(waiting)
     model.close()
     await asyncio.sleep(0)
