@@ -1,5 +1,5 @@
-# Everything runs in .venv, which the first target that needs it makes; nothing else of the system is changed, except
-# that missing Debian packages are installed.
+# Everything runs in .venv, which the first target that needs it makes. Of the system nothing is changed, except that
+# python3-venv is installed where it is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -38,6 +38,7 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff format --check .
 	@mkdir -p $(TYPING) && for folder in proto engines server clients; do ln -sfn "$(CURDIR)/$$folder" "$(TYPING)/$$folder"; done
 	MYPYPATH=build/typing $(BIN)/mypy -p yais.proto -p yais.engines -p yais.server -p yais.clients
+	MYPYPATH=build/typing $(BIN)/mypy -p bench
 
 bench: $(INSTALLED) ## measure, side by side with a bare server, and print the table; ARGS=--full for the long runs
 	$(BIN)/python -m bench $(ARGS)

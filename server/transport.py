@@ -29,9 +29,9 @@ class Registration:
     """Takes a service from generated code in place of `server`, and hands it on in a cheaper and kinder way.
 
     Generated code registers each method twice. For one that is registered as such, grpc.aio keeps a task which waits
-    for its next call, and puts the tasks of all methods into one `asyncio.wait` whenever any call comes: 24 of them. Its
-    generic handlers know the same methods, and need a single task. Those made here give a request that cannot be parsed
-    to the servicer as `UNREADABLE`, where grpc.aio would answer with UNKNOWN and the name of a Python class.
+    for its next call, and puts the tasks of all methods into one `asyncio.wait` whenever any call comes: 24 of them.
+    Its generic handlers know the same methods, and need a single task. Those made here give a request that cannot be
+    parsed to the servicer as `UNREADABLE`, where grpc.aio would answer with UNKNOWN and the name of a Python class.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:

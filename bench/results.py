@@ -1,0 +1,83 @@
+"""Results as files: what was measured, on which machine, with which versions."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.measure import ROOT, Size
+
+FOLDER = Path(__file__).resolve().parent / "results"
+
+_PACKAGES = ("yais", "grpcio", "protobuf", "uvloop", "numpy", "onnxruntime", "prometheus-client")
+# Results are no part of what is measured.
+_SOURCES = (".", ":(exclude)bench/results")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What figures depend on besides the code. `commit` is None where the sources are not those of a commit."""
+
+    taken: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    kernel: str
+    python: str
+    packages: dict[str, str]
+    commit: str | None
+
+    @classmethod
+    def now(cls) -> "Facts":
+        return cls(
+            taken=datetime.now(UTC).isoformat(timespec="minutes"),
+            cpu=_cpu_model(),
+            cores=os.cpu_count() or 1,
+            memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            kernel=f"{platform.system()} {platform.release()}",
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+            packages={package: version(package) for package in _PACKAGES},
+            commit=_commit(),
+        )
+
+
+def write(folder: Path, benchmark: str, size: Size, facts: Facts, rows: Sequence[Any]) -> Path:
+    """Writes the dataclasses `rows` of one benchmark to `folder`."""
+    content = {
+        "benchmark": benchmark,
+        "size": size._asdict(),
+        "facts": asdict(facts),
+        "rows": [asdict(row) for row in rows],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{benchmark}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str | None:
+    try:
+        changes = _git("status", "--porcelain", "--", *_SOURCES)
+        return None if changes else _git("rev-parse", "--short=12", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    finished = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return finished.stdout.strip()
