@@ -13,7 +13,7 @@ def banner(server: Server) -> str:
 
 
 def _lines(server: Server) -> Iterator[str]:
-    host = server.config.host
+    host = server.config.address
     yield f"YAIS {version('yais')} is serving"
     yield f"  gRPC      {host}:{server.port}"
     yield f"  metrics   http://{host}:{server.metrics_port}/metrics"

@@ -48,6 +48,11 @@ class Config:
             )
 
     @property
+    def address(self) -> str:
+        """The host as it stands before a port; an IPv6 address has brackets there."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
     def buffers_per_model(self) -> int:
         """One more being filled and one being read than are running, unless set."""
         return self.buffers if self.buffers is not None else self.contexts + 2

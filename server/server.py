@@ -115,7 +115,7 @@ class Server:
             self.metrics_port = await self._endpoint.start(self.config.host, self.config.metrics)
         except OSError as error:
             raise StartError(
-                f"--metrics: cannot listen on {self.config.host}:{self.config.metrics}: {error}"
+                f"--metrics: cannot listen on {self.config.address}:{self.config.metrics}: {error}"
             ) from error
         await self._listen_grpc()
 
@@ -127,9 +127,9 @@ class Server:
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         reflection.enable_server_reflection((_INFERENCE, _HEALTH, reflection.SERVICE_NAME), self._grpc)
         try:
-            self.port = self._grpc.add_insecure_port(f"{self.config.host}:{self.config.port}")
+            self.port = self._grpc.add_insecure_port(f"{self.config.address}:{self.config.port}")
         except RuntimeError as error:
-            raise StartError(f"--port: cannot listen on {self.config.host}:{self.config.port}: {error}") from error
+            raise StartError(f"--port: cannot listen on {self.config.address}:{self.config.port}: {error}") from error
         await self._grpc.start()
 
     async def _drain(self) -> bool:

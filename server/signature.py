@@ -20,10 +20,15 @@ _BATCH_NOTE = (
 )
 
 
+# The inputs of a request as they came, without their data. Requests come in few forms, and which one keeps the rules
+# does not change, so that the layouts of small ones are kept.
+Form = tuple[bytes, ...]
+_MAX_LAYOUTS = 1024
+_MAX_FORM_BYTES = 1024
+
 _MAX_DIM = 2**31 - 1
 # numpy takes the product of all dimensions but 0 times the size of an element (16 at most) for the size of an array.
 _MAX_ELEMENTS = (2**63 - 1) // 16
-_MAX_LAYOUTS = 1024
 
 
 # What a request says of one input: its name, datatype and shape.
@@ -67,8 +72,7 @@ class Signature:
         self.outputs = tuple(self._rule(spec) for spec in engine.outputs)
         self._input_names = {rule.name for rule in self.inputs}
         self._output_names = frozenset(rule.name for rule in self.outputs)
-        # Requests come in few forms, and which form keeps the rules does not change.
-        self._layouts: dict[tuple[Header, ...], Layout] = {}
+        self._layouts: dict[Form, Layout] = {}
 
     def check_outputs(self, names: Sequence[str]) -> Collection[str]:
         """The outputs that are asked for: `names`, or all of them when there are none."""
@@ -77,26 +81,32 @@ class Signature:
                 raise InvalidRequestError(f"unexpected inference output '{name}' for model '{self.model}'")
         return frozenset(names) if names else self._output_names
 
-    def check_inputs(
-        self, headers: tuple[Header, ...], raws: Sequence[bytes], request_id: str
-    ) -> tuple[Layout, dict[str, Array]]:
-        """The layout and the arrays of a request; `raws` holds the elements of each of `headers`, little-endian."""
+    def lay_out(self, headers: Sequence[Header], request_id: str) -> Layout:
+        """What the inputs of a request are, if they keep the rules."""
         try:
-            layout = self._layouts.get(headers) or self._lay_out(headers)
-            return layout, {each.name: self._array(each, raws[each.position]) for each in layout.inputs}
+            self._check_names([name for name, _, _ in headers])
+            rows = self._check_batch(headers)
+            positions = {name: position for position, (name, _, _) in enumerate(headers)}
+            inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
         except _ViolationError as violation:
-            prefix = f"[request id: {request_id or '<id_unknown>'}] "
-            raise InvalidRequestError(f"{prefix}{violation}") from violation
+            raise _told(violation, request_id) from violation
+        return Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
 
-    def _lay_out(self, headers: tuple[Header, ...]) -> Layout:
-        self._check_names([name for name, _, _ in headers])
-        rows = self._check_batch(headers)
-        positions = {name: position for position, (name, _, _) in enumerate(headers)}
-        inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
-        layout = Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
-        if len(self._layouts) < _MAX_LAYOUTS:
-            self._layouts[headers] = layout
-        return layout
+    def known(self, form: Form) -> Layout | None:
+        """The layout that was kept for `form`."""
+        return self._layouts.get(form)
+
+    def keep(self, form: Form, layout: Layout) -> None:
+        """Keeps what `lay_out` made of `form`, within bounds of number and size."""
+        if len(self._layouts) < _MAX_LAYOUTS and sum(map(len, form)) <= _MAX_FORM_BYTES:
+            self._layouts[form] = layout
+
+    def arrays(self, layout: Layout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
+        """The inputs by name, in the model's order; `raws` holds the elements of each header, little-endian."""
+        try:
+            return {each.name: self._array(each, raws[each.position]) for each in layout.inputs}
+        except _ViolationError as violation:
+            raise _told(violation, request_id) from violation
 
     def _rule(self, spec: TensorSpec) -> TensorRule:
         shape = (-1, *spec.shape) if self.max_batch_size else spec.shape
@@ -188,6 +198,10 @@ class Signature:
 
 class _ViolationError(Exception):
     """A broken rule whose text Triton puts behind the request's id."""
+
+
+def _told(violation: _ViolationError, request_id: str) -> InvalidRequestError:
+    return InvalidRequestError(f"[request id: {request_id or '<id_unknown>'}] {violation}")
 
 
 def _dims(shape: Shape) -> str:

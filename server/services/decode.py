@@ -50,11 +50,19 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
     """Reads and checks `message`. Raises `ServiceError`s with Triton's texts."""
     if message.parameters:
         _check_parameters(message.parameters)
-    tensors = message.inputs[:]
-    raws = _data(tensors, message.raw_input_contents[:], signature.model)
+    tensors, raws = message.inputs[:], message.raw_input_contents[:]
+    form = tuple([tensor.SerializeToString() for tensor in tensors]) if len(raws) == len(tensors) else None
+    layout = signature.known(form) if form else None
+    if layout is None:
+        raws = _data(tensors, raws, signature.model)
     outputs = signature.check_outputs([_output_name(output) for output in message.outputs] if message.outputs else ())
-    headers = tuple([(tensor.name, tensor.datatype, tuple(tensor.shape[:])) for tensor in tensors])
-    return Inference(*signature.check_inputs(headers, raws, message.id), outputs)
+    if layout is None:
+        layout = signature.lay_out(
+            [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors], message.id
+        )
+        if form:
+            signature.keep(form, layout)
+    return Inference(layout, signature.arrays(layout, raws, message.id), outputs)
 
 
 def _data(tensors: list[InferInputTensor], raws: list[bytes], model: str) -> list[bytes]:

@@ -17,6 +17,9 @@ Context = ServicerContext[Any, Any]
 Method = Callable[[Servicer, Message, Context], Awaitable[Reply]]
 
 
+# A text travels in a header, where it may grow threefold; a longer header would cost the caller the status, too.
+_MAX_TEXT_BYTES = 2048
+
 # Stands for a request that could not be parsed.
 UNREADABLE = object()
 
@@ -31,14 +34,15 @@ def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer,
                 raise UnreadableError
             return await method(self, message, context)
         except ServiceError as error:
-            return await _refuse(context, error)
+            return await refuse(context, error)
 
     return answering
 
 
-async def _refuse(context: Context, error: ServiceError) -> NoReturn:
+async def refuse(context: Context, error: ServiceError) -> NoReturn:
     """Ends the call with the error's status, or quietly when it has ended meanwhile and nobody can be told."""
+    text = str(error).encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
     try:
-        await context.abort(error.status, str(error))
+        await context.abort(error.status, text)
     except InternalError:
         raise CancelledError from error

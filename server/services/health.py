@@ -11,7 +11,8 @@ from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
-from yais.server.services.errors import Context
+from yais.server.errors import UnreadableError
+from yais.server.services.errors import UNREADABLE, Context, answers_errors, refuse
 
 # "" stands for the whole server; "ready" for readiness probes; Triton's users ask for the service's own name.
 SERVICES = ("", "ready", "inference.GRPCInferenceService")
@@ -36,6 +37,7 @@ class HealthService(HealthServicer):
         self._stopped = True
         self._notify()
 
+    @answers_errors
     async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
         if request.service not in self._names:
             await context.abort(StatusCode.NOT_FOUND, f"unknown service '{request.service}'")
@@ -43,6 +45,8 @@ class HealthService(HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> AsyncIterator[HealthCheckResponse]:
         """The status now and at each change. An unknown name stays on the line as SERVICE_UNKNOWN, as specified."""
+        if request is UNREADABLE:
+            await refuse(context, UnreadableError())
         last = None
         while True:
             changed, stopped, response = self._changed, self._stopped, self._response(request.service)

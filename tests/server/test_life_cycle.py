@@ -25,6 +25,7 @@ from yais.engines import EngineError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import server as server_module
+from yais.server.banner import banner
 from yais.server.config import Config
 from yais.server.server import Server, StartError
 
@@ -42,7 +43,8 @@ class Running:
     async def start(self) -> "Running":
         async with asyncio.timeout(30):
             await asyncio.wait([self._started, self.drained], return_when=asyncio.FIRST_COMPLETED)
-        self._started.result()
+        if self.drained.done():
+            self.drained.result()
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{self.server.port}")
         self.infer = GRPCInferenceServiceStub(self._channel).ModelInfer
         return self
@@ -269,3 +271,21 @@ async def test_an_engine_without_room_for_its_contexts_is_a_failed_start_that_na
     monkeypatch.setattr(engine, "create_context", create_context)
     with pytest.raises(EngineError, match=r"^engine 'm\.onnx': no memory$"):
         await Server(config(host=HOST, port=0, metrics=0)).serve(lambda _: pytest.fail("has started"))
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_a_server_listens_on_an_ipv6_address(launch: Launch) -> None:
+    running = await launch(host="::1")
+    async with grpc.aio.insecure_channel(f"[::1]:{running.server.port}") as channel:
+        assert (await GRPCInferenceServiceStub(channel).ModelInfer(request(1), timeout=30)).model_name == "m"
+    socket.create_connection(("::1", running.server.metrics_port)).close()
+    assert f"http://[::1]:{running.server.metrics_port}/metrics" in banner(running.server)
