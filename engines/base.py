@@ -43,8 +43,11 @@ class Context(Protocol):
     model has no batch dimension.
     """
 
-    inputs: Mapping[str, Array]
-    outputs: Mapping[str, Array]
+    @property
+    def inputs(self) -> Mapping[str, Array]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Array]: ...
 
     def fit(self, shapes: Sequence[Shape]) -> None:
         """Makes each input buffer, in the order of the engine's inputs, hold rows of its entry in `shapes`.

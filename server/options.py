@@ -82,6 +82,8 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
         flag = flags.get(key.replace("-", "_"))
         if flag is None:
             raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command", ctx, param)
+        if flag.name in defaults:
+            raise click.BadParameter(f"'{value}' sets '{key}' twice", ctx, param)
         defaults[flag.name] = _as_written(flag, setting, ctx)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return value

@@ -46,7 +46,7 @@ class PowerSampler:
         try:
             count = self._nvml.nvmlDeviceGetCount()
         except self._nvml.NVMLError as error:
-            logger.warning("NVML cannot count the GPUs: %s", error)
+            logger.log(logging.WARNING if self._watts else logging.DEBUG, "NVML cannot count the GPUs: %s", error)
             return {}
         readings = ((str(index), self._watts_of(index)) for index in range(count))
         return {gpu: watts for gpu, watts in readings if watts is not None}

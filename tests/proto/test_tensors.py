@@ -4,7 +4,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -35,6 +35,7 @@ def arrays(draw: st.DrawFn) -> tuple[str, np.ndarray[Any, Any]]:
 
 
 @given(arrays())
+@settings(deadline=None)
 def test_raw_contents_are_the_elements_bit_for_bit(sample: tuple[str, np.ndarray[Any, Any]]) -> None:
     datatype, array = sample
     back = from_raw(to_raw(array), datatype, array.shape)
@@ -42,6 +43,7 @@ def test_raw_contents_are_the_elements_bit_for_bit(sample: tuple[str, np.ndarray
 
 
 @given(npst.arrays(np.bool_, shapes))
+@settings(deadline=None)
 def test_booleans_are_one_byte_each(array: np.ndarray[Any, Any]) -> None:
     raw = to_raw(array)
     assert set(raw) <= {0, 1}
@@ -49,6 +51,7 @@ def test_booleans_are_one_byte_each(array: np.ndarray[Any, Any]) -> None:
 
 
 @given(elements)
+@settings(deadline=None)
 def test_strings_come_back_as_they_were(strings: list[bytes]) -> None:
     packed = pack_strings(strings_array(strings, (len(strings),)))
     assert packed == b"".join(struct.pack("<I", len(element)) + element for element in strings)
@@ -57,6 +60,7 @@ def test_strings_come_back_as_they_were(strings: list[bytes]) -> None:
 
 
 @given(elements, st.data())
+@settings(deadline=None)
 def test_cut_strings_are_an_error_or_fewer_strings(strings: list[bytes], data: st.DataObject) -> None:
     packed = pack_strings(strings_array(strings, (len(strings),)))
     cut = packed[: data.draw(st.integers(0, len(packed)))]
@@ -83,6 +87,7 @@ def test_what_is_cut_short_is_told(raw: bytes, text: str) -> None:
 
 
 @given(st.binary(max_size=20))
+@settings(deadline=None)
 def test_any_bytes_are_strings_or_an_error(raw: bytes) -> None:
     try:
         strings = unpack_strings(raw)

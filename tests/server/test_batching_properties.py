@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -157,10 +157,12 @@ class Queueing(RuleBasedStateMachine):
 
 
 def test_over_any_sequence_every_item_leaves_once_in_order_and_in_time() -> None:
-    run_state_machine_as_test(Queueing, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
+    unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    run_state_machine_as_test(Queueing, settings=settings(unhurried, max_examples=150, stateful_step_count=30))
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9)), min_size=1, max_size=60), st.integers(1, 8))
+@settings(deadline=None)
 def test_no_lane_waits_longer_than_one_batch_of_each_other(items: list[tuple[int, int]], max_rows: int) -> None:
     batcher: Batcher[Item] = Batcher(max_rows, len(items))
     for number, (rows, lane) in enumerate(items):

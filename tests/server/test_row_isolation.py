@@ -8,13 +8,14 @@ import numpy as np
 import uvloop
 from fake_engine import FakeEngine, fixed, options, refuse_negative_rows
 from fake_requests import FakeRequest, expected
-from hypothesis import event, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from yais.server.errors import EngineFailureError, ExpiredError, QueueFullError
 from yais.server.model import Model, ModelOptions
 
 PAST = 1
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,14 @@ def check(engine: FakeEngine, caller: Caller) -> None:
 
 
 @given(scripts, pools, st.integers(1, 8))
-@settings(deadline=None, max_examples=60)
+@settings(UNHURRIED, max_examples=60)
 def test_every_request_gets_its_own_rows(script: list[Step], pool: ModelOptions, max_batch_size: int) -> None:
     engine = FakeEngine(max_batch_size=max_batch_size, on_run=refuse_negative_rows)
     check(engine, serve(engine, pool, script))
 
 
 @given(scripts, pools, st.lists(st.sampled_from([0, 0, 0, 0, 2_000_000]), min_size=1))
-@settings(deadline=None, max_examples=60)
+@settings(UNHURRIED, max_examples=60)
 def test_every_request_gets_its_own_rows_while_runs_move_between_loop_and_threads(
     script: list[Step], pool: ModelOptions, run_ns: list[int]
 ) -> None:
@@ -179,7 +180,7 @@ def test_every_request_gets_its_own_rows_while_runs_move_between_loop_and_thread
 
 
 @given(scripts, pools, st.sampled_from([1, 2, 3]))
-@settings(deadline=None, max_examples=60)
+@settings(UNHURRIED, max_examples=60)
 def test_every_request_gets_its_own_rows_from_an_engine_that_keeps_its_output_buffers(
     script: list[Step], pool: ModelOptions, width: int
 ) -> None:

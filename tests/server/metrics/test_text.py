@@ -2,7 +2,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import (
@@ -136,6 +136,7 @@ def test_a_histogram_has_its_buckets_under_its_own_type() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["model", "gpu", "le"]), st.text()), st.floats(allow_nan=False))
+@settings(deadline=None)
 def test_prometheus_reads_back_what_was_written(labels: dict[str, str], value: float) -> None:
     (family,) = text_string_to_metric_families(render([gauge(value, **labels)]))
     (sample,) = family.samples

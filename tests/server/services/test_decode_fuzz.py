@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from hypothesis import event, example, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from specs import Described, one_input, spec
 
@@ -118,7 +118,7 @@ def check(sent: ModelInferRequest, signature: Signature) -> None:
 
 
 @given(messages(), st.sampled_from(SIGNATURES))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 def test_any_message_is_decoded_or_refused(sent: ModelInferRequest, signature: Signature) -> None:
     check(sent, signature)
 

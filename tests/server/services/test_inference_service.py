@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fake_context import Aborted, FakeCall
 from fake_engine import FakeEngine, Gate, Serve, options, refuse_negative_rows
+from fake_requests import idle
 
 from yais.proto import grpc_service_pb2 as pb
 from yais.server.admission import Admission
@@ -149,6 +150,20 @@ async def test_a_cancelled_request_is_taken_back_and_counted(serve: Serve, gate:
     gate.open()
     assert len((await other).raw_output_contents) == 1
     assert len(engine.runs) == (2 if is_running else 1)
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_a_request_that_is_cancelled_in_the_turn_of_its_answer_is_counted_once(serve: Serve) -> None:
+    served = Served(serve(FakeEngine(run_ns=lambda: 0)))
+    await served.call("ModelInfer", infer(1))
+    await idle(served.model)
+    late = asyncio.create_task(served.call("ModelInfer", infer(2)))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(late.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    assert served.failures == {}
+    assert served.model.recorder.read().successes == 2
 
 
 async def test_the_server_is_live_and_ready_until_it_drains(served: Served) -> None:
