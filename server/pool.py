@@ -4,7 +4,7 @@ A batch holds a context from the moment it is filled until the event loop has re
 (`buffers`) than threads, a thread takes up the next batch while the loop still encodes the last one, and a loop that
 falls behind stops the threads instead of piling up results.
 
-The loop and a thread meet twice a batch: under `_changed`, when the thread takes it, and in `_hand_back`. Waking a
+The loop and a thread meet twice a batch: under `_lock`, when the thread takes it, and in `_hand_back`. Waking a
 thread and being woken by it costs more than a run of a very small model. Requests of the shapes that ran last are
 therefore run on the loop, all that came in one turn of it together, for as long as such runs are short on average.
 """
