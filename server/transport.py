@@ -1,5 +1,6 @@
 """The gRPC server that carries the services: grpcio's, under asyncio."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ Deserializer = Callable[[bytes], Any]
 
 def grpc_server(max_message_size: int) -> grpc.aio.Server:
     """A server that takes requests of up to `max_message_size` bytes."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     # Without SO_REUSEPORT a port that another server has is an error, and does not silently share its clients.
     return grpc.aio.server(
         options=[
@@ -23,6 +25,11 @@ def grpc_server(max_message_size: int) -> grpc.aio.Server:
             ("grpc.so_reuseport", 0),
         ]
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not so that a caller had gone when its answer was sent, which grpc.aio logs as an error with a traceback."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 class Registration:
