@@ -24,9 +24,6 @@ class Registry:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    def __len__(self) -> int:
-        return len(self._models)
-
     def get(self, name: str) -> Model | None:
         return self._models.get(name)
 

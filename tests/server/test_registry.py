@@ -18,7 +18,7 @@ async def registry(*names: str) -> Registry:
 async def test_models_are_found_by_name_in_the_order_they_were_added() -> None:
     models = await registry("b", "a")
     assert [model.name for model in models] == ["b", "a"]
-    assert len(models) == 2
+    assert len(list(models)) == 2
     assert models.find("a", "") is models.get("a") is models.find("a", "1")
     assert models.get("c") is None
 
