@@ -1,0 +1,109 @@
+"""The channel: a connection to a server, and the methods that are called on it. Its interface is `grpc.aio.Channel`'s."""
+
+from typing import Self
+
+import grpc
+
+from yais.transport.address import Target
+from yais.transport.backoff import Backoff
+from yais.transport.calls import Deserializer, Serializer
+from yais.transport.compression import ACCEPTED, codec_of
+from yais.transport.credentials import ChannelCredentials
+from yais.transport.link import Link
+from yais.transport.metadata import Field
+from yais.transport.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from yais.transport.options import Settings
+from yais.transport.raw import RawUnary
+
+_AGENT = "grpc-python-yais"
+
+
+class Channel(grpc.aio.Channel):
+    """Made by `yais.transport.insecure_channel` or `secure_channel`; connects with the first call."""
+
+    def __init__(
+        self,
+        target: Target,
+        settings: Settings,
+        backoff: Backoff,
+        credentials: ChannelCredentials | None,
+        compression: grpc.Compression | None,
+    ) -> None:
+        self.link = Link(target, settings, backoff, credentials)
+        self.codec = codec_of(compression)
+        agent = f"{settings.user_agent} {_AGENT}".strip()
+        self._common: list[Field] = [
+            (b":method", b"POST"),
+            (b":scheme", b"https" if credentials else b"http"),
+            (b":authority", (settings.authority or settings.server_name or target.authority).encode()),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", agent.encode()),
+            (b"grpc-accept-encoding", ACCEPTED),
+        ]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Makes no more calls; those under way have `grace` seconds to end, and are cancelled after that."""
+        await self.link.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        if try_to_connect:
+            self.link.connect()
+        return self.link.state
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self.link.changed(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Connects, and waits until that has succeeded."""
+        await self.link.ready(wait_for_ready=True)
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryUnary:
+        return UnaryUnary(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryStream:
+        return UnaryStream(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamUnary:
+        return StreamUnary(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamStream:
+        return StreamStream(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+
+    def raw_unary(self, method: str) -> RawUnary:
+        """`method` for calls that are to cost as little as possible."""
+        return RawUnary(self.link, self.fields(method))
+
+    def fields(self, method: str) -> list[Field]:
+        """The headers that all calls of `method` have."""
+        return [(b":path", method.encode()), *self._common]

@@ -1,0 +1,22 @@
+from libc.stdint cimport int32_t
+
+from yais.transport.stream cimport Stream
+
+cdef class ClientCall(Stream):
+    cdef object callback
+    cdef public object timer
+    cdef bint is_single
+    # The answer.
+    cdef readonly int status
+    cdef bytes status_details
+    cdef str failure
+    cdef readonly list initial
+    cdef readonly list trailing
+    cdef readonly bint has_headers
+    cdef readonly bint was_refused
+    cdef list fields
+    cdef size_t header_size
+    cdef int http_status
+    cdef bytes content_type
+
+    cdef int conclude(self, int status, str details) except -1

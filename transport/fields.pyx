@@ -1,0 +1,33 @@
+"""Header and trailer fields on their way out, in the form that nghttp2 takes."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+from yais.transport.nghttp2 cimport *
+
+
+cdef class Fields:
+    """An array of `(name, value)` pairs of bytes, which it keeps alive; nghttp2 copies what it needs when it is submitted."""
+
+    def __cinit__(self, list pairs):
+        cdef bytes name, value
+        cdef nghttp2_nv* item
+        self.owned = pairs
+        self.items = <nghttp2_nv*>PyMem_Malloc(max(1, len(pairs)) * sizeof(nghttp2_nv))
+        if self.items is NULL:
+            raise MemoryError
+        for name, value in pairs:
+            item = &self.items[self.count]
+            item.name, item.namelen = <uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+            item.value, item.valuelen = <uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+            item.flags = NGHTTP2_NV_FLAG_NONE
+            self.count += 1
+
+    def __dealloc__(self):
+        PyMem_Free(self.items)
+
+
+cdef bint equal(const uint8_t* text, size_t size, const char* expected, size_t expected_size) noexcept:
+    return size == expected_size and memcmp(text, expected, size) == 0

@@ -1,0 +1,38 @@
+"""Server interceptors, with grpc.aio's interface: each may replace the handler of a call before it runs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import grpc
+
+from yais.transport.metadata import decode_metadata
+from yais.transport.server_call import ServerCall
+
+# What a generated servicer registers for a method; grpcio has no public name for its type.
+Handler = Any
+Lookup = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+
+class CallDetails(NamedTuple):
+    """`grpc.HandlerCallDetails` of one call."""
+
+    method: str
+    invocation_metadata: grpc.aio.Metadata
+
+    @classmethod
+    def of(cls, call: ServerCall) -> "CallDetails":
+        return cls(call.path.decode("latin-1"), decode_metadata(call.metadata))
+
+
+def chain(interceptors: Sequence[grpc.aio.ServerInterceptor], lookup: Lookup) -> Lookup:
+    """`lookup` behind all `interceptors`, the first of which is called first."""
+    for interceptor in reversed(interceptors):
+        lookup = _behind(interceptor, lookup)
+    return lookup
+
+
+def _behind(interceptor: grpc.aio.ServerInterceptor, lookup: Lookup) -> Lookup:
+    async def intercepted(details: grpc.HandlerCallDetails) -> Handler | None:
+        return await interceptor.intercept_service(lookup, details)
+
+    return intercepted

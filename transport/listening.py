@@ -1,0 +1,66 @@
+"""The sockets that a server listens on."""
+
+import os
+import socket
+import stat
+
+from yais.transport.address import TcpAddress, UnixAddress, parse_listen
+
+
+def bind(address: str, reuse_port: bool) -> list[socket.socket]:
+    """Sockets bound to all that `address` stands for, on the same port.
+
+    Raises ValueError for an address that is none, and OSError when it cannot be bound.
+    """
+    parsed = parse_listen(address)
+    if isinstance(parsed, UnixAddress):
+        return [_bind_unix(parsed)]
+    return _bind_tcp(parsed, reuse_port)
+
+
+def port_of(sock: socket.socket) -> int:
+    """Its port; 1 for a Unix socket, as in grpcio."""
+    return 1 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+
+def _bind_unix(address: UnixAddress) -> socket.socket:
+    """Takes the place of a socket that a server left behind."""
+    _remove_stale(address.path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(address.path)
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    if path.startswith("\0") or not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(path):
+            os.unlink(path)
+
+
+def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    port = address.port
+    try:
+        for family, _, _, _, name in _resolve(address):
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                # "::" is to mean IPv4 as well, unless it is bound by itself.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1)
+            sock.bind((name[0], port, *name[2:]))
+            port = port or sock.getsockname()[1]
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _resolve(address: TcpAddress) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(found))  # type: ignore[arg-type]

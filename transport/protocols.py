@@ -1,0 +1,14 @@
+"""The connections as asyncio knows them: event loops ask for the class `asyncio.BufferedProtocol` itself."""
+
+import asyncio
+
+from yais.transport.client_connection import ClientConnection
+from yais.transport.server_connection import ServerConnection
+
+
+class ServerProtocol(ServerConnection, asyncio.BufferedProtocol):
+    """A client's connection."""
+
+
+class ClientProtocol(ClientConnection, asyncio.BufferedProtocol):
+    """A connection to a server."""

@@ -1,0 +1,132 @@
+"""The sending half of a channel's calls: one message, or a stream of them."""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any
+
+import grpc
+
+from yais.transport.calls import Call, Request
+from yais.transport.client_call import ClientCall
+from yais.transport.link import Link
+from yais.transport.protocols import ClientProtocol
+
+_OK = grpc.StatusCode.OK
+_FINISHED = "RPC already finished."
+_HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
+
+
+class UnaryRequest(Call):
+    """A call that sends one message, and sends it again where a server certainly did not see it."""
+
+    _is_single = False
+
+    def __init__(self, link: Link, request: Request, message: Any) -> None:
+        super().__init__(link, request)
+        self._message, self._is_compressed = self._encode(message)
+        self._was_refused = False
+        self._begin()
+
+    def closed(self) -> None:
+        assert self._stream is not None
+        if self._stream.was_refused and not self._was_refused and not self.done():
+            self._was_refused = True
+            self._begin()
+        else:
+            super().closed()
+
+    def _open(self, connection: ClientProtocol) -> None:
+        try:
+            self._stream = connection.start(
+                self._request.headers(),
+                self._message,
+                listener=self,
+                is_compressed=self._is_compressed,
+                is_single=self._is_single,
+            )
+        except OverflowError as error:
+            self._end(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+
+
+class StreamRequest(Call):
+    """A call that sends messages, of an iterator or by `write`."""
+
+    _is_single = False
+
+    def __init__(self, link: Link, request: Request, messages: AsyncIterable[Any] | Iterable[Any] | None) -> None:
+        super().__init__(link, request)
+        self._has_iterator = messages is not None
+        self._is_half_closed = False
+        self._begin()
+        if messages is not None:
+            self._sending: asyncio.Task[None] | None = self._loop.create_task(self._send_all(messages))
+            self.add_done_callback(lambda _: self._sending and self._sending.cancel())
+
+    async def write(self, message: Any) -> None:
+        """Sends a message; waits while much is under way."""
+        self._check_style(self._has_iterator, "write")
+        await self._write(message)
+
+    async def done_writing(self) -> None:
+        self._check_style(self._has_iterator, "done_writing")
+        await self._finish()
+
+    def _open(self, connection: ClientProtocol) -> None:
+        self._stream = connection.start(
+            self._request.headers(), listener=self, is_last=False, is_single=self._is_single
+        )
+        self._changes.changed()
+
+    async def _write(self, message: Any) -> None:
+        if self.done():
+            raise asyncio.InvalidStateError(_FINISHED)
+        if self._is_half_closed:
+            raise asyncio.InvalidStateError(_HALF_CLOSED)
+        stream = await self._opened()
+        data, is_compressed = self._encode(message)
+        stream.send(data, is_compressed=is_compressed)
+        if not stream.is_writable:
+            await self._waited(lambda: stream.is_writable)
+        if self.done() and self._status is not _OK:
+            raise self._error()
+
+    async def _finish(self) -> None:
+        if not self.done() and not self._is_half_closed:
+            self._is_half_closed = True
+            (await self._opened()).finish()
+
+    async def _send_all(self, messages: AsyncIterable[Any] | Iterable[Any]) -> None:
+        """An iterator that fails takes its call with it."""
+        try:
+            if isinstance(messages, AsyncIterable):
+                async for message in messages:
+                    await self._write(message)
+            else:
+                for message in messages:
+                    await self._write(message)
+            await self._finish()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "A request iterator failed", "exception": error})
+            self.cancel()
+        finally:
+            self._sending = None
+
+    async def _opened(self) -> ClientCall:
+        await self.wait_for_connection()
+        if self._stream is None:
+            raise self._error()
+        return self._stream
+
+    async def _waited(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition or the end. Who is cancelled here cancels the call."""
+        try:
+            await self._changes.until(lambda: condition() or self.done())
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def _check_style(self, is_wrong: bool, name: str) -> None:
+        if is_wrong:
+            raise grpc.aio.UsageError(f"{name} cannot be called: the call was made with an iterator of requests")

@@ -1,0 +1,154 @@
+"""The server: what it serves, where it listens, and how it stops. Its interface is that of `grpc.aio.Server`."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+import grpc
+
+from yais.transport.credentials import ServerCredentials
+from yais.transport.handlers import Runner
+from yais.transport.interceptors import CallDetails, Handler, chain
+from yais.transport.keeper import Keeper
+from yais.transport.listening import bind, port_of
+from yais.transport.options import Settings
+from yais.transport.protocols import ServerProtocol
+from yais.transport.server_call import Method, ServerCall
+
+RawCallback = Callable[[ServerCall, memoryview], None]
+
+_BACKLOG = 1024
+_CANCEL = 8
+
+
+class Server:
+    """Serves calls on the event loop that runs `start`; made by `yais.transport.server`."""
+
+    def __init__(self, settings: Settings, runner: Runner, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._interceptors = interceptors
+        self._methods: dict[bytes, Method] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._generic: list[grpc.GenericRpcHandler] = []
+        self._sockets: list[tuple[socket.socket, ServerCredentials | None]] = []
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[ServerProtocol] = set()
+        self._keeper = Keeper(settings, self._connections)
+        self._stopping: asyncio.Task[None] | None = None
+        self._left = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    def add_raw_method(self, path: str, callback: RawCallback) -> None:
+        """Serves the unary method `path` by `callback(call, message)`, which sees to `call.respond` or `call.fail`."""
+        self._methods[path.encode()] = Method(callback, is_raw=True)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        for name, handler in method_handlers.items():
+            self._handlers[f"/{service_name}/{name}"] = handler
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._generic.extend(generic_rpc_handlers)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Binds `address`; returns its port, or 1 for a Unix socket. Raises `RuntimeError` when that fails."""
+        return self._bind(address, None)
+
+    def add_secure_port(self, address: str, server_credentials: ServerCredentials) -> int:
+        """The same behind TLS."""
+        if not isinstance(server_credentials, ServerCredentials):
+            raise TypeError("server_credentials must be of yais.transport.ssl_server_credentials")
+        return self._bind(address, server_credentials)
+
+    async def start(self) -> None:
+        self._register()
+        for sock, credentials in self._sockets:
+            self._listeners.append(await self._listen(sock, credentials))
+        self._keeper.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Takes no more calls; those under way have `grace` seconds to end, and are cancelled after that.
+
+        When it is called again meanwhile, the newer grace counts.
+        """
+        if self._stopped.is_set():
+            return
+        if self._stopping is not None:
+            self._stopping.cancel()
+        self._stopping = asyncio.create_task(self._stop(grace))
+        await self._stopped.wait()
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Waits until the server has stopped; true when the timeout came first."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), timeout)
+        except TimeoutError:
+            return True
+        return False
+
+    def connection_opened(self, connection: ServerProtocol) -> None:
+        self._connections.add(connection)
+        if self._stopping is not None:
+            connection.drain()
+
+    def connection_closed(self, connection: ServerProtocol, error: Exception | None) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._left.set()
+
+    def _bind(self, address: str, credentials: ServerCredentials | None) -> int:
+        if self._listeners:
+            raise RuntimeError(f"Cannot listen on {address}: the server has been started")
+        try:
+            sockets = bind(address, self._settings.reuse_port)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"Cannot listen on {address}: {error}") from error
+        self._sockets += [(sock, credentials) for sock in sockets]
+        return port_of(sockets[0])
+
+    async def _listen(self, sock: socket.socket, credentials: ServerCredentials | None) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        context = credentials and credentials.context
+        timeout = self._settings.handshake_timeout if context else None
+        return await create(self._protocol, sock=sock, ssl=context, ssl_handshake_timeout=timeout, backlog=_BACKLOG)
+
+    def _protocol(self) -> ServerProtocol:
+        return ServerProtocol(asyncio.get_running_loop(), self, self._settings, self._methods)
+
+    def _register(self) -> None:
+        """Without interceptors, a registered method is found by its path alone."""
+        if not self._interceptors:
+            for path, handler in self._handlers.items():
+                self._methods.setdefault(path.encode(), self._runner.method(handler))
+        if self._generic or self._interceptors:
+            self._methods[b""] = self._runner.late_method(chain(self._interceptors, self._look_up))
+
+    async def _look_up(self, details: CallDetails) -> Handler | None:
+        if (handler := self._handlers.get(details.method)) is not None:
+            return handler
+        found = (generic.service(details) for generic in self._generic)
+        return next((handler for handler in found if handler is not None), None)
+
+    async def _stop(self, grace: float | None) -> None:
+        """Draining lets each connection go once its calls have ended; after the grace all that are left go."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.drain()
+        if grace:
+            await self._wait_left(grace)
+        for connection in list(self._connections):
+            connection.cancel_all(_CANCEL)
+        await self._runner.wait_idle()
+        await self._wait_left(None)
+        self._keeper.stop()
+        self._stopped.set()
+
+    async def _wait_left(self, timeout: float | None) -> None:
+        while self._connections:
+            self._left.clear()
+            try:
+                await asyncio.wait_for(self._left.wait(), timeout)
+            except TimeoutError:
+                return

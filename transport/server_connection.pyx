@@ -1,0 +1,155 @@
+"""A client's connection: its calls, how it is drained, and what it may not do.
+
+Draining takes two GOAWAY frames (RFC 9113, 6.8): the first tells the client to open no more calls here; those that it had
+sent before it knew still come, and are served. A PING after it comes back behind them, and the second GOAWAY then names
+the last call that is served. The connection closes when that is done.
+
+What costs the server more than the client is rationed. PING, SETTINGS and PRIORITY frames come out of an allowance that
+refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM. PINGs
+while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
+"""
+
+from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memcmp
+
+from yais.transport.connection cimport Connection, callbacks, options
+from yais.transport.nghttp2 cimport *
+from yais.transport.server_call cimport ServerCall, new_server_call
+from yais.transport.wire cimport Wire
+
+cdef bytes _DRAIN = b"draining"
+
+# The allowance of frames that carry no call, and of calls that are taken back, and what it gains in a second.
+cdef enum:
+    _ALLOWANCE = 10_000
+    _REFILL = 2_000
+    _PING_STRIKES = 2
+    _DEADLINE_EXCEEDED = 4
+
+nghttp2_option_set_stream_reset_rate_limit(options, _ALLOWANCE, _REFILL)
+
+
+cdef class ServerConnection(Connection):
+    """Serves `methods`, which map a path to its `Method`; under the empty path, what serves all others."""
+
+    cdef dict methods
+    cdef double allowance
+    cdef double allowance_at
+    cdef double pinged_at
+    cdef int strikes
+    cdef readonly double opened_at
+    cdef readonly double busy_at
+    # The keeper's.
+    cdef public double drained_at
+    cdef public double age_limit
+    cdef readonly bint is_draining
+    cdef readonly bint has_spoken
+
+    def __init__(self, loop, owner, settings, dict methods):
+        Connection.__init__(self, loop, owner, settings)
+        self.methods = methods
+        self.allowance = _ALLOWANCE
+
+    def connection_made(self, transport):
+        Connection.connection_made(self, transport)
+        self.opened_at = self.busy_at = self.allowance_at = self.read_at
+        self.owner.connection_opened(self)
+
+    def drain(self):
+        """Takes no more calls than the client has sent by the time it learns of this, and closes after the last."""
+        if self.is_draining or self.session is NULL:
+            return
+        self.is_draining = True
+        nghttp2_submit_shutdown_notice(self.session)
+        self.ping(_DRAIN)
+
+    def cancel_all(self, uint32_t error_code):
+        """Resets every call, and closes."""
+        for call in list(self.streams.values()):
+            call.reset(error_code)
+        self.terminate()
+
+    def sweep(self, double begun_before, double stalled_rounds):
+        """Ends calls whose client was to finish something since `begun_before`, or has taken nothing for so many rounds.
+
+        False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
+        """
+        cdef ServerCall call
+        for call in list(self.streams.values()):
+            if call.is_waiting() and call.began_at < begun_before:
+                if not call.has_headers:
+                    return False
+                call.finish(_DEADLINE_EXCEEDED, "The message of the request did not come in time")
+            elif call.is_stalled(stalled_rounds):
+                call.reset(NGHTTP2_CANCEL)
+        return True
+
+    cdef int open_session(self) except -1:
+        cdef nghttp2_settings_entry[4] entries
+        if nghttp2_session_server_new2(&self.session, callbacks, <void*>self, options):
+            raise MemoryError
+        entries[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        entries[0].value = self.settings.max_concurrent_streams
+        entries[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
+        entries[1].value = self.settings.stream_window
+        entries[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
+        entries[2].value = self.settings.max_metadata
+        entries[3].settings_id = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
+        entries[3].value = 1
+        return self.submit_settings(entries, 4)
+
+    cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:
+        cdef ServerCall call
+        if frame.headers.cat == NGHTTP2_HCAT_REQUEST:
+            call = new_server_call(self, self.methods, frame.hd.stream_id)
+            self.streams[call.id] = call
+            nghttp2_session_set_stream_user_data(self.session, call.id, <void*>call)
+        return 0
+
+    cdef int on_frame(self, const nghttp2_frame* frame) except -1:
+        if frame.hd.type == NGHTTP2_SETTINGS:
+            self.has_spoken = True
+        elif frame.hd.type == NGHTTP2_PING:
+            if frame.hd.flags & NGHTTP2_FLAG_ACK:
+                self.on_pong(frame)
+            else:
+                self.on_ping()
+        if frame.hd.type == NGHTTP2_SETTINGS or frame.hd.type == NGHTTP2_PING or frame.hd.type == NGHTTP2_PRIORITY:
+            self.ration()
+        return Connection.on_frame(self, frame)
+
+    cdef int on_pong(self, const nghttp2_frame* frame) except -1:
+        if self.is_draining and memcmp(frame.ping.opaque_data, <const char*>_DRAIN, 8) == 0:
+            nghttp2_submit_goaway(
+                self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                NGHTTP2_NO_ERROR, NULL, 0)
+        return 0
+
+    cdef int on_ping(self) except -1:
+        """Strikes are forgiven whenever the server sends headers or data."""
+        if self.pinged_at and self.read_at - self.pinged_at < self.settings.min_ping_interval:
+            self.strikes += 1
+            if self.strikes > _PING_STRIKES:
+                self.terminate(NGHTTP2_ENHANCE_YOUR_CALM, b"too_many_pings")
+        self.pinged_at = self.read_at
+        return 0
+
+    cdef int ration(self) except -1:
+        self.allowance = min(<double>_ALLOWANCE, self.allowance + (self.read_at - self.allowance_at) * _REFILL) - 1
+        self.allowance_at = self.read_at
+        if self.allowance < 0:
+            self.terminate(NGHTTP2_ENHANCE_YOUR_CALM, b"too many frames")
+        return 0
+
+    cdef int on_frame_sent(self, const nghttp2_frame* frame) except -1:
+        """A call that was answered before the client had said everything ends here (RFC 9113, 8.1)."""
+        if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
+            self.pinged_at = self.strikes = 0
+            if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and \
+                    nghttp2_session_get_stream_remote_close(self.session, frame.hd.stream_id) == 0:
+                nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_NO_ERROR)
+        return 0
+
+    cdef int on_stream_close(self, int32_t stream_id, uint32_t error_code) except -1:
+        self.busy_at = self.read_at
+        return Connection.on_stream_close(self, stream_id, error_code)

@@ -1,0 +1,243 @@
+"""What a servicer's method is given beside its request: the call that it answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Any, NoReturn
+
+import grpc
+
+from yais.transport.changes import Changes
+from yais.transport.compression import IDENTITY, Codec, choose, codec_of
+from yais.transport.metadata import Field, Metadatum, decode_metadata, encode_metadata
+from yais.transport.server_call import ServerCall
+
+_OK = grpc.StatusCode.OK
+
+
+class Context(grpc.aio.ServicerContext[Any, Any]):
+    """`grpc.aio.ServicerContext` on a `ServerCall`, whose listener it is."""
+
+    # ServicerContext has no slots of its own, so these only name what there is.
+    call: ServerCall
+    task: "asyncio.Task[None] | None" = None
+    timer: asyncio.TimerHandle | None = None
+
+    _code: grpc.StatusCode | int = _OK
+    _details = ""
+    _trailing: Iterable[Metadatum] = ()
+    _codec: Codec = IDENTITY
+    _is_plain_next = False
+    _has_finished = False
+    _was_cancelled = False
+    _done_callbacks: tuple[Callable[[Any], None], ...] = ()
+
+    _deserialize: Callable[[bytes], Any] | None
+    _serialize: Callable[[Any], bytes] | None
+
+    def __init__(self, call: ServerCall, compression: grpc.Compression | None) -> None:
+        self.call = call
+        self._changes = Changes()
+        if compression:
+            self.set_compression(compression)
+
+    def speak(self, handler: Any) -> None:
+        """Takes over the serializers of the method that serves the call."""
+        self._deserialize = handler.request_deserializer
+        self._serialize = handler.response_serializer
+
+    async def read(self) -> Any:
+        """The next request, or `grpc.aio.EOF` once the client has sent its last."""
+        message = await self._take()
+        return grpc.aio.EOF if message is None else self.deserialize(message)
+
+    async def read_only(self) -> bytes:
+        """The request of a unary call, not yet deserialized; ends the call unless there is exactly one."""
+        message = await self._take()
+        if message is None or await self._take() is not None:
+            self.finish(grpc.StatusCode.UNIMPLEMENTED, "A unary call takes one message")
+            raise grpc.aio.AbortError
+        return message
+
+    async def requests(self) -> AsyncIterator[Any]:
+        while (request := await self.read()) is not grpc.aio.EOF:
+            yield request
+
+    async def write(self, message: Any) -> None:
+        """Sends a message; waits while much is under way."""
+        call = self.call
+        self._refuse_if_over("write")
+        self.send(message)
+        if not call.is_writable:
+            await self._changes.until(lambda: call.is_writable or call.is_over)
+
+    async def send_initial_metadata(self, initial_metadata: Iterable[Metadatum]) -> None:
+        """Raises `RuntimeError` when headers have been sent already."""
+        if self.call.has_begun:
+            raise RuntimeError("Initial metadata was sent already")
+        self.call.send_headers(encode_metadata(initial_metadata) + self._encoding())
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[Metadatum] = ()
+    ) -> NoReturn:
+        """Ends the call with `code`, and the method with it."""
+        if code is _OK:
+            code, details = grpc.StatusCode.UNKNOWN, ""
+        self.finish(code, details, trailing_metadata or self._trailing)
+        raise grpc.aio.AbortError("Locally aborted.")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def set_trailing_metadata(self, trailing_metadata: Iterable[Metadatum]) -> None:
+        self._trailing = trailing_metadata
+
+    def invocation_metadata(self) -> grpc.aio.Metadata:
+        return decode_metadata(self.call.metadata)
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        """Raises `RuntimeError` once headers have been sent."""
+        if self.call.has_begun:
+            raise RuntimeError("Compression cannot be chosen after headers have been sent")
+        self._codec = choose(codec_of(compression), self.call.accepted_encodings)
+
+    def disable_next_message_compression(self) -> None:
+        self._is_plain_next = True
+
+    def peer(self) -> str:
+        return self.call.connection.peer
+
+    def peer_identities(self) -> Iterable[bytes] | None:
+        """The names in the client's certificate: its alternative names, or else its common name."""
+        names = self.auth_context()
+        return names.get("x509_subject_alternative_name") or names.get("x509_common_name")
+
+    def peer_identity_key(self) -> str | None:
+        names = self.auth_context()
+        keys = ("x509_subject_alternative_name", "x509_common_name")
+        return next((key for key in keys if key in names), None)
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return self.call.connection.auth_context
+
+    def time_remaining(self) -> float | None:
+        """Seconds, at least 0; None without a deadline."""
+        return None if self.call.deadline == float("inf") else max(0.0, self.call.deadline - monotonic())
+
+    def trailing_metadata(self) -> Iterable[Metadatum]:
+        return self._trailing
+
+    def code(self) -> grpc.StatusCode | int:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._done_callbacks += (callback,)
+
+    def cancelled(self) -> bool:
+        return self._was_cancelled
+
+    def done(self) -> bool:
+        return self.call.is_over
+
+    def deserialize(self, message: bytes) -> Any:
+        """Raises `grpc.aio.AbortError`, with the call ended, when the bytes are no such message."""
+        try:
+            return self._deserialize(message) if self._deserialize else message
+        except Exception as error:
+            self.finish(grpc.StatusCode.INTERNAL, f"Exception deserializing request: {error}")
+            raise grpc.aio.AbortError from error
+
+    def serialize(self, message: Any) -> bytes:
+        """Raises `grpc.aio.AbortError`, with the call ended, when it cannot be done."""
+        try:
+            return self._serialize(message) if self._serialize else message
+        except Exception as error:
+            self.finish(grpc.StatusCode.INTERNAL, f"Failed to serialize response: {error}")
+            raise grpc.aio.AbortError from error
+
+    def send(self, message: Any) -> None:
+        """Appends a message to the answer, compressed as was asked for."""
+        call = self.call
+        if self._codec is not IDENTITY and not call.has_begun:
+            call.send_headers(self._encoding())
+        data = self.serialize(message)
+        if self._codec is IDENTITY or self._is_plain_next:
+            self._is_plain_next = False
+            call.send(data)
+        else:
+            call.send(self._codec.compress(data), True)
+
+    def answer(self, message: Any) -> None:
+        """The one message of a unary answer, with the status that was set."""
+        if self._code is _OK and not self._details and not self._trailing and self._codec is IDENTITY:
+            self.call.respond(self.serialize(message))
+            return
+        if self._code is _OK or self._code == 0:
+            self.send(message)
+        self.finish(self._code, self._details, self._trailing)
+
+    def finish(self, code: grpc.StatusCode | int, details: str, trailing: Iterable[Metadatum] = ()) -> None:
+        """Ends the answer."""
+        self._code, self._details, self._has_finished = code, details, True
+        number = code if isinstance(code, int) else code.value[0]
+        self.call.finish(number, details, encode_metadata(trailing) if trailing else None)
+
+    def finish_as_set(self) -> None:
+        """Ends a stream of answers with the status that was set."""
+        self.finish(self._code, self._details, self._trailing)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.call.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        self._give_up()
+
+    def changed(self) -> None:
+        self._changes.changed()
+
+    def closed(self) -> None:
+        """The stream is gone; unless it was answered, so is the client."""
+        if not self.call.is_answered:
+            self._was_cancelled = True
+        self._give_up()
+        self._changes.changed()
+        callbacks, self._done_callbacks = self._done_callbacks, ()
+        for callback in callbacks:
+            callback(self)
+
+    def over(self) -> None:
+        """The method has returned; nothing refers in a circle from here on."""
+        self.task = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    async def _take(self) -> bytes | None:
+        call = self.call
+        if not call.has_message:
+            await self._changes.until(lambda: call.has_message or call.is_ended or call.is_over)
+        return call.take()
+
+    def _give_up(self) -> None:
+        """Stops the method, unless it only cleans up after itself."""
+        if self.task is not None and not self._has_finished:
+            self.task.cancel()
+
+    def _encoding(self) -> list[Field]:
+        return [] if self._codec is IDENTITY else [(b"grpc-encoding", self._codec.name)]
+
+    def _refuse_if_over(self, action: str) -> None:
+        if self.call.is_over:
+            raise (
+                asyncio.CancelledError
+                if self._was_cancelled
+                else asyncio.InvalidStateError(f"Cannot {action}: the call has ended")
+            )

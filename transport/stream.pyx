@@ -1,0 +1,345 @@
+"""One gRPC call as an HTTP/2 stream: a sequence of messages in each direction, and the flow control of both.
+
+A message travels as a prefix of five bytes, a flag that tells whether it is compressed and its length, and its body;
+frames may cut it anywhere.
+
+Inbound. A body is copied once, from the connection's read buffer into a `bytes` object of the prefix's length. What has
+come in full waits as unread until somebody takes it. The peer's window on the stream is opened again as its data comes in,
+but only while nothing waits unread: so a reader that is slow holds up to one window and one message, and no more. The
+window of the whole connection is always opened again at once, or one slow reader would stop its neighbours; what one
+connection can make this side hold is bounded by `Wire.held_limit`.
+
+Outbound. Messages wait as parts, each a buffer of the caller's, which must not change before it has been sent. nghttp2
+asks for as much as frame size, windows and the peer's other streams allow. Little is copied into nghttp2's frame; a large
+piece is only referred to, and goes from the caller's buffer to the socket.
+"""
+
+from collections import deque
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from yais.transport.compression import inflate
+from yais.transport.nghttp2 cimport *
+from yais.transport.wire cimport Gather, Wire, monotonic
+
+cdef enum:
+    _PREFIX = 5
+    # Pieces up to this are cheaper copied than referred to.
+    _COPIED = 4096
+    # A writer waits while more than this is pending.
+    _HIGH_WATER = 64 * 1024
+    # A body with more than this to come is read in larger portions.
+    _LARGE_BODY = 64 * 1024
+
+    _UNIMPLEMENTED = 12
+    _INTERNAL = 13
+    _RESOURCE_EXHAUSTED = 8
+
+
+cdef ssize_t provide(
+    nghttp2_session* session, int32_t stream_id, uint8_t* buffer, size_t room, uint32_t* flags,
+    nghttp2_data_source* source, void* user_data,
+) noexcept:
+    """nghttp2 asks for up to `room` bytes of DATA."""
+    cdef Stream stream = <Stream>source.ptr
+    cdef size_t size = min(room, stream.pending)
+    try:
+        if not size and not stream.is_finished:
+            stream.is_deferred = True
+            return NGHTTP2_ERR_DEFERRED
+        if size == stream.pending and stream.is_finished:
+            flags[0] |= NGHTTP2_DATA_FLAG_EOF
+            stream.on_last_data(session, flags)
+        if size > _COPIED:
+            flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
+        else:
+            stream.copy_to(buffer, size)
+        return size
+    except BaseException as error:
+        stream.wire.failure = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef class Stream:
+    """The two directions of a call. Subclasses give the headers, the trailers and the end their meaning.
+
+    `listener`, when there is one, is told by `changed()` of each arrival, of the peer's end and of room to write again,
+    and by `closed()` that the stream is gone.
+    """
+
+    @property
+    def has_message(self):
+        """Whether `take` has one to give."""
+        return self.unread is not None
+
+    @property
+    def is_writable(self):
+        """Whether little enough is pending to send more."""
+        return self.pending <= _HIGH_WATER
+
+    def take(self):
+        """The next message, as bytes; None when none has come in full."""
+        message, self.unread = self.unread, None
+        if message is None:
+            return None
+        if self.unread_more:
+            self.unread = self.unread_more.popleft()
+        if not self.is_closed:
+            self.held -= len(message)
+            self.wire.held -= len(message)
+            if self.unread is None:
+                self.grant()
+        return message
+
+    def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
+        """Ends the stream at once, without a word beyond `error_code`."""
+        if self.is_closed:
+            return
+        self.is_deaf = True
+        nghttp2_submit_rst_stream(self.wire.session, NGHTTP2_FLAG_NONE, self.id, error_code)
+        self.wire.schedule()
+
+    cdef int receive(self, const uint8_t* data, size_t size) except -1:
+        cdef size_t taken
+        self.unconsumed += size
+        while not self.is_deaf:
+            if self.body is None:
+                if not size:
+                    break
+                taken = min(_PREFIX - self.prefix_filled, size)
+                memcpy(self.prefix + self.prefix_filled, data, taken)
+                self.prefix_filled += taken
+                data += taken
+                size -= taken
+                if self.prefix_filled < _PREFIX or not self.begin_message():
+                    break
+            taken = min(self.body_size - self.body_filled, size)
+            memcpy(PyBytes_AS_STRING(self.body) + self.body_filled, data, taken)
+            self.body_filled += taken
+            self.held += taken
+            self.wire.held += taken
+            data += taken
+            size -= taken
+            if self.body_filled < self.body_size:
+                break
+            self.end_message()
+        self.wire.is_reading_body = self.body is not None and self.body_size - self.body_filled > _LARGE_BODY
+        if self.wire.held > self.wire.held_limit and not self.is_deaf:
+            self.on_bad_message(_RESOURCE_EXHAUSTED, f"This connection has {self.wire.held} bytes of unread messages; "
+                                                     f"at most {self.wire.held_limit} are held for it")
+        if self.unread is None:
+            self.grant()
+        return 0
+
+    cdef bint begin_message(self) except -1:
+        """Makes room for the message that the prefix announces; false when it is refused."""
+        cdef const uint8_t* prefix = self.prefix
+        self.body_size = <size_t>prefix[1] << 24 | prefix[2] << 16 | prefix[3] << 8 | prefix[4]
+        self.body_filled = 0
+        if prefix[0] > 1:
+            self.on_bad_message(_INTERNAL, f"A message's first byte is {prefix[0]}; it tells whether the message is "
+                                           "compressed and must be 0 or 1")
+            return False
+        if self.body_size > self.wire.message_limit:
+            self.on_bad_message(_RESOURCE_EXHAUSTED, "Received message larger than max "
+                                                     f"({self.body_size} vs. {self.wire.message_limit})")
+            return False
+        self.began_at = self.wire.read_at
+        self.body = PyBytes_FromStringAndSize(NULL, self.body_size)
+        return True
+
+    cdef int end_message(self) except -1:
+        message, self.body, self.prefix_filled = self.body, None, 0
+        if self.prefix[0]:
+            message = self.decompress(message)
+            if message is None:
+                return 0
+        if self.unread is None:
+            self.unread = message
+        elif self.unread_more is None:
+            self.unread_more = deque((message,))
+        else:
+            self.unread_more.append(message)
+        return self.on_message()
+
+    def decompress(self, message):
+        """The message as it was before it was compressed; None when that is refused."""
+        try:
+            plain = inflate(self.encoding, message, self.wire.message_limit)
+        except LookupError as error:
+            self.on_bad_message(_UNIMPLEMENTED, str(error.args[0]))
+        except OverflowError as error:
+            self.on_bad_message(_RESOURCE_EXHAUSTED, str(error))
+        except ValueError as error:
+            self.on_bad_message(_INTERNAL, str(error))
+        else:
+            self.held += len(plain) - len(message)
+            self.wire.held += len(plain) - len(message)
+            return plain
+        return None
+
+    cdef int grant(self) except -1:
+        """Opens the peer's window again by what came in, in portions that are worth a frame."""
+        if self.unconsumed >= self.wire.window // 4 and not self.is_closed and not self.is_ended:
+            nghttp2_session_consume_stream(self.wire.session, self.id, self.unconsumed)
+            self.unconsumed = 0
+            self.wire.schedule()
+        return 0
+
+    cdef int stop_receiving(self) except -1:
+        """What is unread stays so, but the connection does not answer for it any more."""
+        self.is_deaf = True
+        self.body = None
+        self.wire.held -= self.held
+        self.held = 0
+        return 0
+
+    cdef int enqueue(self, uint8_t flag, tuple buffers) except -1:
+        """Appends one message, whose body is that of all `buffers` together."""
+        cdef Py_buffer view
+        cdef Py_ssize_t length
+        cdef size_t size = 0
+        cdef list parts = []
+        cdef uint8_t* prefix
+        for buffer in buffers:
+            if PyBytes_CheckExact(buffer):
+                length = PyBytes_GET_SIZE(buffer)
+            else:
+                PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+                length = view.len
+                PyBuffer_Release(&view)
+            if length:
+                parts.append(buffer)
+                size += length
+        if size > self.wire.send_limit:
+            raise OverflowError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
+        head = PyBytes_FromStringAndSize(NULL, _PREFIX)
+        prefix = <uint8_t*>PyBytes_AS_STRING(head)
+        prefix[0] = flag
+        prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
+        if self.parts is None:
+            self.parts = []
+        self.parts.append(head)
+        self.parts += parts
+        self.pending += _PREFIX + size
+        self.is_full = self.pending > _HIGH_WATER
+        return 0
+
+    cdef int resume(self) except -1:
+        """Has nghttp2 ask again, if it asked before there was anything."""
+        if self.is_deferred and not self.is_closed:
+            self.is_deferred = False
+            nghttp2_session_resume_data(self.wire.session, self.id)
+            self.wire.schedule()
+        return 0
+
+    cdef int load(self) except -1:
+        """Makes the next part the current one, unless the current one has bytes left."""
+        if self.part is None:
+            part = self.parts[self.next_part]
+            self.next_part += 1
+            PyObject_GetBuffer(part, &self.view, PyBUF_SIMPLE)
+            self.part = part if self.view.len <= _COPIED else memoryview(part).cast("B")
+            self.offset = 0
+        return 0
+
+    cdef bint is_stalled(self, double rounds) noexcept:
+        """Whether nothing that is pending was taken since as many calls of this."""
+        self.idle_rounds = self.idle_rounds + 1 if self.pending else 0
+        return self.idle_rounds > rounds
+
+    cdef int advance(self, size_t size) except -1:
+        self.idle_rounds = 0
+        self.offset += size
+        self.pending -= size
+        if self.offset == <size_t>self.view.len:
+            PyBuffer_Release(&self.view)
+            self.part = None
+            if not self.pending:
+                self.parts, self.next_part = None, 0
+        if self.is_full and self.pending <= _HIGH_WATER:
+            self.is_full = False
+            if self.listener is not None:
+                self.listener.changed()
+        return 0
+
+    cdef int copy_to(self, uint8_t* target, size_t size) except -1:
+        """Moves the next `size` pending bytes into `target`."""
+        cdef size_t piece
+        while size:
+            self.load()
+            piece = min(size, <size_t>self.view.len - self.offset)
+            memcpy(target, <const uint8_t*>self.view.buf + self.offset, piece)
+            target += piece
+            size -= piece
+            self.advance(piece)
+        return 0
+
+    cdef int refer_to(self, Gather target, size_t size) except -1:
+        """Has the next `size` pending bytes written from where they are."""
+        cdef size_t piece
+        while size:
+            self.load()
+            piece = min(size, <size_t>self.view.len - self.offset)
+            if piece <= _COPIED:
+                target.copy(<const uint8_t*>self.view.buf + self.offset, piece)
+            else:
+                target.refer(self.part[self.offset:self.offset + piece], piece)
+            size -= piece
+            self.advance(piece)
+        return 0
+
+    cdef int forget_outbound(self) except -1:
+        if self.part is not None:
+            PyBuffer_Release(&self.view)
+            self.part = None
+        self.parts = None
+        self.pending = self.next_part = 0
+        return 0
+
+    cdef nghttp2_data_provider provider(self) noexcept:
+        cdef nghttp2_data_provider result
+        result.source.ptr = <void*>self
+        result.read_callback = provide
+        return result
+
+    def __dealloc__(self):
+        if self.part is not None:
+            PyBuffer_Release(&self.view)
+
+    cdef int on_header(self, const uint8_t* name, size_t name_size, const uint8_t* value, size_t value_size) except -1:
+        raise NotImplementedError
+
+    cdef int on_headers_end(self, bint is_last) except -1:
+        raise NotImplementedError
+
+    cdef int on_message(self) except -1:
+        if self.listener is not None:
+            self.listener.changed()
+        return 0
+
+    cdef int on_remote_end(self) except -1:
+        self.is_ended = True
+        if self.listener is not None:
+            self.listener.changed()
+        return 0
+
+    cdef int on_bad_message(self, int code, str details) except -1:
+        """A message that cannot be taken: nothing more of the stream will be."""
+        raise NotImplementedError
+
+    cdef int on_last_data(self, nghttp2_session* session, uint32_t* flags) except -1:
+        """The last bytes are about to be sent; what must follow them is submitted now."""
+        return 0
+
+    cdef int on_close(self, uint32_t error_code) except -1:
+        self.is_closed = True
+        self.stop_receiving()
+        self.forget_outbound()
+        if self.listener is not None:
+            listener, self.listener = self.listener, None
+            listener.closed()
+        return 0

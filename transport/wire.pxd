@@ -1,0 +1,51 @@
+from libc.stdint cimport uint8_t
+
+from yais.transport.nghttp2 cimport nghttp2_session
+
+cdef class Gather:
+    cdef uint8_t[65536] small
+    cdef size_t filled
+    cdef size_t referred
+    cdef list pieces
+
+    cdef int copy(self, const uint8_t* data, size_t size) except -1
+    cdef int refer(self, object piece, size_t size) except -1
+    cdef int seal(self) except -1
+    cdef int write_to(self, object transport) except -1
+
+cdef Gather gather
+
+cdef class Wire:
+    cdef nghttp2_session* session
+    cdef readonly object loop
+    cdef readonly object transport
+    cdef readonly double read_at
+    cdef object failure
+    cdef object flush_soon
+    cdef bint is_busy
+    cdef bint is_ending
+    cdef bint is_scheduled
+    cdef bint is_write_paused
+    cdef bint is_read_paused
+    cdef bint is_reading_body
+    cdef int frames_this_turn
+    # What the calls of this connection may take, in bytes.
+    cdef size_t window
+    cdef size_t message_limit
+    cdef size_t send_limit
+    cdef size_t header_limit
+    cdef size_t held_limit
+    # What its calls have received and nobody has taken yet, and what nghttp2 has not been told of.
+    cdef size_t held
+    cdef size_t consumed
+
+    cdef int open_session(self) except -1
+    cdef bint is_wanted(self) noexcept
+    cdef void schedule(self) noexcept
+    cdef int receive(self, const uint8_t* data, size_t size) except -1
+    cdef int settle(self) except -1
+    cdef int rest(self) except -1
+    cdef int fail(self, object error) except -1
+    cpdef flush(self)
+
+cdef double monotonic() noexcept nogil

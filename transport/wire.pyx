@@ -1,0 +1,240 @@
+"""The bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, what the session has to say is written.
+
+Reading. The event loop reads into one buffer that all connections of the process share, since it reads and hands over
+before it turns to the next one; an idle connection owns no buffer. nghttp2 parses in place, and calls back for each
+frame (`connection.pyx`).
+
+Writing. Whoever has something to say submits it to the session and calls `schedule`. Nothing is written inside of
+nghttp2's callbacks: one `flush` follows each read, or ends the turn of the loop, and hands everything that is ready to
+the socket's transport in one write. While that transport's own buffer is full, nothing is taken from the session.
+
+Fairness. A peer that sends small frames as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` of them
+its connection is not read again before all others had their turn. A peer that sends but does not read would make the
+session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
+"""
+
+import asyncio
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
+
+from yais.transport.nghttp2 cimport *
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec*)
+    int CLOCK_MONOTONIC
+
+# Half of a common core's level-2 cache while a large body comes in; less otherwise, so that turns stay short.
+_BUFFER = bytearray(256 * 1024)
+cdef uint8_t* _buffer = <uint8_t*>PyByteArray_AS_STRING(_BUFFER)
+_LARGE = memoryview(_BUFFER)
+_SMALL = _LARGE[:64 * 1024]
+
+cdef enum:
+    _FRAMES_A_TURN = 512
+    _QUEUED_FRAMES = 1024
+    # Written at once, before the transport is asked again whether it can take more.
+    _WRITE = 512 * 1024
+
+
+cdef double monotonic() noexcept nogil:
+    """The clock of asyncio's and uvloop's `loop.time()`, in seconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Gather:
+    """What one write hands to a transport: small pieces are copied together, large ones are referred to."""
+
+    def __cinit__(self):
+        self.pieces = []
+
+    cdef int copy(self, const uint8_t* data, size_t size) except -1:
+        if size > sizeof(self.small) - self.filled:
+            self.seal()
+            if size > sizeof(self.small):
+                return self.refer(PyBytes_FromStringAndSize(<const char*>data, size), size)
+        memcpy(self.small + self.filled, data, size)
+        self.filled += size
+        return 0
+
+    cdef int refer(self, object piece, size_t size) except -1:
+        self.seal()
+        self.pieces.append(piece)
+        self.referred += size
+        return 0
+
+    cdef int seal(self) except -1:
+        if self.filled:
+            self.pieces.append(PyBytes_FromStringAndSize(<const char*>self.small, self.filled))
+            self.referred += self.filled
+            self.filled = 0
+        return 0
+
+    cdef int write_to(self, object transport) except -1:
+        """Leaves nothing behind, whatever the transport does."""
+        cdef list pieces
+        self.seal()
+        if not self.referred:
+            return 0
+        pieces, self.pieces, self.referred = self.pieces, [], 0
+        if transport.is_closing():
+            return 0
+        if len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
+        return 0
+
+
+# One for all connections: a flush starts and ends with it empty, and no flush happens inside of another.
+cdef Gather gather = Gather()
+
+
+cdef class Wire:
+    """An `asyncio.BufferedProtocol` around an nghttp2 session; `connection.pyx` gives it its meaning."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.flush_soon = self.flush
+
+    def __dealloc__(self):
+        if self.session is not NULL:
+            nghttp2_session_del(self.session)
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.read_at = monotonic()
+        self.open_session()
+        self.flush()
+
+    def get_buffer(self, sizehint):
+        return _LARGE if self.is_reading_body else _SMALL
+
+    def buffer_updated(self, Py_ssize_t size):
+        self.receive(_buffer, size)
+
+    def eof_received(self):
+        """A half-closed connection serves nobody: gRPC peers close both ways."""
+        return False
+
+    def connection_lost(self, error):
+        """After this nothing is scheduled any more, and nothing refers to itself."""
+        if self.session is not NULL:
+            nghttp2_session_del(self.session)
+            self.session = NULL
+        self.is_scheduled = True
+        self.flush_soon = None
+
+    def pause_writing(self):
+        self.is_write_paused = True
+
+    def resume_writing(self):
+        self.is_write_paused = False
+        self.flush()
+        if self.is_read_paused and not self.is_write_paused:
+            self.resume_reading()
+
+    def resume_reading(self):
+        self.frames_this_turn = 0
+        if self.is_read_paused and not self.transport.is_closing():
+            self.is_read_paused = False
+            self.transport.resume_reading()
+
+    def abort(self):
+        """Drops the connection, with whatever was still to be written."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    cdef int open_session(self) except -1:
+        raise NotImplementedError
+
+    cdef void schedule(self) noexcept:
+        """Has everything that was submitted written by the end of this turn of the loop."""
+        if not self.is_busy and not self.is_scheduled:
+            self.is_scheduled = True
+            self.loop.call_soon(self.flush_soon)
+
+    cdef int receive(self, const uint8_t* data, size_t size) except -1:
+        cdef ssize_t taken
+        if self.session is NULL:
+            return 0
+        self.read_at = monotonic()
+        self.is_busy = True
+        taken = nghttp2_session_mem_recv(self.session, data, size)
+        self.settle()
+        self.is_busy = False
+        if taken < 0:
+            return self.fail(ConnectionError(nghttp2_strerror(<int>taken).decode()))
+        self.flush()
+        return self.rest()
+
+    cdef int settle(self) except -1:
+        """What is due once after each read."""
+        return 0
+
+    cdef int rest(self) except -1:
+        """Gives the other connections their turn, or this one's peer the time to read."""
+        if self.is_read_paused or self.session is NULL:
+            return 0
+        if self.is_write_paused and nghttp2_session_get_outbound_queue_size(self.session) > _QUEUED_FRAMES:
+            self.is_read_paused = True
+            self.transport.pause_reading()
+        elif self.frames_this_turn > _FRAMES_A_TURN:
+            self.is_read_paused = True
+            self.transport.pause_reading()
+            self.loop.call_soon(self.resume_reading)
+        return 0
+
+    cdef int fail(self, object error) except -1:
+        """Ends a connection whose session cannot go on; the error of a callback is told to the loop's handler."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            self.loop.call_exception_handler(
+                {"message": "A call failed inside of the transport", "exception": failure, "protocol": self})
+        self.flush_last()
+        self.transport.abort()
+        return 0
+
+    def flush_last(self):
+        """A GOAWAY that says why, if the session has one ready."""
+        cdef const uint8_t* data
+        cdef ssize_t size
+        self.is_busy = True
+        size = nghttp2_session_mem_send(self.session, &data)
+        if size > 0:
+            gather.copy(data, size)
+        self.is_busy = False
+        gather.write_to(self.transport)
+
+    cpdef flush(self):
+        """Writes all that the session has ready and the transport can take."""
+        cdef const uint8_t* data
+        cdef ssize_t size = 0
+        if self.session is NULL:
+            return
+        self.is_scheduled = False
+        self.is_busy = True
+        while not self.is_write_paused:
+            size = nghttp2_session_mem_send(self.session, &data)
+            if size <= 0:
+                break
+            gather.copy(data, size)
+            if gather.filled + gather.referred >= _WRITE:
+                gather.write_to(self.transport)
+        gather.write_to(self.transport)
+        self.is_busy = False
+        if size < 0:
+            self.fail(ConnectionError(nghttp2_strerror(<int>size).decode()))
+        elif not self.is_write_paused and (self.is_ending or not self.is_wanted()):
+            self.transport.close()
+
+    cdef bint is_wanted(self) noexcept:
+        """Whether the session still has something to hear or to say."""
+        return nghttp2_session_want_read(self.session) or nghttp2_session_want_write(self.session)
