@@ -15,6 +15,7 @@ from yais.server.banner import banner
 from yais.server.config import Config, ConfigError, EngineSource
 from yais.server.options import ByteSize, Duration, Engine, read_toml
 from yais.server.server import Server, StartError
+from yais.server.transport import has_native
 
 UNANSWERED = 1
 FAILED_START = 3
@@ -75,6 +76,13 @@ Examples:
 )
 @click.option(
     "--max-message-size", type=ByteSize(1024, _LARGEST_MESSAGE), default="128MiB", help="The largest request."
+)
+@click.option(
+    "--transport",
+    type=click.Choice(["native", "grpcio"]),
+    default=lambda: "native" if has_native() else "grpcio",
+    show_default="native, where it was built",
+    help="What speaks gRPC: YAIS's own transport, or grpcio's.",
 )
 @click.option(
     "--drain-timeout",

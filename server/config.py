@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from yais.server.transport import TransportName, has_native
+
 
 class ConfigError(ValueError):
     """Settings that contradict each other or exceed a bound; the message names the flag and the bound."""
@@ -33,6 +35,7 @@ class Config:
     max_queue_size: int
     max_message_size: int
     drain_timeout: float
+    transport: TransportName
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]
@@ -46,6 +49,9 @@ class Config:
             raise ConfigError(
                 f"--max-queue-delay: waiting for company is of no use with --max-batch-size {self.max_batch_size}"
             )
+
+        if self.transport == "native" and not has_native():
+            raise ConfigError("--transport: 'native' was not built into this installation; 'grpcio' is there")
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from yais.engines import EngineError, EngineOptions, open_engine
@@ -121,11 +122,12 @@ class Server:
 
     async def _listen_grpc(self) -> None:
         self._health = HealthService(model.name for model in self.models)
-        self._grpc = grpc_server(self.config.max_message_size)
+        self._grpc = grpc_server(self.config.transport, self.config.max_message_size)
         registration = Registration(self._grpc)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
-        reflection.enable_server_reflection((_INFERENCE, _HEALTH, reflection.SERVICE_NAME), self._grpc)
+        reflected = reflection.aio.ReflectionServicer((_INFERENCE, _HEALTH, reflection.SERVICE_NAME))
+        add_ServerReflectionServicer_to_server(reflected, self._grpc)  # type: ignore[arg-type]
         try:
             self.port = self._grpc.add_insecure_port(f"{self.config.address}:{self.config.port}")
         except RuntimeError as error:

@@ -1,8 +1,9 @@
-"""The gRPC server that carries the services: grpcio's, under asyncio."""
+"""The gRPC server that carries the services: the native transport's, or grpcio's under asyncio."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -10,20 +11,47 @@ from google.protobuf.message import DecodeError
 from yais.server.services.errors import UNREADABLE
 
 _UNLIMITED = -1
+# Beyond the usual bounds of a queue, so that a request is refused in words and does not wait inside of its client.
+_MAX_STREAMS = 10_000
+# What clients may have sent on one connection of messages that are not complete: at least so much, or so many messages.
+_HELD = 256 * 2**20
+_HELD_MESSAGES = 4
 
+TransportName = Literal["native", "grpcio"]
 Deserializer = Callable[[bytes], Any]
 
 
-def grpc_server(max_message_size: int) -> grpc.aio.Server:
+class GrpcServer(Protocol):
+    """What both transports' servers have in common."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None: ...
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None: ...
+    def add_insecure_port(self, address: str) -> int: ...
+    async def start(self) -> None: ...
+    async def stop(self, grace: float | None) -> None: ...
+
+
+def has_native() -> bool:
+    """Whether the native transport was built."""
+    return find_spec("yais.transport.wire") is not None
+
+
+def grpc_server(name: TransportName, max_message_size: int) -> GrpcServer:
     """A server that takes requests of up to `max_message_size` bytes."""
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     # Without SO_REUSEPORT a port that another server has is an error, and does not silently share its clients.
-    return grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", max_message_size),
-            ("grpc.max_send_message_length", _UNLIMITED),
-            ("grpc.so_reuseport", 0),
-        ]
+    options = [
+        ("grpc.max_receive_message_length", max_message_size),
+        ("grpc.max_send_message_length", _UNLIMITED),
+        ("grpc.so_reuseport", 0),
+    ]
+    if name == "grpcio":
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+        return grpc.aio.server(options=options)
+    from yais import transport
+
+    held = max(_HELD, _HELD_MESSAGES * max_message_size)
+    return transport.server(
+        options=[*options, ("grpc.max_concurrent_streams", _MAX_STREAMS), ("yais.max_held_bytes", held)]
     )
 
 
@@ -38,10 +66,10 @@ class Registration:
     Generated code registers each method twice. For one that is registered as such, grpc.aio keeps a task which waits
     for its next call, and puts the tasks of all methods into one `asyncio.wait` whenever any call comes: 24 of them.
     Its generic handlers know the same methods, and need a single task. Those made here give a request that cannot be
-    parsed to the servicer as `UNREADABLE`, where grpc.aio would answer with UNKNOWN and the name of a Python class.
+    parsed to the servicer as `UNREADABLE`, where transports would answer with the name of a Python class.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: GrpcServer) -> None:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
@@ -52,7 +80,10 @@ class Registration:
             name: handler._replace(request_deserializer=_lenient(handler.request_deserializer))
             for name, handler in handlers.items()
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
+        if isinstance(self._server, grpc.aio.Server):
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
+        else:
+            self._server.add_registered_method_handlers(service, lenient)
 
 
 def _lenient(deserializer: Deserializer) -> Deserializer:

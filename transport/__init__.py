@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 for asyncio, on nghttp2: servers and channels with the interface of `grpc.aio`.
 
-What generated code expects of `grpc.aio.server()` and `grpc.aio.insecure_channel()` is all here; docs/transport.md lists what
-is not. Beside it stands a raw path for calls that are to cost as little as possible: `Server.add_raw_method` and
+What generated code expects of `grpc.aio.server()` and `grpc.aio.insecure_channel()` is all here; docs/transport.md has
+what is not. Beside it stands a raw path for calls that are to cost as little as possible: `Server.add_raw_method` and
 `Channel.raw_unary`.
 """
 

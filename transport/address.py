@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 DEFAULT_PORT = 443
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^]]+)]|(?P<host>[^]\s:/?#@,[]+))(?::(?P<port>[0-9]{1,5}))?")
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^]]+)]|(?P<host>[^]\s\0:/?#@,[]+))(?::(?P<port>[0-9]{1,5}))?")
 # What RFC 3986 lets stand in a path, apart from letters, digits and "-._~".
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
 
@@ -53,11 +53,10 @@ def parse_listen(address: str) -> Address:
 
     Raises ValueError, with the address in it, unless it has one of gRPC's forms.
     """
-    host, _, port = address.rpartition(":")
-    addresses = parse_target(f"[::]:{port}" if host == "*" else address).addresses
-    if len(addresses) != 1:
-        raise ValueError(f"{address!r} has {len(addresses)} addresses, of which a server takes one at a time")
-    return addresses[0]
+    first, *more = parse_target(address).addresses
+    if more:
+        raise ValueError(f"{address!r} is more than the one address that a server takes at a time")
+    return TcpAddress("::", first.port) if isinstance(first, TcpAddress) and first.host == "*" else first
 
 
 def parse_target(target: str) -> Target:
@@ -110,7 +109,7 @@ def _parse_ip(path: str, check: Callable[[str], object]) -> Target:
 def _parse_unix(path: str, prefix: str = "") -> Target:
     if not path or "\0" in path:
         raise ValueError("a Unix socket needs a path, or a name, without NUL")
-    # Not the path, as grpcio has it: servers in Go and Rust refuse such an authority.
+    # Not the path, as in grpcio: servers in Rust and C# refuse that (grpc/grpc#34305 and #38142).
     return Target((UnixAddress(prefix + path),), "localhost", "localhost")
 
 
@@ -137,6 +136,8 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     if not found:
         return _bare_ipv6(text), None
     host = found["host"] or str(IPv6Address(found["v6"]))
+    # What getaddrinfo would refuse later: labels that are empty or too long.
+    host.encode("idna")
     port = None if found["port"] is None else int(found["port"])
     if port is not None and port > 65535:
         raise ValueError(f"port {port} is above 65535")
@@ -163,7 +164,3 @@ def _unix_peer_name(path: bytes) -> str:
     if path.startswith(b"\0"):
         return f"unix-abstract:{quote(path[1:], _PATH_CHARACTERS)}"
     return f"unix:{quote(path, _PATH_CHARACTERS)}"
-
-
-listening_address = parse_listen
-channel_target = parse_target

@@ -1,13 +1,13 @@
 """The calls of a channel, with the interfaces of `grpc.aio`'s.
 
-A call begins at once where its channel is connected, and otherwise as soon as it is. Its stream tells it of each change,
-and of its end, from which on the outcome is known.
+A call begins at once where its channel is connected, and otherwise as soon as it is. Its stream tells it of each
+change, and of its end, from which on the outcome is known.
 """
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -24,6 +24,13 @@ Deserializer = Callable[[bytes], Any]
 
 _OK = grpc.StatusCode.OK
 _CANCELLED = "Locally cancelled by application!"
+
+
+class Listener(Protocol):
+    """Who hears that something has come or can be sent, and that the stream is gone."""
+
+    def changed(self) -> None: ...
+    def closed(self) -> None: ...
 
 
 class Request:
@@ -65,6 +72,7 @@ class Call(grpc.aio.Call):
         self._changes = Changes()
         self._status: grpc.StatusCode | None = None
         self._details = ""
+        self._was_given_up = False
         self._done_callbacks: list[Callable[[Any], None]] = []
         self._starting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -116,13 +124,18 @@ class Call(grpc.aio.Call):
     def debug_error_string(self) -> str:
         return "" if self._status in (None, _OK) else f"{self._status}: {self._details}"
 
+    def listener(self) -> Listener:
+        """What the stream tells of its changes."""
+        return self
+
     def changed(self) -> None:
         self._changes.changed()
 
     def closed(self) -> None:
         """The stream is gone, and its status is settled."""
         assert self._stream is not None
-        self._settle(status_code(self._stream.status), self._stream.details)
+        status = status_code(self._stream.status)
+        self._settle(status, "" if status is _OK else self._stream.details)
 
     def _begin(self) -> None:
         """Opens the stream, at once if the channel is connected."""
@@ -146,6 +159,7 @@ class Call(grpc.aio.Call):
         """Gives the call up, unless it is over."""
         if self.done():
             return False
+        self._was_given_up = True
         if self._stream is not None:
             self._stream.cancel(status.value[0], details)
         if self._starting is not None:

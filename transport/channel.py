@@ -1,4 +1,4 @@
-"""The channel: a connection to a server, and the methods that are called on it. Its interface is `grpc.aio.Channel`'s."""
+"""The channel: a connection to a server and the methods that are called on it, with the interface of `grpc.aio`'s."""
 
 from typing import Self
 

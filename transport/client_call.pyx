@@ -73,7 +73,10 @@ cdef class ClientCall(Stream):
         """Gives the call up, with a status of one's own choice."""
         if not self.is_closed:
             self.conclude(status, details)
-            self.reset(NGHTTP2_CANCEL)
+            if self.id:
+                self.reset(NGHTTP2_CANCEL)
+            else:
+                self.wire.forget(self)
 
     cdef int conclude(self, int status, str details) except -1:
         """Settles the status, unless it is known already."""

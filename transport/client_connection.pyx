@@ -14,10 +14,21 @@ cdef class ClientConnection(Connection):
     """`owner.connection_ready(self)` is called once the server's SETTINGS have come: before, nothing should be sent.
 
     `owner.connection_draining(self, error_code, reason)` is called when the server wants no more calls on it.
+
+    Calls beyond the server's MAX_CONCURRENT_STREAMS wait here and not inside of nghttp2, which could not take them back.
     """
 
     cdef readonly bint is_ready
     cdef readonly bint is_draining
+    cdef dict waiting
+
+    def __init__(self, loop, owner, settings):
+        Connection.__init__(self, loop, owner, settings)
+        self.waiting = {}
+
+    def connection_lost(self, error):
+        Connection.connection_lost(self, error)
+        self.refuse_waiting()
 
     def start(self, list fields, *buffers, callback=None, listener=None, bint is_compressed=False, bint is_last=True,
               bint is_single=False):
@@ -27,8 +38,6 @@ cdef class ClientConnection(Connection):
         of a message and `ConnectionError` when the connection takes no calls any more.
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
-        cdef Fields headers = Fields(fields)
-        cdef nghttp2_data_provider source = call.provider()
         if self.session is NULL or self.is_draining or self.is_ending:
             raise ConnectionError("This connection takes no calls any more")
         call.wire = self
@@ -38,12 +47,16 @@ cdef class ClientConnection(Connection):
         if buffers:
             call.enqueue(is_compressed, buffers)
         call.is_finished = is_last
-        call.id = nghttp2_submit_request(self.session, NULL, headers.items, headers.count, &source, <void*>call)
-        if call.id < 0:
-            raise ConnectionError(nghttp2_strerror(call.id).decode())
-        self.streams[call.id] = call
-        self.schedule()
+        if self.has_room():
+            self.submit(call, fields)
+        else:
+            self.waiting[call] = fields
         return call
+
+    def forget(self, ClientCall call):
+        """A call that was given up while it waited."""
+        if self.waiting.pop(call, None) is not None:
+            call.on_close(NGHTTP2_CANCEL)
 
     def leave(self):
         """Takes no more calls, and closes after the last."""
@@ -52,9 +65,37 @@ cdef class ClientConnection(Connection):
 
     def cancel_all(self):
         """Cancels every call, and closes."""
-        for call in list(self.streams.values()):
+        for call in [*self.waiting, *self.streams.values()]:
             call.cancel()
         self.terminate()
+
+    cdef bint has_room(self) noexcept:
+        return <uint32_t>len(self.streams) < nghttp2_session_get_remote_settings(
+            self.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+
+    cdef int submit(self, ClientCall call, list fields) except -1:
+        cdef Fields headers = Fields(fields)
+        cdef nghttp2_data_provider source = call.provider()
+        cdef int32_t stream_id = nghttp2_submit_request(
+            self.session, NULL, headers.items, headers.count, &source, <void*>call)
+        if stream_id < 0:
+            raise ConnectionError(nghttp2_strerror(stream_id).decode())
+        call.id = stream_id
+        self.streams[stream_id] = call
+        self.schedule()
+        return 0
+
+    cdef int submit_waiting(self) except -1:
+        while self.waiting and self.has_room() and not self.is_draining and not self.is_ending:
+            call = next(iter(self.waiting))
+            self.submit(call, self.waiting.pop(call))
+        return 0
+
+    def refuse_waiting(self):
+        """The server has seen nothing of these: they can be sent again elsewhere."""
+        waiting, self.waiting = self.waiting, {}
+        for call in waiting:
+            (<ClientCall>call).on_close(NGHTTP2_REFUSED_STREAM)
 
     cdef int open_session(self) except -1:
         cdef nghttp2_settings_entry[3] entries
@@ -69,14 +110,23 @@ cdef class ClientConnection(Connection):
         return self.submit_settings(entries, 3)
 
     cdef int on_frame(self, const nghttp2_frame* frame) except -1:
-        if frame.hd.type == NGHTTP2_SETTINGS and not self.is_ready:
-            self.is_ready = True
-            self.owner.connection_ready(self)
+        if frame.hd.type == NGHTTP2_SETTINGS:
+            if not self.is_ready and not frame.hd.flags & NGHTTP2_FLAG_ACK:
+                self.is_ready = True
+                self.owner.connection_ready(self)
+            self.submit_waiting()
         elif frame.hd.type == NGHTTP2_GOAWAY:
             self.is_draining = True
             self.owner.connection_draining(
                 self, frame.goaway.error_code, frame.goaway.opaque_data[:frame.goaway.opaque_data_len])
+            self.refuse_waiting()
         return Connection.on_frame(self, frame)
+
+    cdef int on_stream_close(self, int32_t stream_id, uint32_t error_code) except -1:
+        Connection.on_stream_close(self, stream_id, error_code)
+        if self.waiting:
+            self.submit_waiting()
+        return 0
 
     cdef bint is_wanted(self) noexcept:
         return Connection.is_wanted(self) and not (self.is_draining and not self.streams)

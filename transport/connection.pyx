@@ -150,12 +150,12 @@ cdef class Connection(Wire):
         Wire.connection_made(self, transport)
 
     def connection_lost(self, error):
-        """Every call that is still open ends with its connection."""
-        self.is_busy = True
+        """Every call that is still open ends with its connection, on which none can be started meanwhile."""
+        self.is_busy = self.is_ending = True
+        self.owner.connection_closed(self, error)
         for stream_id in list(self.streams):
             self.on_stream_close(stream_id, CONNECTION_LOST)
         Wire.connection_lost(self, error)
-        self.owner.connection_closed(self, error)
 
     def ping(self, bytes data):
         """Sends a PING with the eight bytes `data`."""

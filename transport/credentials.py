@@ -82,7 +82,6 @@ def ssl_channel_credentials(
 def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
 
 
@@ -91,6 +90,7 @@ def _make_http2(context: ssl.SSLContext, unfit: int) -> None:
         raise TypeError(f"context must be an ssl.SSLContext, not {type(context).__name__}")
     if context.protocol == unfit:
         raise ValueError(f"context is of {context.protocol.name}, which is for the other end of a connection")
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     context.set_alpn_protocols([_PROTOCOL])
 

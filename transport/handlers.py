@@ -1,7 +1,6 @@
 """Runs the methods of servicers: one coroutine for each call, from its request to its status."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -11,8 +10,6 @@ import grpc
 from yais.transport.interceptors import CallDetails, Handler, Lookup
 from yais.transport.server_call import Method, ServerCall
 from yais.transport.servicer import Context
-
-logger = logging.getLogger(__name__)
 
 Serve = Callable[[Handler, Context, Any], Coroutine[Any, Any, None]]
 
@@ -74,8 +71,7 @@ class Runner:
         except OverflowError as error:
             context.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except Exception as error:
-            logger.exception("Unexpected [%s] raised by servicer method [%s]", type(error).__name__, context.call.path)
-            context.finish(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
+            context.finish_unexpectedly(error)
         finally:
             context.over()
             self.active -= 1
@@ -99,7 +95,7 @@ async def _look_up_and_serve(lookup: Lookup, context: Context) -> None:
 
 
 async def _unary_unary(handler: Handler, context: Context, message: bytes) -> None:
-    context.answer(await handler.unary_unary(context.deserialize(message), context))
+    context.answer(await _result(handler.unary_unary(context.deserialize(message), context)))
 
 
 async def _unary_stream(handler: Handler, context: Context, message: bytes) -> None:
@@ -107,11 +103,16 @@ async def _unary_stream(handler: Handler, context: Context, message: bytes) -> N
 
 
 async def _stream_unary(handler: Handler, context: Context, _: None) -> None:
-    context.answer(await handler.stream_unary(context.requests(), context))
+    context.answer(await _result(handler.stream_unary(context.requests(), context)))
 
 
 async def _stream_stream(handler: Handler, context: Context, _: None) -> None:
     await _send_all(handler.stream_stream(context.requests(), context), context)
+
+
+async def _result(answer: Any) -> Any:
+    """Generated base classes answer for a method that is not implemented without being coroutines."""
+    return await answer if hasattr(answer, "__await__") else answer
 
 
 async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: Context) -> None:
@@ -120,7 +121,7 @@ async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: Cont
         async for answer in answers:
             await context.write(answer)
     else:
-        await answers
+        await _result(answers)
     context.finish_as_set()
 
 

@@ -1,4 +1,4 @@
-"""The time limits of a server's connections: who is slow, silent, idle or old is seen to at the next of regular rounds."""
+"""The time limits of a server's connections: the slow, silent, idle and old are seen to in regular rounds."""
 
 import asyncio
 from collections.abc import Collection
@@ -101,10 +101,11 @@ def keep_alive(connection: Alive, settings: Settings, now: float) -> None:
     if connection.keepalive_sent_at > connection.read_at:
         if now - connection.keepalive_sent_at > settings.keepalive_timeout:
             connection.abort()
-    elif now - connection.read_at > settings.keepalive_time:
-        if connection.streams or settings.keepalive_without_calls:
-            connection.keepalive_sent_at = now
-            connection.ping(_PING)
+    elif now - connection.read_at > settings.keepalive_time and (
+        connection.streams or settings.keepalive_without_calls
+    ):
+        connection.keepalive_sent_at = now
+        connection.ping(_PING)
 
 
 def _limits(settings: Settings) -> list[float]:

@@ -34,6 +34,9 @@ class Link:
         self._credentials = credentials
         self._changes = Changes()
         self._connecting: asyncio.Task[None] | None = None
+        # No attempt before this; the delays start anew after a connection that has lasted longer than its own.
+        self._delays = backoff.delays(random.random)
+        self._not_before = 0.0
         self._connections: set[ClientProtocol] = set()
         self._ready: asyncio.Future[None] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -97,6 +100,8 @@ class Link:
         self._changes.changed()
 
     def _lose(self, failure: str) -> None:
+        if monotonic() > self._not_before:
+            self._delays = self._backoff.delays(random.random)
         self.connection = None
         self.failure = failure
         self._enter(State.IDLE)
@@ -106,21 +111,20 @@ class Link:
         self._changes.changed()
 
     async def _connect(self) -> None:
-        """Tries until it succeeds, with a pause after each failure."""
-        for delay in self._backoff.delays(random.random):
-            started = monotonic()
+        """Tries until it succeeds, with a pause after each attempt."""
+        while self.connection is None:
+            await asyncio.sleep(self._not_before - monotonic())
+            delay = next(self._delays)
+            self._not_before = monotonic() + delay
+            self._enter(State.CONNECTING)
             try:
                 async with asyncio.timeout(max(delay, self._backoff.connect_timeout)):
                     self.connection = await self._try_all()
             except OSError as error:
                 self.failure = f"failed to connect to all addresses; last error: {error or type(error).__name__}"
                 self._enter(State.TRANSIENT_FAILURE)
-                await asyncio.sleep(delay - (monotonic() - started))
-                self._enter(State.CONNECTING)
-            else:
-                self._enter(State.READY)
-                self._schedule_keepalive()
-                return
+        self._enter(State.READY)
+        self._schedule_keepalive()
 
     async def _try_all(self) -> ClientProtocol:
         """The first address that answers. Raises the last one's error."""

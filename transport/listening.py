@@ -44,7 +44,8 @@ def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
     port = address.port
     try:
         for family, _, _, _, name in _resolve(address):
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            # asyncio switches off Nagle's algorithm only where the protocol is told.
+            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:

@@ -5,6 +5,7 @@ Source: PROTOCOL-HTTP2.md of gRPC, "Requests" and "Responses", and RFC 9113, sec
 
 import math
 import re
+from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,6 @@ from grpc.aio import Metadata
 
 Field = tuple[bytes, bytes]
 Metadatum = tuple[str, str | bytes]
-MetadataLike = Iterable[Metadatum]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
 # What a call says of itself. Neither end of grpcio shows these to an application, or sends what one gives for them.
@@ -58,11 +58,11 @@ def encode_metadata(pairs: Iterable[Metadatum]) -> list[Field]:
 
 
 def decode_metadata(fields: Iterable[Field]) -> Metadata:
-    """The metadata among `fields`. Whatever this gives can be sent again.
+    """The metadata among `fields`. Never raises, and whatever this gives can be sent again.
 
-    Fields of the protocol itself are left out, and those that HTTP allows but gRPC does not, by the characters of their
-    name or text. Raises ValueError where the value of a `-bin` key is not base64; in grpcio, such a call ends with
-    INTERNAL.
+    Fields of the protocol itself are left out, and those that HTTP allows but gRPC does not: other characters in a key
+    or a text, and values of `-bin` keys that are not base64. (With these, grpcio ends the call. Here, metadata are
+    decoded when they are asked for, often beside a status which that must not hide.)
     """
     metadata = Metadata()
     for name, data in fields:
@@ -70,8 +70,8 @@ def decode_metadata(fields: Iterable[Field]) -> Metadata:
         if key in _PROTOCOL_KEYS or key in _CONNECTION_KEYS or not _KEY.fullmatch(key):
             continue
         if key.endswith("-bin"):
-            for part in data.split(b","):
-                metadata.add(key, _decode_binary(key, part))
+            for value in _decode_binary(data):
+                metadata.add(key, value)
         elif _is_printable(text):
             metadata.add(key, text.strip(" "))
     return metadata
@@ -88,8 +88,14 @@ def encode_timeout(seconds: float) -> bytes:
     if seconds <= 0:
         return b"1n"
     seconds = min(seconds, _LARGEST_COUNT * 3600)
-    counts = ((_count(seconds, size, parts), unit) for unit, (size, parts) in _UNITS.items())
-    return next(b"%d%b" % (count, unit) for count, unit in counts if count <= _LARGEST_COUNT)
+    for unit, (size, parts) in _UNITS.items():
+        count = math.ceil(seconds * parts / size)
+        # The fewest that last `seconds`, whichever way the multiplication was rounded.
+        count += count * size / parts < seconds
+        encoded = b"%d%b" % (count, unit)
+        if count <= _LARGEST_COUNT:
+            break
+    return encoded
 
 
 def decode_timeout(data: bytes) -> float:
@@ -124,20 +130,14 @@ def _encode_value(key: str, value: Any) -> bytes:
     return text.strip(" ").encode()
 
 
-def _decode_binary(key: str, data: bytes) -> bytes:
-    """Padded or not: the protocol demands both."""
-    digits = data.strip(b" ").rstrip(b"=")
+def _decode_binary(data: bytes) -> list[bytes]:
+    """The values that commas join, each padded or not, as the protocol demands; none unless all are base64."""
+    parts = [part.strip(b" ").rstrip(b"=") for part in data.split(b",")]
     try:
-        return a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
-    except ValueError:
-        raise ValueError(f"Error parsing {key!r} metadata: illegal base64 encoding") from None
+        return [a2b_base64(part + b"=" * (-len(part) % 4), strict_mode=True) for part in parts]
+    except Base64Error:
+        return []
 
 
 def _is_printable(text: str) -> bool:
     return text.isascii() and text.isprintable()
-
-
-def _count(seconds: float, size: int, parts: int) -> int:
-    """The fewest units that last `seconds`, whichever way the multiplication was rounded."""
-    count = math.ceil(seconds * parts / size)
-    return count + (count * size / parts < seconds)

@@ -22,7 +22,7 @@ class RawUnary:
         self._fields = fields
 
     def __call__(self, message: bytes, callback: Done, timeout: float | None = None) -> ClientCall:
-        """Sends `message`, any buffer; `callback(call)` is called once the call is over, which never is before this returns.
+        """Sends `message`, any buffer, and calls `callback(call)` once the call is over: never before this returns.
 
         `timeout` is in seconds. Raises `ConnectionError` while there is no connection, which this then begins to make.
         """

@@ -1,6 +1,7 @@
 """The receiving half of a channel's calls: one message, or a stream of them."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
@@ -24,10 +25,35 @@ class UnaryResponse(Call):
         return self._decode(self._stream.peek())
 
 
+class Onlooker:
+    """A listener that passes on what it hears, without keeping its call alive."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = weakref.ref(call)
+
+    def changed(self) -> None:
+        if (call := self._call()) is not None:
+            call.changed()
+
+    def closed(self) -> None:
+        if (call := self._call()) is not None:
+            call.closed()
+
+
 class StreamResponse(Call):
     """A call whose messages are iterated over, or read one by one."""
 
     _is_iterated: bool | None = None
+
+    def __del__(self) -> None:
+        """Nobody can read any more what the server would go on sending."""
+        if not self.done():
+            self.cancel()
+
+    def listener(self) -> Onlooker:
+        return Onlooker(self)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         self._choose_style(is_iterated=True)
@@ -44,11 +70,11 @@ class StreamResponse(Call):
 
     async def _read(self) -> Any:
         try:
-            await self._changes.until(lambda: self._stream is not None and self._stream.has_message or self.done())
+            await self._changes.until(lambda: self.done() or (self._stream is not None and self._stream.has_message))
         except asyncio.CancelledError:
             self.cancel()
             raise
-        if self._stream is not None and self._status in (None, _OK) and (data := self._stream.take()) is not None:
+        if self._stream is not None and not self._was_given_up and (data := self._stream.take()) is not None:
             return self._decode(data)
         if self._status is not _OK:
             raise self._error()

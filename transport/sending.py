@@ -40,7 +40,7 @@ class UnaryRequest(Call):
             self._stream = connection.start(
                 self._request.headers(),
                 self._message,
-                listener=self,
+                listener=self.listener(),
                 is_compressed=self._is_compressed,
                 is_single=self._is_single,
             )
@@ -59,8 +59,8 @@ class StreamRequest(Call):
         self._is_half_closed = False
         self._begin()
         if messages is not None:
-            self._sending: asyncio.Task[None] | None = self._loop.create_task(self._send_all(messages))
-            self.add_done_callback(lambda _: self._sending and self._sending.cancel())
+            self.sending: asyncio.Task[None] | None = self._loop.create_task(self._send_all(messages))
+            self.add_done_callback(_stop_sending)
 
     async def write(self, message: Any) -> None:
         """Sends a message; waits while much is under way."""
@@ -73,7 +73,7 @@ class StreamRequest(Call):
 
     def _open(self, connection: ClientProtocol) -> None:
         self._stream = connection.start(
-            self._request.headers(), listener=self, is_last=False, is_single=self._is_single
+            self._request.headers(), listener=self.listener(), is_last=False, is_single=self._is_single
         )
         self._changes.changed()
 
@@ -111,7 +111,7 @@ class StreamRequest(Call):
             self._loop.call_exception_handler({"message": "A request iterator failed", "exception": error})
             self.cancel()
         finally:
-            self._sending = None
+            self.sending = None
 
     async def _opened(self) -> ClientCall:
         await self.wait_for_connection()
@@ -130,3 +130,8 @@ class StreamRequest(Call):
     def _check_style(self, is_wrong: bool, name: str) -> None:
         if is_wrong:
             raise grpc.aio.UsageError(f"{name} cannot be called: the call was made with an iterator of requests")
+
+
+def _stop_sending(call: StreamRequest) -> None:
+    if call.sending is not None:
+        call.sending.cancel()

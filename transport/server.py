@@ -1,6 +1,7 @@
 """The server: what it serves, where it listens, and how it stops. Its interface is that of `grpc.aio.Server`."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,6 +17,8 @@ from yais.transport.protocols import ServerProtocol
 from yais.transport.server_call import Method, ServerCall
 
 RawCallback = Callable[[ServerCall, memoryview], None]
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _CANCEL = 8
@@ -78,7 +81,7 @@ class Server:
         self._stopping = asyncio.create_task(self._stop(grace))
         await self._stopped.wait()
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109, grpc.aio's signature
         """Waits until the server has stopped; true when the timeout came first."""
         try:
             await asyncio.wait_for(self._stopped.wait(), timeout)
@@ -87,11 +90,13 @@ class Server:
         return False
 
     def connection_opened(self, connection: ServerProtocol) -> None:
+        logger.debug("%s connected", connection.peer)
         self._connections.add(connection)
         if self._stopping is not None:
             connection.drain()
 
     def connection_closed(self, connection: ServerProtocol, error: Exception | None) -> None:
+        logger.debug("%s left%s", connection.peer, f": {error}" if error else "")
         self._connections.discard(connection)
         if not self._connections:
             self._left.set()
@@ -145,10 +150,11 @@ class Server:
         self._keeper.stop()
         self._stopped.set()
 
-    async def _wait_left(self, timeout: float | None) -> None:
+    async def _wait_left(self, grace: float | None) -> None:
+        """Waits until all connections have gone, but no longer than `grace`."""
         while self._connections:
             self._left.clear()
             try:
-                await asyncio.wait_for(self._left.wait(), timeout)
+                await asyncio.wait_for(self._left.wait(), grace)
             except TimeoutError:
                 return

@@ -1,6 +1,7 @@
 """What a servicer's method is given beside its request: the call that it answers."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, NoReturn
@@ -11,6 +12,8 @@ from yais.transport.changes import Changes
 from yais.transport.compression import IDENTITY, Codec, choose, codec_of
 from yais.transport.metadata import Field, Metadatum, decode_metadata, encode_metadata
 from yais.transport.server_call import ServerCall
+
+logger = logging.getLogger(__name__)
 
 _OK = grpc.StatusCode.OK
 
@@ -72,18 +75,20 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
             await self._changes.until(lambda: call.is_writable or call.is_over)
 
     async def send_initial_metadata(self, initial_metadata: Iterable[Metadatum]) -> None:
-        """Raises `RuntimeError` when headers have been sent already."""
+        """Raises `grpc.aio.UsageError` when headers have been sent already."""
         if self.call.has_begun:
-            raise RuntimeError("Initial metadata was sent already")
+            raise grpc.aio.UsageError("Initial metadata was sent already")
         self.call.send_headers(encode_metadata(initial_metadata) + self._encoding())
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[Metadatum] = ()
     ) -> NoReturn:
         """Ends the call with `code`, and the method with it."""
+        if self._has_finished:
+            raise grpc.aio.UsageError("Abort already called!")
         if code is _OK:
             code, details = grpc.StatusCode.UNKNOWN, ""
-        self.finish(code, details, trailing_metadata or self._trailing)
+        self.finish(code, details or self._details, trailing_metadata or self._trailing)
         raise grpc.aio.AbortError("Locally aborted.")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
@@ -194,6 +199,12 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def finish_as_set(self) -> None:
         """Ends a stream of answers with the status that was set."""
         self.finish(self._code, self._details, self._trailing)
+
+    def finish_unexpectedly(self, error: Exception) -> None:
+        """The method has raised something; a status that it had set before stays."""
+        logger.error("%s raised by the method %r", type(error).__name__, self.call.path, exc_info=error)
+        code = grpc.StatusCode.UNKNOWN if self._code is _OK else self._code
+        self.finish(code, f"Unexpected {type(error)}: {error}", self._trailing)
 
     def expire(self) -> None:
         """The deadline has passed."""

@@ -96,7 +96,7 @@ cdef class Stream:
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
         """Ends the stream at once, without a word beyond `error_code`."""
-        if self.is_closed:
+        if self.is_closed or self.wire.session is NULL:
             return
         self.is_deaf = True
         nghttp2_submit_rst_stream(self.wire.session, NGHTTP2_FLAG_NONE, self.id, error_code)

@@ -19,5 +19,6 @@ def config(*names: str, **changes: Any) -> Config:
         "max_queue_size": 1024,
         "max_message_size": 2**27,
         "drain_timeout": 30.0,
+        "transport": "native",
     }
     return Config(**(settings | changes))

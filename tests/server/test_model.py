@@ -18,7 +18,19 @@ STRINGS = np.dtype(np.object_)
 
 def test_the_options_are_those_of_the_configuration() -> None:
     config = Config(
-        (EngineSource("m", Path("m.onnx")),), "0.0.0.0", 1, 2, 3, None, None, None, 0.002, 77, 2**20, drain_timeout=1
+        (EngineSource("m", Path("m.onnx")),),
+        "0.0.0.0",
+        1,
+        2,
+        3,
+        None,
+        None,
+        None,
+        0.002,
+        77,
+        2**20,
+        drain_timeout=1,
+        transport="grpcio",
     )
     assert ModelOptions.of(config) == ModelOptions(3, 5, 2_000_000, 77)
 

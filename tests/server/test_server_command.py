@@ -65,6 +65,7 @@ def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
         max_queue_size=1024,
         max_message_size=128 * 2**20,
         drain_timeout=30.0,
+        transport="native",
     )
 
 
@@ -81,6 +82,7 @@ FLAGS: dict[str, tuple[str, str, Any]] = {
     "max-queue-size": ("5", "max_queue_size", 5),
     "max-message-size": ("1M", "max_message_size", 10**6),
     "drain-timeout": ("5", "drain_timeout", 5.0),
+    "transport": ("grpcio", "transport", "grpcio"),
 }
 
 

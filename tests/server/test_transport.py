@@ -14,7 +14,7 @@ from yais.server.admission import Admission
 from yais.server.registry import Registry
 from yais.server.services.health import HealthService
 from yais.server.services.v2 import InferenceService
-from yais.server.transport import Registration, grpc_server
+from yais.server.transport import Registration, TransportName, grpc_server
 
 INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 SERVED = sorted(name for name in vars(InferenceService) if name[0].isupper())
@@ -24,10 +24,10 @@ GARBAGE = b"\x0a\x05x"
 
 
 @asynccontextmanager
-async def served(serve: Serve, max_message_size: int) -> AsyncIterator[grpc.aio.Channel]:
+async def served(serve: Serve, transport: TransportName, max_message_size: int) -> AsyncIterator[grpc.aio.Channel]:
     registry = Registry()
     registry.add(serve(FakeEngine()))
-    server = grpc_server(max_message_size)
+    server = grpc_server(transport, max_message_size)
     registration = Registration(server)
     add_GRPCInferenceServiceServicer_to_server(InferenceService(registry, Admission()), registration)
     add_HealthServicer_to_server(HealthService(["m"]), registration)
@@ -38,9 +38,14 @@ async def served(serve: Serve, max_message_size: int) -> AsyncIterator[grpc.aio.
     await server.stop(None)
 
 
+@pytest.fixture(params=["native", "grpcio"])
+def transport(request: pytest.FixtureRequest) -> TransportName:
+    return request.param
+
+
 @pytest.fixture
-async def channel(serve: Serve) -> AsyncIterator[grpc.aio.Channel]:
-    async with served(serve, 1024) as channel:
+async def channel(serve: Serve, transport: TransportName) -> AsyncIterator[grpc.aio.Channel]:
+    async with served(serve, transport, 1024) as channel:
         yield channel
 
 
@@ -94,9 +99,11 @@ async def test_a_message_over_the_bound_is_refused_by_its_size(channel: grpc.aio
 
 
 @pytest.mark.parametrize("name", ["x" * 1_000_000, "é" * 5000], ids=["long", "long once encoded"])
-async def test_a_text_that_no_status_can_carry_is_cut_and_the_status_kept(serve: Serve, name: str) -> None:
+async def test_a_text_that_no_status_can_carry_is_cut_and_the_status_kept(
+    serve: Serve, transport: TransportName, name: str
+) -> None:
     """A status travels in metadata, of which clients take 8 KiB."""
-    async with served(serve, 2**27) as channel:
+    async with served(serve, transport, 2**27) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await GRPCInferenceServiceStub(channel).ModelReady(pb.ModelReadyRequest(name=name), timeout=30)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
