@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,10 @@ _STOP_S = 30
 
 class BenchError(Exception):
     """A measurement that cannot be made, or that must not count; the message says why."""
+
+
+class NotInstalledError(BenchError):
+    """What is not installed; the message names it, and who measures goes on without."""
 
 
 class Size(NamedTuple):
@@ -59,8 +63,34 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """A program that was started, and how to talk with it."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: IO[str]
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # `hear` tells why.
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Its next line; raises `BenchError` with what it complained of when it has ended instead."""
+        assert self.process.stdout is not None
+        if line := self.process.stdout.readline():
+            return line.rstrip()
+        self.log.seek(0)
+        raise BenchError(f"{self.name} has ended:\n{self.log.read()}")
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Wall seconds, and CPU seconds of the subject, of the load generator (this process) and of everybody else."""
+    """Wall seconds, and CPU seconds of the subject, of whoever loads it and of everybody else.
+
+    Those who load it are this process, the programs that it ran and saw end, and a process at the other end, if given.
+    """
 
     seconds: float
     subject: float
@@ -95,11 +125,12 @@ class Spread:
         return cls(median(rounds), min(rounds), max(rounds), tuple(rounds))
 
 
-def usage(subject: Subject) -> Usage:
+def usage(subject: Subject, other_end: Subject | None = None) -> Usage:
     """All counters as they stand now; the difference of two tells what happened in between."""
-    machine = psutil.cpu_times()
+    machine, own = psutil.cpu_times(), os.times()
     busy = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
-    mine, load = subject.cpu_s(), process_time()
+    load = process_time() + own.children_user + own.children_system + (other_end.cpu_s() if other_end else 0)
+    mine = subject.cpu_s()
     return Usage(perf_counter(), mine, load, busy - mine - load)
 
 
@@ -123,15 +154,24 @@ def pinned(core: int) -> Iterator[None]:
 
 
 @contextmanager
-def running(name: str, command: Sequence[str], core: int) -> Iterator[Subject]:
-    """Runs a server on `core` and waits for the line of its banner that names the gRPC port."""
+def launched(name: str, command: Sequence[str], core: int) -> Iterator[Child]:
+    """Runs a program on `core`, and ends it afterwards."""
     with tempfile.TemporaryFile("w+") as log:
         with pinned(core):
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         try:
-            yield Subject(name, _port(name, process, log), psutil.Process(process.pid))
+            yield Child(name, process, log)
         finally:
             _stop(process)
+
+
+@contextmanager
+def running(name: str, command: Sequence[str], core: int) -> Iterator[Subject]:
+    """Runs a server on `core` and waits for the line of its banner that names the gRPC port."""
+    with launched(name, command, core) as child:
+        yield Subject(name, _port(child), psutil.Process(child.process.pid))
 
 
 def yais(*engines: Path) -> list[str]:
@@ -160,13 +200,10 @@ def _script(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
-def _port(name: str, process: subprocess.Popen[str], log: IO[str]) -> int:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.search(r"gRPC\s+\S+:(\d+)$", line.rstrip()):
+def _port(child: Child) -> int:
+    while True:
+        if found := re.search(r"gRPC\s+\S+:(\d+)$", child.hear()):
             return int(found[1])
-    log.seek(0)
-    raise BenchError(f"{name} did not start:\n{log.read()}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -176,5 +213,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with suppress(BrokenPipeError):
+            pipe.close()

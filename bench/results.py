@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from bench.measure import ROOT, Size
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
+_LIBRARIES = ("grpc++", "libnghttp2")
 _PACKAGES = ("yais", "grpcio", "protobuf", "uvloop", "numpy", "onnxruntime", "prometheus-client")
 # Results are no part of what is measured.
 _SOURCES = (".", ":(exclude)bench/results")
@@ -44,7 +46,7 @@ class Facts:
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             kernel=f"{platform.system()} {platform.release()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
-            packages={package: version(package) for package in _PACKAGES},
+            packages={package: version(package) for package in _PACKAGES} | dict(_libraries()),
             commit=_commit(),
         )
 
@@ -70,14 +72,20 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
+def _libraries() -> Iterator[tuple[str, str]]:
+    """The versions of those that are installed, in C or C++."""
+    for library in _LIBRARIES:
+        with suppress(OSError, subprocess.CalledProcessError):
+            yield library, _output("pkg-config", "--modversion", library)
+
+
 def _commit() -> str | None:
     try:
-        changes = _git("status", "--porcelain", "--", *_SOURCES)
-        return None if changes else _git("rev-parse", "--short=12", "HEAD")
+        changes = _output("git", "status", "--porcelain", "--", *_SOURCES)
+        return None if changes else _output("git", "rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _git(*arguments: str) -> str:
-    finished = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
-    return finished.stdout.strip()
+def _output(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

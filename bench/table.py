@@ -37,6 +37,42 @@ _OTHERS = Column(
     "other processes, of a core", lambda row: f"{row['others']['median']:.0%}, at most {row['others']['most']:.0%}"
 )
 
+
+def _of_yardstick(row: Row) -> str:
+    """The ratio of the medians, with the least and the most of the rounds' own ratios."""
+    if row["of_medians"] is None:
+        return ""
+    return f"{row['of_medians']:.2f} ({row['ratio']['least']:.2f} to {row['ratio']['most']:.2f})"
+
+
+def _verdicts(row: Row) -> str:
+    """What was asked of a contestant, and whether it holds."""
+    asked = []
+    if row["bound"]:
+        figure = row["of_medians"] if "of_medians" in row else row["figure"]["median"]
+        asked.append((row["bound"]["kind"], row["bound"]["value"], figure, ""))
+    if row.get("least_rate"):
+        asked.append(("at least", row["least_rate"], row["rate"]["median"], "/s"))
+    return ", ".join(
+        f"{kind} {value:,g}{unit}: {'yes' if (figure <= value) == (kind == 'at most') else '**no**'}"
+        for kind, value, figure, unit in asked
+    )
+
+
+def _contest(figure: str, format_spec: str, yardstick: str, rate: str = "calls/s") -> list[Column]:
+    """The columns of contestants that are compared with a yardstick."""
+    return [
+        _plain("case", "case"),
+        _plain("who", "name"),
+        _spread(figure, "figure", format_spec),
+        Column(yardstick, _of_yardstick),
+        Column("target", _verdicts),
+        _median(rate, "rate", ",.0f"),
+        _median("core busy", "busy", ".0%"),
+        _OTHERS,
+    ]
+
+
 # Benchmark -> the title of its section, and its table.
 SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "overhead": (
@@ -84,6 +120,39 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             _spread("5 prometheus_client summaries", "summary_ns", ",.0f"),
         ],
     ),
+    "transport-unary": (
+        "Transport: CPU of a server for a unary call",
+        _contest("CPU a call, us", ".1f", "of C++'s"),
+    ),
+    "transport-bodies": (
+        "Transport: CPU of a server for a large unary call",
+        _contest("CPU a call, us", ",.0f", "of C++'s"),
+    ),
+    "transport-latency": (
+        "Transport: median latency of one call at a time",
+        _contest("p50, us", ".0f", "of C++'s"),
+    ),
+    "transport-clients": (
+        "Transport: CPU of a client for a unary call to the C++ server",
+        _contest("CPU a call, us", ".1f", "of h2load's"),
+    ),
+    "transport-streaming": (
+        "Transport: messages of streams",
+        _contest("messages a CPU second", ",.0f", "of grpc.aio's", "messages/s"),
+    ),
+    "transport-scaling": (
+        "Transport: CPU of a server for a unary call, with many connections and with many streams",
+        _contest("CPU a call, us", ".1f", "of the least before"),
+    ),
+    "transport-idle": (
+        "Transport: memory of an idle connection",
+        [
+            _plain("case", "case"),
+            _plain("who", "name"),
+            _spread("kB a connection", "figure", ".1f"),
+            Column("target", _verdicts),
+        ],
+    ),
 }
 
 
@@ -103,6 +172,8 @@ def _section(name: str, path: Path) -> Iterator[str]:
     for row in result["rows"]:
         yield _line([column.cell(row) for column in columns])
     yield f"\n{_origin(result)}\n"
+    if (plot := path.with_suffix(".svg")).exists():
+        yield f"![{title}]({plot.name})\n"
 
 
 def _line(cells: list[str]) -> str:

@@ -127,7 +127,7 @@ class Server:
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         reflected = reflection.aio.ReflectionServicer((_INFERENCE, _HEALTH, reflection.SERVICE_NAME))
-        add_ServerReflectionServicer_to_server(reflected, self._grpc)  # type: ignore[arg-type]
+        add_ServerReflectionServicer_to_server(reflected, self._grpc)
         try:
             self.port = self._grpc.add_insecure_port(f"{self.config.address}:{self.config.port}")
         except RuntimeError as error:

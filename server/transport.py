@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
 import grpc
@@ -32,8 +31,12 @@ class GrpcServer(Protocol):
 
 
 def has_native() -> bool:
-    """Whether the native transport was built."""
-    return find_spec("yais.transport.wire") is not None
+    """Whether the native transport was built, and finds its library."""
+    try:
+        import yais.transport  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def grpc_server(name: TransportName, max_message_size: int) -> GrpcServer:

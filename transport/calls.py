@@ -13,7 +13,7 @@ import grpc
 
 from yais.transport.changes import Changes
 from yais.transport.client_call import ClientCall
-from yais.transport.compression import IDENTITY, Codec
+from yais.transport.compression import Codec
 from yais.transport.link import Link
 from yais.transport.metadata import Field, decode_metadata, encode_timeout
 from yais.transport.protocols import ClientProtocol
@@ -203,8 +203,7 @@ class Call(grpc.aio.Call):
     def _encode(self, message: Any) -> tuple[bytes, bool]:
         """A message's bytes, and whether they are compressed."""
         data = message if self._request.serialize is None else self._request.serialize(message)
-        codec = self._request.codec
-        return (data, False) if codec is IDENTITY else (codec.compress(data), True)
+        return self._request.codec.worth(data)
 
     def _decode(self, data: bytes) -> Any:
         try:

@@ -4,7 +4,7 @@ A call has a status from the moment that its stream is closed: the one that the 
 what happened instead (PROTOCOL-HTTP2.md, "Responses" and "Errors").
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from yais.transport.fields cimport equal
 from yais.transport.metadata import percent_decode
@@ -27,8 +27,8 @@ cdef class ClientCall(Stream):
     """One call to a server, made by `ClientConnection.start`.
 
     `callback(call)`, when there is one, is called once it is over, and `timer`, when there is one, is cancelled; a
-    `listener` hears of all that comes before. From then on `status` is the number of its status, `details` the text about it, and `was_refused` tells whether the server
-    certainly did nothing about it, so that it can be sent again.
+    `listener` hears of all that comes before. From then on `status` is the number of its status, `details` the text
+    about it, and `was_refused` tells whether the server certainly did nothing about it, so that it can be sent again.
     """
 
     def __cinit__(self):
@@ -150,14 +150,15 @@ cdef class ClientCall(Stream):
             self.timer = None
         if self.callback is not None:
             callback, self.callback = self.callback, None
-            callback(self)
+            self.tell(callback, self)
         return 0
 
     def check_single(self):
         """A unary answer with the status OK has one message."""
         if self.unread is None or self.unread_more:
             self.status = _UNIMPLEMENTED
-            self.failure = "A unary call is answered by one message; " + ("none came" if self.unread is None else "more came")
+            count = "none" if self.unread is None else "more"
+            self.failure = f"A unary call is answered by one message; {count} came"
 
 
 cdef int number(bytes status) except -2:

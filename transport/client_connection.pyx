@@ -6,12 +6,10 @@ from yais.transport.client_call cimport ClientCall
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.fields cimport Fields
 from yais.transport.nghttp2 cimport *
-from yais.transport.stream cimport Stream
-from yais.transport.wire cimport Wire
 
 
 cdef class ClientConnection(Connection):
-    """`owner.connection_ready(self)` is called once the server's SETTINGS have come: before, nothing should be sent.
+    """`owner.connection_ready(self)` is called when the server's SETTINGS have come; before, nothing should be sent.
 
     `owner.connection_draining(self, error_code, reason)` is called when the server wants no more calls on it.
 
@@ -34,8 +32,8 @@ cdef class ClientConnection(Connection):
               bint is_single=False):
         """A call with the header `fields`, pairs of bytes, whose first message consists of all `buffers` in turn.
 
-        `is_last` tells that no message follows, `is_single` that one answer is due. Raises `OverflowError` past the limit
-        of a message and `ConnectionError` when the connection takes no calls any more.
+        `is_last` tells that no message follows, `is_single` that one answer is due. Raises `OverflowError` past the
+        limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if self.session is NULL or self.is_draining or self.is_ending:

@@ -28,6 +28,13 @@ class Codec:
         """Not always the smaller of the two; then the message is better sent as it is."""
         return bytes(message) if self.window_bits is None else zlib.compress(message, wbits=self.window_bits)
 
+    def worth(self, message: bytes) -> tuple[bytes, bool]:
+        """What to send: the message as compressed and true, or as it is and false where that is no longer."""
+        if self.window_bits is None:
+            return message, False
+        compressed = self.compress(message)
+        return (compressed, True) if len(compressed) < len(message) else (message, False)
+
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """The message that all of `data` is; gzip may have several members.
 

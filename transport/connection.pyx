@@ -1,8 +1,8 @@
 """One HTTP/2 connection as a set of streams: nghttp2's callbacks, and the connection that both ends have in common.
 
 nghttp2 keeps HTTP/2's own rules and answers their violations by itself. It calls back for what is left, during
-`nghttp2_session_mem_recv` (arrivals) and `nghttp2_session_mem_send` (departures). The callbacks here find the stream and
-hand over to its methods; an exception ends the connection, since the session's state is unknown after one.
+`nghttp2_session_mem_recv` (arrivals) and `nghttp2_session_mem_send` (departures). The callbacks here find the stream
+and hand over to its methods; an exception ends the connection, since the session's state is unknown after one.
 
 A stream is kept alive by `Connection.streams` for as long as nghttp2 knows it: its address is nghttp2's user data.
 """
@@ -123,9 +123,11 @@ nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, frame_received)
 nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, frame_sent)
 nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, stream_closed)
 nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data)
-# Windows are opened by Stream.grant, and closed streams are not kept for the sake of priorities, which gRPC does not use.
+# Windows are opened by Stream.grant; closed streams are not kept for the sake of priorities, which gRPC does not use.
 nghttp2_option_set_no_auto_window_update(options, 1)
 nghttp2_option_set_no_closed_streams(options, 1)
+# grpcio sends spaces around a value, which RFC 9113, 8.2.1, forbids; `decode_metadata` takes them off.
+nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(options, 1)
 
 
 cdef class Connection(Wire):

@@ -9,7 +9,7 @@ from yais.transport.nghttp2 cimport *
 
 
 cdef class Fields:
-    """An array of `(name, value)` pairs of bytes, which it keeps alive; nghttp2 copies what it needs when it is submitted."""
+    """An array of `(name, value)` pairs of bytes, which it keeps alive; nghttp2 copies them when they are submitted."""
 
     def __cinit__(self, list pairs):
         cdef bytes name, value

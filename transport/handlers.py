@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import grpc
@@ -11,7 +10,9 @@ from yais.transport.interceptors import CallDetails, Handler, Lookup
 from yais.transport.server_call import Method, ServerCall
 from yais.transport.servicer import Context
 
-Serve = Callable[[Handler, Context, Any], Coroutine[Any, Any, None]]
+_NEVER = float("inf")
+
+Serve = Callable[[Any, Context, Any], Coroutine[Any, Any, None]]
 
 
 class Runner:
@@ -28,9 +29,7 @@ class Runner:
         serve = _serve(handler)
 
         def start(call: ServerCall, message: bytes | None) -> None:
-            context = Context(call, self._compression)
-            context.speak(handler)
-            self._start(context, partial(serve, handler, context, message))
+            self._start(call, serve, handler, message)
 
         return Method(start, takes_stream=bool(handler.request_streaming))
 
@@ -38,22 +37,9 @@ class Runner:
         """What it calls where `lookup` has to find the handler of each call anew."""
 
         def start(call: ServerCall, _: None) -> None:
-            context = Context(call, self._compression)
-            self._start(context, partial(_look_up_and_serve, lookup, context))
+            self._start(call, _look_up_and_serve, lookup, None)
 
         return Method(start, takes_stream=True)
-
-    def _start(self, context: Context, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        call = context.call
-        if self._limit is not None and self.active >= self._limit:
-            call.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
-            return
-        self.active += 1
-        call.listener = context
-        loop = call.connection.loop
-        context.task = loop.create_task(self._run(context, work))
-        if call.deadline != float("inf"):
-            context.timer = loop.call_at(call.deadline, context.expire)
 
     async def wait_idle(self) -> None:
         """Waits until no coroutine runs any more."""
@@ -61,22 +47,38 @@ class Runner:
             self._idle.clear()
             await self._idle.wait()
 
-    async def _run(self, context: Context, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            await work()
-        except grpc.aio.AbortError:
-            pass
-        except asyncio.CancelledError:
-            context.call.fail(grpc.StatusCode.CANCELLED, "The call was cancelled")
-        except OverflowError as error:
-            context.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        except Exception as error:
-            context.finish_unexpectedly(error)
-        finally:
-            context.over()
-            self.active -= 1
-            if not self.active:
-                self._idle.set()
+    def over(self) -> None:
+        """A coroutine has ended."""
+        self.active -= 1
+        if not self.active:
+            self._idle.set()
+
+    def _start(self, call: ServerCall, serve: Serve, handler: Any, message: bytes | None) -> None:
+        if self._limit is not None and self.active >= self._limit:
+            call.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+            return
+        call.listener = context = Context(call, self._compression, self.over)
+        loop = call.connection.loop
+        context.task = loop.create_task(_run(context, serve, handler, message))
+        self.active += 1
+        if call.deadline != _NEVER:
+            context.timer = loop.call_at(call.deadline, context.expire)
+
+
+async def _run(context: Context, serve: Serve, handler: Any, message: bytes | None) -> None:
+    context.is_running = True
+    try:
+        await serve(handler, context, message)
+    except grpc.aio.AbortError:
+        pass
+    except asyncio.CancelledError:
+        context.call.fail(grpc.StatusCode.CANCELLED, "The call was cancelled")
+    except OverflowError as error:
+        context.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+    except Exception as error:
+        context.finish_unexpectedly(error)
+    finally:
+        context.over()
 
 
 def _serve(handler: Handler) -> Serve:
@@ -84,35 +86,40 @@ def _serve(handler: Handler) -> Serve:
     return serve
 
 
-async def _look_up_and_serve(lookup: Lookup, context: Context) -> None:
-    handler = await lookup(CallDetails.of(context.call))
+async def _look_up_and_serve(lookup: Lookup, context: Context, _: None) -> None:
+    handler = await lookup(CallDetails(context.call))
     if handler is None:
         context.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         return
-    context.speak(handler)
     message = None if handler.request_streaming else await context.read_only()
     await _serve(handler)(handler, context, message)
 
 
 async def _unary_unary(handler: Handler, context: Context, message: bytes) -> None:
-    context.answer(await _result(handler.unary_unary(context.deserialize(message), context)))
+    context.speak(handler)
+    answer = handler.unary_unary(context.deserialize(message), context)
+    context.answer(await answer if _is_awaitable(answer) else answer)
 
 
 async def _unary_stream(handler: Handler, context: Context, message: bytes) -> None:
+    context.speak(handler)
     await _send_all(handler.unary_stream(context.deserialize(message), context), context)
 
 
 async def _stream_unary(handler: Handler, context: Context, _: None) -> None:
-    context.answer(await _result(handler.stream_unary(context.requests(), context)))
+    context.speak(handler)
+    answer = handler.stream_unary(context.requests(), context)
+    context.answer(await answer if _is_awaitable(answer) else answer)
 
 
 async def _stream_stream(handler: Handler, context: Context, _: None) -> None:
+    context.speak(handler)
     await _send_all(handler.stream_stream(context.requests(), context), context)
 
 
-async def _result(answer: Any) -> Any:
-    """Generated base classes answer for a method that is not implemented without being coroutines."""
-    return await answer if hasattr(answer, "__await__") else answer
+def _is_awaitable(answer: Any) -> bool:
+    """Not so for methods that are not implemented: what generated base classes have for them are no coroutines."""
+    return hasattr(answer, "__await__")
 
 
 async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: Context) -> None:
@@ -120,8 +127,8 @@ async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: Cont
     if isinstance(answers, AsyncIterable):
         async for answer in answers:
             await context.write(answer)
-    else:
-        await _result(answers)
+    elif _is_awaitable(answers):
+        await answers
     context.finish_as_set()
 
 

@@ -1,7 +1,7 @@
 """Server interceptors, with grpc.aio's interface: each may replace the handler of a call before it runs."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
@@ -13,15 +13,12 @@ Handler = Any
 Lookup = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
-class CallDetails(NamedTuple):
-    """`grpc.HandlerCallDetails` of one call."""
+class CallDetails(grpc.HandlerCallDetails):
+    """What an interceptor is told of a call; the metadata are `grpc.aio.Metadata`, as with grpc.aio."""
 
-    method: str
-    invocation_metadata: grpc.aio.Metadata
-
-    @classmethod
-    def of(cls, call: ServerCall) -> "CallDetails":
-        return cls(call.path.decode("latin-1"), decode_metadata(call.metadata))
+    def __init__(self, call: ServerCall) -> None:
+        self.method = call.path.decode("latin-1")
+        self.invocation_metadata = decode_metadata(call.metadata)  # type: ignore[assignment]
 
 
 def chain(interceptors: Sequence[grpc.aio.ServerInterceptor], lookup: Lookup) -> Lookup:

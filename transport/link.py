@@ -5,6 +5,7 @@ The states are those of gRPC's connectivity-semantics-and-api.md.
 
 import asyncio
 import random
+import socket
 from time import monotonic
 
 from grpc import ChannelConnectivity as State
@@ -150,15 +151,23 @@ class Link:
 
     async def _open(self, address: Address) -> ClientProtocol:
         loop = asyncio.get_running_loop()
-        context = self._credentials and self._credentials.context
+        context = self._credentials.context if self._credentials else None
         name = (self._settings.server_name or self._target.server_name) if context else None
         if isinstance(address, TcpAddress):
             _, protocol = await loop.create_connection(
                 self._protocol, address.host, address.port, ssl=context, server_hostname=name
             )
         else:
+            # uvloop takes no abstract names.
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            try:
+                await loop.sock_connect(sock, address.path)
+            except BaseException:
+                sock.close()
+                raise
             _, protocol = await loop.create_unix_connection(
-                self._protocol, address.path, ssl=context, server_hostname=name
+                self._protocol, sock=sock, ssl=context, server_hostname=name
             )
         return protocol
 

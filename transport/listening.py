@@ -64,4 +64,4 @@ def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
 
 def _resolve(address: TcpAddress) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))  # type: ignore[arg-type]
+    return list(dict.fromkeys(found))

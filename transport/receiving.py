@@ -22,7 +22,9 @@ class UnaryResponse(Call):
         if self._status is not _OK:
             raise self._error()
         assert self._stream is not None
-        return self._decode(self._stream.peek())
+        message = self._stream.peek()
+        assert message is not None
+        return self._decode(message)
 
 
 class Onlooker:

@@ -9,7 +9,7 @@ import grpc
 
 from yais.transport.credentials import ServerCredentials
 from yais.transport.handlers import Runner
-from yais.transport.interceptors import CallDetails, Handler, chain
+from yais.transport.interceptors import Handler, chain
 from yais.transport.keeper import Keeper
 from yais.transport.listening import bind, port_of
 from yais.transport.options import Settings
@@ -114,7 +114,7 @@ class Server:
     async def _listen(self, sock: socket.socket, credentials: ServerCredentials | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        context = credentials and credentials.context
+        context = credentials.context if credentials else None
         timeout = self._settings.handshake_timeout if context else None
         return await create(self._protocol, sock=sock, ssl=context, ssl_handshake_timeout=timeout, backlog=_BACKLOG)
 
@@ -129,7 +129,7 @@ class Server:
         if self._generic or self._interceptors:
             self._methods[b""] = self._runner.late_method(chain(self._interceptors, self._look_up))
 
-    async def _look_up(self, details: CallDetails) -> Handler | None:
+    async def _look_up(self, details: grpc.HandlerCallDetails) -> Handler | None:
         if (handler := self._handlers.get(details.method)) is not None:
             return handler
         found = (generic.service(details) for generic in self._generic)

@@ -15,8 +15,8 @@ cdef class ServerCall(Stream):
     cdef readonly bytes path
     cdef readonly bytes accepted_encodings
     cdef readonly double deadline
-    cdef bytes verb
-    cdef bytes content_type
+    cdef bint is_post
+    cdef bint is_grpc
     cdef bytes timeout
     cdef list fields
     cdef size_t header_size

@@ -1,11 +1,12 @@
 """A call as the server sees it: from the request's headers to the trailers that answer it.
 
-The rules are those of gRPC's PROTOCOL-HTTP2.md. A call whose request is one message is handed over when that has come in
-whole and the client has closed its side; one with a stream of requests as soon as its headers are there.
+The rules are those of gRPC's PROTOCOL-HTTP2.md. A call whose request is one message is handed over when that has come
+in whole and the client has closed its side; one with a stream of requests as soon as its headers are there.
 """
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memcmp
 
 from yais.transport.compression import ACCEPTED
 from yais.transport.fields cimport Fields, equal
@@ -154,9 +155,9 @@ cdef class ServerCall(Stream):
         if equal(name, name_size, ":path", 5):
             self.path = value[:value_size]
         elif equal(name, name_size, ":method", 7):
-            self.verb = value[:value_size]
+            self.is_post = equal(value, value_size, "POST", 4)
         elif equal(name, name_size, "content-type", 12):
-            self.content_type = value[:value_size]
+            self.is_grpc = is_grpc(value, value_size)
         elif equal(name, name_size, "grpc-timeout", 12):
             self.timeout = value[:value_size]
         elif equal(name, name_size, "grpc-encoding", 13):
@@ -176,9 +177,9 @@ cdef class ServerCall(Stream):
         if self.header_size > self.wire.header_limit:
             self.finish(_RESOURCE_EXHAUSTED, f"Received metadata of {self.header_size} bytes; "
                                              f"at most {self.wire.header_limit} are taken")
-        elif self.verb != b"POST":
+        elif not self.is_post:
             self.reject([(b":status", b"405"), (b"allow", b"POST")])
-        elif not is_grpc(self.content_type):
+        elif not self.is_grpc:
             self.reject([(b":status", b"415"), (b"accept", b"application/grpc")])
         else:
             self.accept()
@@ -229,7 +230,8 @@ cdef class ServerCall(Stream):
         return 0
 
 
-cdef bint is_grpc(bytes content_type) except -1:
+cdef bint is_grpc(const uint8_t* content_type, size_t size) noexcept:
     """`application/grpc`, by itself or followed by a message format or a parameter."""
-    return content_type is not None and content_type.startswith(b"application/grpc") \
-        and content_type[16:17] in (b"", b"+", b";")
+    if size < 16 or memcmp(content_type, b"application/grpc", 16):
+        return False
+    return size == 16 or content_type[16] == b"+" or content_type[16] == b";"

@@ -1,12 +1,12 @@
 """A client's connection: its calls, how it is drained, and what it may not do.
 
-Draining takes two GOAWAY frames (RFC 9113, 6.8): the first tells the client to open no more calls here; those that it had
-sent before it knew still come, and are served. A PING after it comes back behind them, and the second GOAWAY then names
-the last call that is served. The connection closes when that is done.
+Draining takes two GOAWAY frames (RFC 9113, 6.8): the first tells the client to open no more calls here; those that it
+had sent before it knew still come, and are served. A PING after it comes back behind them, and the second GOAWAY then
+names the last call that is served. The connection closes when that is done.
 
-What costs the server more than the client is rationed. PING, SETTINGS and PRIORITY frames come out of an allowance that
-refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM. PINGs
-while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
+What costs the server more than the client is rationed. PING, SETTINGS and PRIORITY frames come out of an allowance
+that refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM.
+PINGs while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
 """
 
 from libc.stdint cimport int32_t, uint32_t
@@ -15,7 +15,6 @@ from libc.string cimport memcmp
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.nghttp2 cimport *
 from yais.transport.server_call cimport ServerCall, new_server_call
-from yais.transport.wire cimport Wire
 
 cdef bytes _DRAIN = b"draining"
 
@@ -70,9 +69,9 @@ cdef class ServerConnection(Connection):
         self.terminate()
 
     def sweep(self, double begun_before, double stalled_rounds):
-        """Ends calls whose client was to finish something since `begun_before`, or has taken nothing for so many rounds.
+        """Ends calls whose client has not finished what it began before `begun_before`, or takes nothing any more.
 
-        False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
+        The latter after `stalled_rounds` calls of this. False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
         """
         cdef ServerCall call
         for call in list(self.streams.values()):

@@ -25,7 +25,9 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     call: ServerCall
     task: "asyncio.Task[None] | None" = None
     timer: asyncio.TimerHandle | None = None
+    is_running = False
 
+    _changes: Changes | None = None
     _code: grpc.StatusCode | int = _OK
     _details = ""
     _trailing: Iterable[Metadatum] = ()
@@ -38,9 +40,9 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     _deserialize: Callable[[bytes], Any] | None
     _serialize: Callable[[Any], bytes] | None
 
-    def __init__(self, call: ServerCall, compression: grpc.Compression | None) -> None:
+    def __init__(self, call: ServerCall, compression: grpc.Compression | None, on_over: Callable[[], None]) -> None:
         self.call = call
-        self._changes = Changes()
+        self._on_over = on_over
         if compression:
             self.set_compression(compression)
 
@@ -72,7 +74,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._refuse_if_over("write")
         self.send(message)
         if not call.is_writable:
-            await self._changes.until(lambda: call.is_writable or call.is_over)
+            await self._until(lambda: call.is_writable or call.is_over)
 
     async def send_initial_metadata(self, initial_metadata: Iterable[Metadatum]) -> None:
         """Raises `grpc.aio.UsageError` when headers have been sent already."""
@@ -131,14 +133,15 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return self.call.connection.auth_context
 
-    def time_remaining(self) -> float | None:
+    # The types of grpcio know less than it does: there may be no deadline, and what was set is what is told.
+    def time_remaining(self) -> float | None:  # type: ignore[override]
         """Seconds, at least 0; None without a deadline."""
         return None if self.call.deadline == float("inf") else max(0.0, self.call.deadline - monotonic())
 
-    def trailing_metadata(self) -> Iterable[Metadatum]:
+    def trailing_metadata(self) -> Iterable[Metadatum]:  # type: ignore[override]
         return self._trailing
 
-    def code(self) -> grpc.StatusCode | int:
+    def code(self) -> grpc.StatusCode | int:  # type: ignore[override]
         return self._code
 
     def details(self) -> str:
@@ -175,11 +178,11 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if self._codec is not IDENTITY and not call.has_begun:
             call.send_headers(self._encoding())
         data = self.serialize(message)
-        if self._codec is IDENTITY or self._is_plain_next:
+        if self._is_plain_next:
             self._is_plain_next = False
             call.send(data)
         else:
-            call.send(self._codec.compress(data), True)
+            call.send(*self._codec.worth(data))
 
     def answer(self, message: Any) -> None:
         """The one message of a unary answer, with the status that was set."""
@@ -212,35 +215,45 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._give_up()
 
     def changed(self) -> None:
-        self._changes.changed()
+        if self._changes is not None:
+            self._changes.changed()
 
     def closed(self) -> None:
         """The stream is gone; unless it was answered, so is the client."""
         if not self.call.is_answered:
             self._was_cancelled = True
         self._give_up()
-        self._changes.changed()
+        self.changed()
         callbacks, self._done_callbacks = self._done_callbacks, ()
         for callback in callbacks:
             callback(self)
 
     def over(self) -> None:
-        """The method has returned; nothing refers in a circle from here on."""
-        self.task = None
+        """The method has returned, or will not be run; nothing refers in a circle from here on."""
+        if self.task is not None:
+            self.task = None
+            self._on_over()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        if self._changes is None:
+            self._changes = Changes()
+        await self._changes.until(condition)
+
     async def _take(self) -> bytes | None:
         call = self.call
         if not call.has_message:
-            await self._changes.until(lambda: call.has_message or call.is_ended or call.is_over)
+            await self._until(lambda: call.has_message or call.is_ended or call.is_over)
         return call.take()
 
     def _give_up(self) -> None:
-        """Stops the method, unless it only cleans up after itself."""
+        """Stops the method, unless it only cleans up after itself. One that has not begun never will."""
         if self.task is not None and not self._has_finished:
             self.task.cancel()
+            if not self.is_running:
+                self.over()
 
     def _encoding(self) -> list[Field]:
         return [] if self._codec is IDENTITY else [(b"grpc-encoding", self._codec.name)]

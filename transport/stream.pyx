@@ -4,14 +4,14 @@ A message travels as a prefix of five bytes, a flag that tells whether it is com
 frames may cut it anywhere.
 
 Inbound. A body is copied once, from the connection's read buffer into a `bytes` object of the prefix's length. What has
-come in full waits as unread until somebody takes it. The peer's window on the stream is opened again as its data comes in,
-but only while nothing waits unread: so a reader that is slow holds up to one window and one message, and no more. The
-window of the whole connection is always opened again at once, or one slow reader would stop its neighbours; what one
-connection can make this side hold is bounded by `Wire.held_limit`.
+come in full waits as unread until somebody takes it. The peer's window on the stream is opened again as its data comes
+in, but only while nothing waits unread: so a reader that is slow holds up to one window and one message, and no more.
+The window of the whole connection is always opened again at once, or one slow reader would stop its neighbours; what
+one connection can make this side hold is bounded by `Wire.held_limit`.
 
 Outbound. Messages wait as parts, each a buffer of the caller's, which must not change before it has been sent. nghttp2
-asks for as much as frame size, windows and the peer's other streams allow. Little is copied into nghttp2's frame; a large
-piece is only referred to, and goes from the caller's buffer to the socket.
+asks for as much as frame size, windows and the peer's other streams allow. Little is copied into nghttp2's frame; a
+large piece is only referred to, and goes from the caller's buffer to the socket.
 """
 
 from collections import deque
@@ -23,12 +23,14 @@ from libc.string cimport memcpy
 
 from yais.transport.compression import inflate
 from yais.transport.nghttp2 cimport *
-from yais.transport.wire cimport Gather, Wire, monotonic
+from yais.transport.wire cimport Gather
 
 cdef enum:
     _PREFIX = 5
     # Pieces up to this are cheaper copied than referred to.
     _COPIED = 4096
+    # A message up to this is joined to its prefix.
+    _JOINED = 1024
     # A writer waits while more than this is pending.
     _HIGH_WATER = 64 * 1024
     # A body with more than this to come is read in larger portions.
@@ -63,6 +65,20 @@ cdef ssize_t provide(
         return NGHTTP2_ERR_CALLBACK_FAILURE
 
 
+cdef bytes joined(const uint8_t* prefix, list parts, size_t size):
+    cdef Py_buffer view
+    cdef bytes message = PyBytes_FromStringAndSize(NULL, _PREFIX + size)
+    cdef uint8_t* target = <uint8_t*>PyBytes_AS_STRING(message)
+    memcpy(target, prefix, _PREFIX)
+    target += _PREFIX
+    for part in parts:
+        PyObject_GetBuffer(part, &view, PyBUF_SIMPLE)
+        memcpy(target, view.buf, view.len)
+        target += view.len
+        PyBuffer_Release(&view)
+    return message
+
+
 cdef class Stream:
     """The two directions of a call. Subclasses give the headers, the trailers and the end their meaning.
 
@@ -93,6 +109,13 @@ cdef class Stream:
             if self.unread is None:
                 self.grant()
         return message
+
+    def tell(self, function, *arguments):
+        """Calls what is not ours; its mistakes are not to end the connection, with the calls of everybody else."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.wire.loop.call_exception_handler({"message": "The callback of a call failed", "exception": error})
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
         """Ends the stream at once, without a word beyond `error_code`."""
@@ -203,7 +226,7 @@ cdef class Stream:
         cdef Py_ssize_t length
         cdef size_t size = 0
         cdef list parts = []
-        cdef uint8_t* prefix
+        cdef uint8_t[_PREFIX] prefix
         for buffer in buffers:
             if PyBytes_CheckExact(buffer):
                 length = PyBytes_GET_SIZE(buffer)
@@ -216,14 +239,15 @@ cdef class Stream:
                 size += length
         if size > self.wire.send_limit:
             raise OverflowError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
-        head = PyBytes_FromStringAndSize(NULL, _PREFIX)
-        prefix = <uint8_t*>PyBytes_AS_STRING(head)
         prefix[0] = flag
         prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
         if self.parts is None:
             self.parts = []
-        self.parts.append(head)
-        self.parts += parts
+        if size <= _JOINED:
+            self.parts.append(joined(prefix, parts, size))
+        else:
+            self.parts.append(PyBytes_FromStringAndSize(<const char*>prefix, _PREFIX))
+            self.parts += parts
         self.pending += _PREFIX + size
         self.is_full = self.pending > _HIGH_WATER
         return 0
@@ -263,7 +287,7 @@ cdef class Stream:
         if self.is_full and self.pending <= _HIGH_WATER:
             self.is_full = False
             if self.listener is not None:
-                self.listener.changed()
+                self.tell(self.listener.changed)
         return 0
 
     cdef int copy_to(self, uint8_t* target, size_t size) except -1:
@@ -318,13 +342,13 @@ cdef class Stream:
 
     cdef int on_message(self) except -1:
         if self.listener is not None:
-            self.listener.changed()
+            self.tell(self.listener.changed)
         return 0
 
     cdef int on_remote_end(self) except -1:
         self.is_ended = True
         if self.listener is not None:
-            self.listener.changed()
+            self.tell(self.listener.changed)
         return 0
 
     cdef int on_bad_message(self, int code, str details) except -1:
@@ -341,5 +365,5 @@ cdef class Stream:
         self.forget_outbound()
         if self.listener is not None:
             listener, self.listener = self.listener, None
-            listener.closed()
+            self.tell(listener.closed)
         return 0

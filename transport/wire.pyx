@@ -1,4 +1,4 @@
-"""The bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, what the session has to say is written.
+"""The bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, what that has to say is written.
 
 Reading. The event loop reads into one buffer that all connections of the process share, since it reads and hands over
 before it turns to the next one; an idle connection owns no buffer. nghttp2 parses in place, and calls back for each
@@ -12,8 +12,6 @@ Fairness. A peer that sends small frames as fast as it can would keep the loop t
 its connection is not read again before all others had their turn. A peer that sends but does not read would make the
 session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
 """
-
-import asyncio
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_FromStringAndSize

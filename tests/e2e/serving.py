@@ -21,6 +21,8 @@ from e2e.scrape import Samples, parse
 from yais.proto.grpc_service_pb2 import ServerLiveRequest
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
+# The whole suite runs on the one and on the other.
+TRANSPORT = os.environ.get("YAIS_TEST_TRANSPORT", "native")
 COMMAND = Path(sys.executable).with_name("inference-grpc")
 START_S = 60.0
 POLL_S = 0.02
@@ -41,9 +43,9 @@ def eventually(look: Callable[[], T | None], what: str, timeout: float = 30.0) -
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without settings of the server, and with `variables`."""
+    """This process's environment without settings of the server but for its transport, and with `variables`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("YAIS_")}
-    return {**inherited, "ORT_DISABLE_TELEMETRY": "1", **variables}
+    return {**inherited, "ORT_DISABLE_TELEMETRY": "1", "YAIS_TRANSPORT": TRANSPORT, **variables}
 
 
 def run_command(*arguments: str | Path, timeout: float = 30.0, **variables: str) -> subprocess.CompletedProcess[str]:

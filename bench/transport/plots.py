@@ -1,0 +1,104 @@
+"""The results of a folder as pictures, one beside each JSON file; matplotlib draws them, where it is installed."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+Row = dict[str, Any]
+
+# Benchmark -> what its figures are.
+BARS = {
+    "transport-unary": "CPU of the server, µs a call",
+    "transport-bodies": "CPU of the server, µs a call",
+    "transport-latency": "p50, µs",
+    "transport-clients": "CPU of the client, µs a call",
+    "transport-streaming": "messages a CPU second",
+    "transport-idle": "kB a connection",
+}
+LINES = {"transport-scaling": "CPU of the server, µs a call"}
+
+_COLOURS = {"native": "#1f77b4", "native, raw": "#0b3c5d", "native, bytes": "#6baed6", "grpc.aio": "#e58606"}
+_OTHERS = "#9aa0a6"
+_COLUMNS = 2
+
+
+def draw(folder: Path) -> None:
+    """Draws whatever there are results of; the same results make the same files."""
+    paths = [path for name in (*BARS, *LINES) if (path := folder / f"{name}.json").exists()]
+    if paths and not find_spec("matplotlib"):
+        click.echo("  without plots: matplotlib: not installed (pip install 'yais[bench]')", err=True)
+        return
+    for path in paths:
+        rows = json.loads(path.read_text())["rows"]
+        figure = _bars(rows, BARS[path.stem]) if path.stem in BARS else _lines(rows, LINES[path.stem])
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def _bars(rows: list[Row], label: str) -> Any:
+    """An axis for each case, on which each contestant has a bar, and a whisker from its least to its most."""
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    bars = max(sum(row["case"] == case for row in rows) for case in cases)
+    figure, axes = _axes(len(cases), height=0.9 + 0.3 * bars)
+    for axis, case in zip(axes, cases, strict=False):
+        mine = [row for row in rows if row["case"] == case][::-1]
+        figures = [row["figure"] for row in mine]
+        medians = [figure["median"] for figure in figures]
+        whiskers = [_distances(figures, "least"), _distances(figures, "most")]
+        drawn = axis.barh(
+            [row["name"] for row in mine], medians, xerr=whiskers, color=[_colour(row["name"]) for row in mine]
+        )
+        axis.bar_label(drawn, [f" {median:,.{0 if median >= 100 else 1}f}" for median in medians])
+        axis.margins(x=0.2)
+        axis.locator_params(axis="x", nbins=4)
+        axis.set_title(case, loc="left", fontsize=10)
+        axis.set_xlabel(label)
+    return figure
+
+
+def _lines(rows: list[Row], label: str) -> Any:
+    """An axis for each series, whose cases end with a count."""
+    by_series: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in rows:
+        series, _, count = row["case"].partition(": ")
+        line = by_series.setdefault(series, {}).setdefault(row["name"], [])
+        line.append((int(count.replace(",", "")), row["figure"]["median"]))
+    figure, axes = _axes(len(by_series), height=3.5)
+    for axis, (series, lines) in zip(axes, by_series.items(), strict=False):
+        for name, points in lines.items():
+            counts, medians = zip(*points, strict=True)
+            axis.plot(counts, medians, marker="o", color=_colour(name), label=name)
+        axis.set_xscale("log")
+        axis.set_xticks(counts, labels=[f"{count:,}" for count in counts])
+        axis.minorticks_off()
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel(series)
+        axis.set_ylabel(label)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
+    """As many axes as are wanted, in rows of a page's width."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "yais", "svg.fonttype": "none", "font.size": 9})
+    mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
+    columns = min(_COLUMNS, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(9, height * lines), layout="constrained")
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes[:count]
+
+
+def _distances(figures: list[Row], end: str) -> list[float]:
+    return [abs(figure[end] - figure["median"]) for figure in figures]
+
+
+def _colour(name: str) -> str:
+    return _COLOURS.get(name, _OTHERS)
