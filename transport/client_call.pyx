@@ -55,7 +55,7 @@ cdef class ClientCall(Stream):
     def send(self, *buffers, bint is_compressed=False, bint is_last=False):
         """Appends one message that consists of all `buffers` in turn, which must not change before it has been sent.
 
-        Raises `OverflowError` past the limit of a message.
+        Raises `MessageTooLargeError` past the limit of a message.
         """
         if self.is_closed or self.is_finished:
             return
@@ -141,7 +141,7 @@ cdef class ClientCall(Stream):
     cdef int on_close(self, uint32_t error_code) except -1:
         if self.status == _NONE:
             self.was_refused = error_code == NGHTTP2_REFUSED_STREAM
-            self.status, self.failure = reason(error_code, self.http_status, self.content_type)
+            self.status, self.failure = reason(error_code, self.is_ended, self.http_status, self.content_type)
         elif self.is_single and self.status == _OK:
             self.check_single()
         Stream.on_close(self, error_code)
@@ -173,11 +173,11 @@ cdef tuple not_grpc(int http_status, bytes content_type):
     return _UNKNOWN, f"The server answered with content-type {content_type!r} instead of application/grpc"
 
 
-cdef tuple reason(uint32_t error_code, int http_status, bytes content_type):
+cdef tuple reason(uint32_t error_code, bint is_ended, int http_status, bytes content_type):
     """The status of a call whose server sent none."""
     if error_code == CONNECTION_LOST:
         return _UNAVAILABLE, "The connection was lost"
-    if error_code != NGHTTP2_NO_ERROR:
+    if error_code != NGHTTP2_NO_ERROR or not is_ended:
         return of_reset(error_code).value[0], f"The server reset the stream with HTTP/2 error {error_code}"
     if http_status and http_status != 200:
         return not_grpc(http_status, content_type)

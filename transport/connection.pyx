@@ -19,6 +19,17 @@ cdef enum:
     _FRAME_HEADER = 9
 
 
+cdef int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* head, void* user_data) noexcept:
+    """Also for those frames that nghttp2 takes no further notice of."""
+    cdef Connection connection = <Connection>user_data
+    try:
+        connection.frames_this_turn += 1
+        return connection.on_begin_frame(head)
+    except BaseException as error:
+        connection.failure = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
 cdef int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user_data) noexcept:
     cdef Connection connection = <Connection>user_data
     try:
@@ -65,7 +76,6 @@ cdef int frame_received(nghttp2_session* session, const nghttp2_frame* frame, vo
     cdef Stream stream
     cdef bint is_last
     try:
-        connection.frames_this_turn += 1
         if frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS:
             return connection.on_frame(frame)
         stream = connection.find(frame.hd.stream_id)
@@ -116,6 +126,7 @@ cdef int send_data(
 
 if nghttp2_session_callbacks_new(&callbacks) or nghttp2_option_new(&options):
     raise MemoryError
+nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, begin_frame)
 nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, begin_headers)
 nghttp2_session_callbacks_set_on_header_callback(callbacks, header)
 nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, data_chunk)
@@ -192,6 +203,9 @@ cdef class Connection(Wire):
         if self.consumed:
             nghttp2_session_consume_connection(self.session, self.consumed)
             self.consumed = 0
+        return 0
+
+    cdef int on_begin_frame(self, const nghttp2_frame_hd* head) except -1:
         return 0
 
     cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:

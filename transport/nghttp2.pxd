@@ -55,6 +55,7 @@ cdef extern from "nghttp2/nghttp2.h":
         nghttp2_data_source_read_callback read_callback
 
     ctypedef int (*nghttp2_on_frame_callback)(nghttp2_session*, const nghttp2_frame*, void*) noexcept
+    ctypedef int (*nghttp2_on_begin_frame_callback)(nghttp2_session*, const nghttp2_frame_hd*, void*) noexcept
     ctypedef int (*nghttp2_on_header_callback)(
         nghttp2_session*, const nghttp2_frame*, const uint8_t*, size_t, const uint8_t*, size_t, uint8_t, void*) noexcept
     ctypedef int (*nghttp2_on_data_chunk_recv_callback)(
@@ -65,6 +66,8 @@ cdef extern from "nghttp2/nghttp2.h":
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks**)
     void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks*, nghttp2_on_frame_callback)
+    void nghttp2_session_callbacks_set_on_begin_frame_callback(
+        nghttp2_session_callbacks*, nghttp2_on_begin_frame_callback)
     void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks*, nghttp2_on_header_callback)
     void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks*, nghttp2_on_frame_callback)
     void nghttp2_session_callbacks_set_on_frame_send_callback(nghttp2_session_callbacks*, nghttp2_on_frame_callback)
@@ -127,8 +130,10 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_PING
         NGHTTP2_PRIORITY
         NGHTTP2_GOAWAY
+        NGHTTP2_CONTINUATION
         NGHTTP2_HCAT_REQUEST
         NGHTTP2_NO_ERROR
+        NGHTTP2_PROTOCOL_ERROR
         NGHTTP2_INTERNAL_ERROR
         NGHTTP2_REFUSED_STREAM
         NGHTTP2_CANCEL

@@ -8,6 +8,7 @@ import grpc
 
 from yais.transport.calls import Call, Request
 from yais.transport.client_call import ClientCall
+from yais.transport.errors import MessageTooLargeError
 from yais.transport.link import Link
 from yais.transport.protocols import ClientProtocol
 
@@ -44,7 +45,7 @@ class UnaryRequest(Call):
                 is_compressed=self._is_compressed,
                 is_single=self._is_single,
             )
-        except OverflowError as error:
+        except MessageTooLargeError as error:
             self._end(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
 
@@ -84,7 +85,11 @@ class StreamRequest(Call):
             raise asyncio.InvalidStateError(_HALF_CLOSED)
         stream = await self._opened()
         data, is_compressed = self._encode(message)
-        stream.send(data, is_compressed=is_compressed)
+        try:
+            stream.send(data, is_compressed=is_compressed)
+        except MessageTooLargeError as error:
+            self._end(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            raise self._error() from None
         if not stream.is_writable:
             await self._waited(lambda: stream.is_writable)
         if self.done() and self._status is not _OK:

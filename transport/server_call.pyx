@@ -73,7 +73,7 @@ cdef class ServerCall(Stream):
     def respond(self, *buffers):
         """Answers with one message, which consists of all `buffers` in turn, and with the status OK.
 
-        The buffers must not change before they have been sent. Raises `OverflowError` past the limit of a message.
+        The buffers must not change before they have been sent. Raises `MessageTooLargeError` past the limit of a message.
         """
         if self.is_closed or self.is_answered:
             return
@@ -94,7 +94,7 @@ cdef class ServerCall(Stream):
             self.begin(extra)
 
     def send(self, buffer, bint is_compressed=False):
-        """Appends one message to the answer. Raises `OverflowError` past the limit of a message."""
+        """Appends one message to the answer. Raises `MessageTooLargeError` past the limit of a message."""
         if self.is_closed or self.is_answered:
             return
         self.enqueue(is_compressed, (buffer,))

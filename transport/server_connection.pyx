@@ -4,8 +4,8 @@ Draining takes two GOAWAY frames (RFC 9113, 6.8): the first tells the client to 
 had sent before it knew still come, and are served. A PING after it comes back behind them, and the second GOAWAY then
 names the last call that is served. The connection closes when that is done.
 
-What costs the server more than the client is rationed. PING, SETTINGS and PRIORITY frames come out of an allowance
-that refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM.
+What costs the server more than the client is rationed. PING, SETTINGS, PRIORITY and unknown frames come out of an
+allowance that refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM.
 PINGs while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
 """
 
@@ -97,6 +97,15 @@ cdef class ServerConnection(Connection):
         entries[3].value = 1
         return self.submit_settings(entries, 4)
 
+    cdef int on_begin_frame(self, const nghttp2_frame_hd* head) except -1:
+        if head.type == NGHTTP2_PRIORITY and head.stream_id == 0:
+            # RFC 9113, 6.3; nghttp2 skips these frames.
+            self.terminate(NGHTTP2_PROTOCOL_ERROR, b"PRIORITY on stream 0")
+        elif head.type == NGHTTP2_PING or head.type == NGHTTP2_SETTINGS or head.type == NGHTTP2_PRIORITY \
+                or head.type > NGHTTP2_CONTINUATION:
+            self.ration()
+        return 0
+
     cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:
         cdef ServerCall call
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST:
@@ -113,8 +122,6 @@ cdef class ServerConnection(Connection):
                 self.on_pong(frame)
             else:
                 self.on_ping()
-        if frame.hd.type == NGHTTP2_SETTINGS or frame.hd.type == NGHTTP2_PING or frame.hd.type == NGHTTP2_PRIORITY:
-            self.ration()
         return Connection.on_frame(self, frame)
 
     cdef int on_pong(self, const nghttp2_frame* frame) except -1:

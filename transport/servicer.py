@@ -10,6 +10,7 @@ import grpc
 
 from yais.transport.changes import Changes
 from yais.transport.compression import IDENTITY, Codec, choose, codec_of
+from yais.transport.errors import MessageTooLargeError
 from yais.transport.metadata import Field, Metadatum, decode_metadata, encode_metadata
 from yais.transport.server_call import ServerCall
 
@@ -37,19 +38,10 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     _was_cancelled = False
     _done_callbacks: tuple[Callable[[Any], None], ...] = ()
 
-    _deserialize: Callable[[bytes], Any] | None
-    _serialize: Callable[[Any], bytes] | None
-
-    def __init__(self, call: ServerCall, compression: grpc.Compression | None, on_over: Callable[[], None]) -> None:
+    def __init__(self, call: ServerCall, handler: Any, on_over: Callable[[], None]) -> None:
         self.call = call
+        self.handler = handler
         self._on_over = on_over
-        if compression:
-            self.set_compression(compression)
-
-    def speak(self, handler: Any) -> None:
-        """Takes over the serializers of the method that serves the call."""
-        self._deserialize = handler.request_deserializer
-        self._serialize = handler.response_serializer
 
     async def read(self) -> Any:
         """The next request, or `grpc.aio.EOF` once the client has sent its last."""
@@ -159,7 +151,8 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def deserialize(self, message: bytes) -> Any:
         """Raises `grpc.aio.AbortError`, with the call ended, when the bytes are no such message."""
         try:
-            return self._deserialize(message) if self._deserialize else message
+            deserialize = self.handler.request_deserializer
+            return deserialize(message) if deserialize else message
         except Exception as error:
             self.finish(grpc.StatusCode.INTERNAL, f"Exception deserializing request: {error}")
             raise grpc.aio.AbortError from error
@@ -167,7 +160,9 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def serialize(self, message: Any) -> bytes:
         """Raises `grpc.aio.AbortError`, with the call ended, when it cannot be done."""
         try:
-            return self._serialize(message) if self._serialize else message
+            serialize = self.handler.response_serializer
+            data: bytes = serialize(message) if serialize else message
+            return data
         except Exception as error:
             self.finish(grpc.StatusCode.INTERNAL, f"Failed to serialize response: {error}")
             raise grpc.aio.AbortError from error
@@ -203,11 +198,20 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         """Ends a stream of answers with the status that was set."""
         self.finish(self._code, self._details, self._trailing)
 
-    def finish_unexpectedly(self, error: Exception) -> None:
+    def finish_unexpectedly(self, error: BaseException) -> None:
         """The method has raised something; a status that it had set before stays."""
-        logger.error("%s raised by the method %r", type(error).__name__, self.call.path, exc_info=error)
-        code = grpc.StatusCode.UNKNOWN if self._code is _OK else self._code
-        self.finish(code, f"Unexpected {type(error)}: {error}", self._trailing)
+        if isinstance(error, grpc.aio.AbortError):
+            return
+        if isinstance(error, asyncio.CancelledError):
+            self.finish(grpc.StatusCode.CANCELLED, "The call was cancelled")
+        elif isinstance(error, MessageTooLargeError):
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        elif isinstance(error, Exception):
+            logger.error("%s raised by the method %r", type(error).__name__, self.call.path, exc_info=error)
+            code = grpc.StatusCode.UNKNOWN if self._code is _OK else self._code
+            self.finish(code, f"Unexpected {type(error)}: {error}", self._trailing)
+        else:
+            raise error
 
     def expire(self) -> None:
         """The deadline has passed."""

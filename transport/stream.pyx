@@ -22,6 +22,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from yais.transport.compression import inflate
+from yais.transport.errors import MessageTooLargeError
 from yais.transport.nghttp2 cimport *
 from yais.transport.wire cimport Gather
 
@@ -238,7 +239,7 @@ cdef class Stream:
                 parts.append(buffer)
                 size += length
         if size > self.wire.send_limit:
-            raise OverflowError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
+            raise MessageTooLargeError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
         prefix[0] = flag
         prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
         if self.parts is None:

@@ -1,0 +1,5 @@
+"""What the transport raises beside grpcio's errors and Python's own."""
+
+
+class MessageTooLargeError(OverflowError):
+    """A message that may not be sent, because it exceeds the limit of its channel or server."""
