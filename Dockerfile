@@ -1,6 +1,11 @@
 # The server on CPUs, with a real model to serve: docker build -t yais . && docker run --rm -p 50051:50051 yais
 FROM python:3.12-slim-bookworm AS wheels
 WORKDIR /src
+# No versions: bookworm's only change to be mended, and an image that is built again is to have that.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[build]"
 
@@ -10,6 +15,10 @@ RUN pip install --no-cache-dir --no-index --find-links /wheels "$(echo /wheels/y
     && engine-build efficientnet-lite0 -o /engines/efficientnet-lite0.onnx
 
 FROM python:3.12-slim-bookworm
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libnghttp2-14 \
+    && rm -rf /var/lib/apt/lists/*
 # The wheels are mounted, not copied, so that no layer carries them; those of the build extra stay behind.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels /wheels/yais-*.whl

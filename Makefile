@@ -1,10 +1,10 @@
-# Everything runs in .venv, which the first target that needs it makes. Of the system nothing is changed, except that
-# python3-venv is installed where it is missing.
+# Everything runs in .venv, which the first target that needs it makes. Of the system nothing is changed, except that on
+# Debian and its kin the packages named below are installed where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench clean
+.PHONY: help setup demo serve test lint bench wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -14,10 +14,19 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py $(wildcard proto/*.proto)
+PROJECT := pyproject.toml setup.py $(wildcard proto/*.proto)
+EXTENSION := $(wildcard transport/*.pyx transport/*.pxd)
 INSTALLED := .venv/.installed
 TYPING := build/typing/yais
+STUBBED := $(patsubst transport/%.pyi,yais.transport.%,$(wildcard transport/*.pyi))
 PEERS := build/peers/.complete
+INTEROP := tests/transport/interop
+INTEROP_PEERS := build/interop/.complete
+
+# What the extension is compiled with, and what tests and benchmarks hold it against.
+PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
+	g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client
+APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
 
 help: ## show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,29 +39,43 @@ demo: $(INSTALLED) ## serve a real model, classify a picture, lay siege to it, s
 serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
 	@exec $(BIN)/inference-grpc --engine "$$($(BIN)/python demo/engine.py)" $(ARGS)
 
-test: $(INSTALLED) $(PEERS) ## run all tests; extra pytest flags in ARGS
+test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests; extra pytest flags in ARGS
 	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@mkdir -p $(TYPING) && for folder in proto engines server clients; do ln -sfn "$(CURDIR)/$$folder" "$(TYPING)/$$folder"; done
-	MYPYPATH=build/typing $(BIN)/mypy -p yais.proto -p yais.engines -p yais.server -p yais.clients
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint transport
+	@mkdir -p $(TYPING) && for folder in proto transport engines server clients; do \
+		ln -sfn "$(CURDIR)/$$folder" "$(TYPING)/$$folder"; done
+	MYPYPATH=build/typing $(BIN)/mypy -p yais.proto -p yais.transport -p yais.engines -p yais.server -p yais.clients
+	MYPYPATH=build/typing $(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases \
+		--concise $(STUBBED)
 	MYPYPATH=build/typing $(BIN)/mypy -p bench
 
 bench: $(INSTALLED) ## measure, side by side with a bare server, and print the table; ARGS=--full for the long runs
 	$(BIN)/python -m bench $(ARGS)
 
-clean: ## remove everything that was made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2*
+wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to 3.13 that is found, in dist
+	deploy/wheel/make_wheels.sh
 
-$(INSTALLED): $(SOURCES)
+clean: ## remove everything that was made here
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* transport/*.so
+
+# Where nothing but the extension has changed, no more than that is done again.
+$(INSTALLED): $(PROJECT) $(EXTENSION)
 	@[ -n "$(PYTHON)" ] || { echo "YAIS needs Python 3.11 or newer: apt-get install python3"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq python3-venv; }
+	@! command -v dpkg-query >/dev/null || for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(PACKAGES); break; }; done
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT_INSTALL) python3-venv; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(if $(filter $(PROJECT),$?),$(BIN)/pip install --quiet --editable '.[dev]',$(BIN)/python setup.py --quiet build_ext --inplace)
 	@touch $@
 
 $(PEERS): tests/e2e/make_peers.sh
 	tests/e2e/make_peers.sh
+	@touch $@
+
+$(INTEROP_PEERS): $(INTEROP)/make_interop_peers.sh $(INTEROP)/interop.proto $(wildcard $(INTEROP)/cpp/*)
+	$(INTEROP)/make_interop_peers.sh
 	@touch $@

@@ -1,7 +1,11 @@
-"""Compiles the wire contracts of `proto/` and the extension modules of `transport/`; all else is in pyproject.toml."""
+"""Compiles the wire contracts of `proto/` and the extension modules of `transport/`; all else is in pyproject.toml.
 
+With YAIS_WITHOUT_NATIVE=1 in the environment the extension modules are left out.
+"""
+
+import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 from importlib.resources import files
@@ -10,19 +14,58 @@ from pathlib import Path
 from Cython.Build import cythonize
 from grpc_tools import protoc
 from setuptools import Extension, setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PROTO = ROOT / "proto"
-TRANSPORT = ROOT / "transport"
 CONTRACTS = ("model_config", "grpc_service")
+# Shows Cython `transport/` as `yais.transport`, and takes the C that it writes.
+CYTHON = Path("build/cython")
 
-WITHOUT_NGHTTP2 = """
-YAIS's native transport is built on libnghttp2 (1.52 or newer), which pkg-config does not find. Install it with
-    Debian, Ubuntu:  apt-get install libnghttp2-dev pkg-config
-    Fedora, RHEL:    dnf install libnghttp2-devel pkgconf-pkg-config
-    macOS:           brew install libnghttp2 pkg-config
+# The newest of what `transport/nghttp2.pxd` declares: protections that distributions have added to older versions too.
+PROBE = """
+#include <nghttp2/nghttp2.h>
+void *newest[] = {(void *)nghttp2_option_set_stream_reset_rate_limit, (void *)nghttp2_option_set_max_continuations};
 """
+INSTALL = """
+    Debian, Ubuntu:  apt-get install libnghttp2-dev pkg-config gcc python3-dev
+    Fedora, RHEL:    dnf install libnghttp2-devel pkgconf-pkg-config gcc python3-devel
+    macOS:           brew install libnghttp2 pkgconf
+or build YAIS without it, on grpcio's transport alone, with YAIS_WITHOUT_NATIVE=1 in the environment."""
+MISSING = f"\nYAIS's native transport needs libnghttp2, which pkg-config does not find. Install it:{INSTALL}"
+TOO_OLD = f"""
+YAIS's native transport needs libnghttp2 1.61, or an older one to which a distribution has added the protections against
+rapid resets and CONTINUATION floods, as Debian 12 has to 1.52. The one that pkg-config finds has none.
+Upgrade it:{INSTALL}"""
+NO_COMPILER = f"\nYAIS's native transport needs a C compiler; there is no {{}}. Install it:{INSTALL}"
+
+
+class Build(build):
+    """`build` with what can fail ahead of the copying of files, whose log would bury the reason."""
+
+    sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")
+
+
+class BuildPy(build_py):
+    """`build_py` after the contracts, for wheels and for editable installs alike."""
+
+    def run(self) -> None:
+        compile_contracts()
+        super().run()
+
+
+class BuildExt(build_ext):
+    """`build_ext` that asks for nghttp2 only when there is something to compile."""
+
+    def build_extensions(self) -> None:
+        cflags, libs = nghttp2(self.compiler.compiler)
+        for extension, compiled in zip(self.extensions, compile_cython(self.extensions), strict=True):
+            extension.sources = compiled.sources
+            extension.extra_compile_args = ["-O3", *cflags]
+            extension.extra_link_args = libs
+        super().build_extensions()
 
 
 def compile_contracts() -> None:
@@ -39,38 +82,51 @@ def compile_contracts() -> None:
         generated.write_text(re.sub(r"^import (\w+_pb2) as", r"from . import \1 as", text, flags=re.MULTILINE))
 
 
-class BuildPy(build_py):
-    """`build_py` after the contracts, for wheels and for editable installs alike."""
-
-    def run(self) -> None:
-        compile_contracts()
-        super().run()
-
-
 def extensions() -> list[Extension]:
-    """Each `transport/X.pyx` as `yais.transport.X`, its C written under `build/`.
+    """Each `transport/X.pyx` as `yais.transport.X`; none where the native transport is left out."""
+    if os.environ.get("YAIS_WITHOUT_NATIVE", "0") not in ("", "0"):
+        return []
+    sources = sorted(path.relative_to(ROOT) for path in (ROOT / "transport").glob("*.pyx"))
+    return [Extension(f"yais.transport.{source.stem}", [str(source)]) for source in sources]
 
-    Cython looks for `yais.transport` in folders of those names, so it is shown the sources through a link.
-    """
-    package = ROOT / "build" / "cython" / "yais"
-    package.mkdir(parents=True, exist_ok=True)
-    link = package / "transport"
+
+def compile_cython(modules: list[Extension]) -> list[Extension]:
+    """The same extensions with their C as sources; C that is newer than all it was made of is not written again."""
+    link = CYTHON / "yais" / "transport"
+    link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
-        link.symlink_to(TRANSPORT)
-    modules = [
-        Extension(f"yais.transport.{source.stem}", [f"transport/{source.name}"], **nghttp2())
-        for source in sorted(TRANSPORT.glob("*.pyx"))
-    ]
-    return cythonize(
+        link.symlink_to("../../../transport")
+    written: list[Extension] = cythonize(
         modules,
-        include_path=[str(package.parent)],
-        build_dir="build/cython/c",
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False},
+        include_path=[str(CYTHON)],
+        build_dir=str(CYTHON / "c"),
+        compiler_directives={"boundscheck": False, "wraparound": False},
     )
+    return written
 
 
-def nghttp2() -> dict[str, list[str]]:
-    return {"libraries": ["nghttp2"], "extra_compile_args": ["-O2"]}
+def nghttp2(compiler: list[str]) -> tuple[list[str], list[str]]:
+    """The flags to compile and to link with nghttp2; ends the build, and says what to install, unless it will do.
+
+    Only what calls nghttp2 is linked to it.
+    """
+    cflags, libs = pkg_config("--cflags"), pkg_config("--libs")
+    try:
+        command = [*compiler, *cflags, "-fsyntax-only", "-x", "c", "-"]
+        probe = subprocess.run(command, input=PROBE, text=True, capture_output=True)
+    except OSError:
+        raise SystemExit(NO_COMPILER.format(compiler[0])) from None
+    if probe.returncode:
+        raise SystemExit(TOO_OLD)
+    return cflags, ["-Wl,-dead_strip_dylibs" if sys.platform == "darwin" else "-Wl,--as-needed", *libs]
 
 
-setup(cmdclass={"build_py": BuildPy}, ext_modules=extensions())
+def pkg_config(kind: str) -> list[str]:
+    command = [os.environ.get("PKG_CONFIG", "pkg-config"), kind, "libnghttp2"]
+    try:
+        return shlex.split(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    except (OSError, subprocess.CalledProcessError):
+        raise SystemExit(MISSING) from None
+
+
+setup(cmdclass={"build": Build, "build_ext": BuildExt, "build_py": BuildPy}, ext_modules=extensions())

@@ -8,6 +8,7 @@ cdef class ClientCall(Stream):
     cdef bint is_single
     # The answer.
     cdef readonly int status
+    cdef int answer_status
     cdef bytes status_details
     cdef str failure
     cdef readonly list initial
@@ -18,5 +19,7 @@ cdef class ClientCall(Stream):
     cdef size_t header_size
     cdef int http_status
     cdef bytes content_type
+    cdef bint is_grpc
 
+    cdef int forget_fields(self) except -1
     cdef int conclude(self, int status, str details) except -1

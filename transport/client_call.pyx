@@ -6,10 +6,10 @@ what happened instead (PROTOCOL-HTTP2.md, "Responses" and "Errors").
 
 from libc.stdint cimport uint8_t, uint32_t
 
-from yais.transport.fields cimport equal
+from yais.transport.fields cimport equal, is_grpc
 from yais.transport.metadata import percent_decode
 from yais.transport.nghttp2 cimport *
-from yais.transport.status import of_http, of_reset
+from yais.transport.status import code as status_code, of_http, of_reset
 from yais.transport.stream cimport CONNECTION_LOST, Stream
 
 cdef enum:
@@ -32,7 +32,7 @@ cdef class ClientCall(Stream):
     """
 
     def __cinit__(self):
-        self.status = _NONE
+        self.status = self.answer_status = _NONE
 
     @property
     def details(self):
@@ -73,10 +73,15 @@ cdef class ClientCall(Stream):
         """Gives the call up, with a status of one's own choice."""
         if not self.is_closed:
             self.conclude(status, details)
-            if self.id:
-                self.reset(NGHTTP2_CANCEL)
-            else:
-                self.wire.forget(self)
+            self.give_up()
+
+    def give_up(self):
+        """Over at once, and not when the server, which may never read of it, lets nghttp2 close the stream."""
+        if self.id:
+            self.reset(NGHTTP2_CANCEL)
+        else:
+            self.wire.forget(self)
+        self.on_close(NGHTTP2_CANCEL)
 
     cdef int conclude(self, int status, str details) except -1:
         """Settles the status, unless it is known already."""
@@ -93,11 +98,12 @@ cdef class ClientCall(Stream):
         if equal(name, name_size, ":status", 7):
             self.http_status = int(value[:value_size])
         elif equal(name, name_size, "grpc-status", 11):
-            self.conclude(number(value[:value_size]), None)
+            self.answer_status = number(value[:value_size])
         elif equal(name, name_size, "grpc-message", 12):
             self.status_details = value[:value_size]
         elif equal(name, name_size, "content-type", 12):
             self.content_type = value[:value_size]
+            self.is_grpc = is_grpc(value, value_size)
         elif equal(name, name_size, "grpc-encoding", 13):
             self.encoding = value[:value_size]
         elif name[0] != b":" and not equal(name, name_size, "grpc-accept-encoding", 20):
@@ -113,32 +119,44 @@ cdef class ClientCall(Stream):
                                              f"at most {self.wire.header_limit} are taken")
         elif is_last:
             self.trailing, self.fields = self.fields, None
+            if self.answer_status != _NONE:
+                self.conclude(self.answer_status, None)
         elif self.http_status < 200:
-            self.fields = None
+            self.forget_fields()
         elif not self.has_headers:
             self.has_headers = True
-            self.initial, self.fields = self.fields, None
-            if self.http_status != 200 or not (self.content_type or b"").startswith(b"application/grpc"):
+            self.initial = self.fields
+            self.forget_fields()
+            if self.http_status != 200 or not self.is_grpc:
                 self.cancel(*not_grpc(self.http_status, self.content_type))
             elif self.listener is not None:
                 self.listener.changed()
         return 0
 
+    cdef int forget_fields(self) except -1:
+        """A status counts only where a call can end with it."""
+        self.fields = self.status_details = None
+        self.answer_status = _NONE
+        return 0
+
     cdef int on_remote_end(self) except -1:
         """The server has answered; what it did not wait for needs not be sent."""
-        if self.prefix_filled and not self.is_deaf:
+        if self.prefix_filled and not self.is_deaf and self.status <= _OK:
             self.status = _NONE
             self.conclude(_INTERNAL, "The stream ended in the middle of a message")
-        if not self.is_finished:
+        if not self.is_finished or self.pending:
+            self.forget_outbound()
             self.reset(NGHTTP2_NO_ERROR)
         return Stream.on_remote_end(self)
 
     cdef int on_bad_message(self, int code, str details) except -1:
         self.status = _NONE
-        self.cancel(code, details)
+        self.cancel(_INTERNAL if code == _UNIMPLEMENTED else code, details)
         return 0
 
     cdef int on_close(self, uint32_t error_code) except -1:
+        if self.is_closed:
+            return 0
         if self.status == _NONE:
             self.was_refused = error_code == NGHTTP2_REFUSED_STREAM
             self.status, self.failure = reason(error_code, self.is_ended, self.http_status, self.content_type)
@@ -162,8 +180,8 @@ cdef class ClientCall(Stream):
 
 
 cdef int number(bytes status) except -2:
-    """A status that is no number is unknown."""
-    return int(status) if status.isdigit() and len(status) < 4 else _UNKNOWN
+    """The number of a status; one that is not known, or not spelt as it should be, is UNKNOWN."""
+    return status_code(status).value[0]
 
 
 cdef tuple not_grpc(int http_status, bytes content_type):

@@ -53,8 +53,7 @@ cdef class ClientConnection(Connection):
 
     def forget(self, ClientCall call):
         """A call that was given up while it waited."""
-        if self.waiting.pop(call, None) is not None:
-            call.on_close(NGHTTP2_CANCEL)
+        self.waiting.pop(call, None)
 
     def leave(self):
         """Takes no more calls, and closes after the last."""

@@ -12,6 +12,7 @@ cdef class Connection(Wire):
     cdef readonly object owner
     cdef readonly object settings
     cdef readonly str peer
+    cdef Stream in_headers
     cdef public double keepalive_sent_at
 
     cdef Stream find(self, int32_t stream_id)

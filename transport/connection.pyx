@@ -33,7 +33,9 @@ cdef int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* head, voi
 cdef int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user_data) noexcept:
     cdef Connection connection = <Connection>user_data
     try:
-        return connection.on_begin_headers(frame)
+        connection.on_begin_headers(frame)
+        connection.in_headers = connection.find(frame.hd.stream_id)
+        return 0
     except BaseException as error:
         connection.failure = error
         return NGHTTP2_ERR_CALLBACK_FAILURE
@@ -46,7 +48,8 @@ cdef int header(
     cdef Connection connection = <Connection>user_data
     cdef Stream stream
     try:
-        stream = connection.find(frame.hd.stream_id)
+        # One block of headers comes in one piece: its stream is looked up once.
+        stream = connection.in_headers
         if stream is not None:
             stream.on_header(name, name_size, value, value_size)
         return 0
@@ -83,6 +86,7 @@ cdef int frame_received(nghttp2_session* session, const nghttp2_frame* frame, vo
             return 0
         is_last = frame.hd.flags & NGHTTP2_FLAG_END_STREAM
         if frame.hd.type == NGHTTP2_HEADERS:
+            connection.in_headers = None
             stream.on_headers_end(is_last)
         if is_last:
             stream.on_remote_end()
@@ -165,6 +169,7 @@ cdef class Connection(Wire):
     def connection_lost(self, error):
         """Every call that is still open ends with its connection, on which none can be started meanwhile."""
         self.is_busy = self.is_ending = True
+        self.in_headers = None
         self.owner.connection_closed(self, error)
         for stream_id in list(self.streams):
             self.on_stream_close(stream_id, CONNECTION_LOST)
@@ -220,5 +225,7 @@ cdef class Connection(Wire):
     cdef int on_stream_close(self, int32_t stream_id, uint32_t error_code) except -1:
         cdef Stream stream = self.streams.pop(stream_id, None)
         if stream is not None:
+            if stream is self.in_headers:
+                self.in_headers = None
             stream.on_close(error_code)
         return 0

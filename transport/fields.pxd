@@ -8,3 +8,5 @@ cdef class Fields:
     cdef object owned
 
 cdef bint equal(const uint8_t* text, size_t size, const char* expected, size_t expected_size) noexcept
+
+cdef bint is_grpc(const uint8_t* content_type, size_t size) noexcept

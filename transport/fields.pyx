@@ -31,3 +31,10 @@ cdef class Fields:
 
 cdef bint equal(const uint8_t* text, size_t size, const char* expected, size_t expected_size) noexcept:
     return size == expected_size and memcmp(text, expected, size) == 0
+
+
+cdef bint is_grpc(const uint8_t* content_type, size_t size) noexcept:
+    """`application/grpc`, by itself or followed by a message format or a parameter."""
+    if size < 16 or memcmp(content_type, b"application/grpc", 16):
+        return False
+    return size == 16 or content_type[16] == b"+" or content_type[16] == b";"

@@ -19,6 +19,9 @@ from yais.transport.options import Settings
 from yais.transport.protocols import ClientProtocol
 from yais.transport.security import check_http2
 
+# Seconds for a goodbye to be read and, under TLS, answered; C-core does not answer, and waits for the socket to end.
+_GOODBYE = 0.1
+
 
 class Link:
     """Keeps `connection` to `target` while the state is READY; it is None otherwise. `failure` tells why it is."""
@@ -79,6 +82,9 @@ class Link:
             await self._wait_left(grace)
         for connection in list(self._connections):
             connection.cancel_all()
+        await self._wait_left(_GOODBYE)
+        for connection in list(self._connections):
+            connection.abort()
         await self._wait_left(None)
 
     def connection_ready(self, connection: ClientProtocol) -> None:
@@ -140,22 +146,30 @@ class Link:
     async def _try(self, address: Address) -> ClientProtocol:
         """A connection that is ready once the server's SETTINGS have come."""
         self._ready = asyncio.get_running_loop().create_future()
-        connection = await self._open(address)
+        connection = self._protocol()
         try:
-            check_http2(connection.transport)
+            check_http2(await self._open(address, connection))
             await self._ready
         except BaseException:
             connection.abort()
+            # A TLS handshake that fails tells the protocol nothing, neither of a beginning nor of an end.
+            if connection.transport is None:
+                self._connections.discard(connection)
             raise
         return connection
 
-    async def _open(self, address: Address) -> ClientProtocol:
+    async def _open(self, address: Address, connection: ClientProtocol) -> asyncio.BaseTransport:
         loop = asyncio.get_running_loop()
         context = self._credentials.context if self._credentials else None
         name = (self._settings.server_name or self._target.server_name) if context else None
         if isinstance(address, TcpAddress):
-            _, protocol = await loop.create_connection(
-                self._protocol, address.host, address.port, ssl=context, server_hostname=name
+            transport, _ = await loop.create_connection(
+                lambda: connection,
+                address.host,
+                address.port,
+                ssl=context,
+                server_hostname=name,
+                ssl_shutdown_timeout=_GOODBYE if context else None,
             )
         else:
             # uvloop takes no abstract names.
@@ -166,10 +180,14 @@ class Link:
             except BaseException:
                 sock.close()
                 raise
-            _, protocol = await loop.create_unix_connection(
-                self._protocol, sock=sock, ssl=context, server_hostname=name
+            transport, _ = await loop.create_unix_connection(
+                lambda: connection,
+                sock=sock,
+                ssl=context,
+                server_hostname=name,
+                ssl_shutdown_timeout=_GOODBYE if context else None,
             )
-        return protocol
+        return transport
 
     def _protocol(self) -> ClientProtocol:
         connection = ClientProtocol(asyncio.get_running_loop(), self, self._settings)

@@ -28,12 +28,15 @@ cdef extern from "nghttp2/nghttp2.h":
         uint32_t error_code
         uint8_t *opaque_data
         size_t opaque_data_len
+    ctypedef struct nghttp2_rst_stream:
+        uint32_t error_code
     ctypedef struct nghttp2_ping:
         uint8_t opaque_data[8]
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
         nghttp2_headers headers
         nghttp2_goaway goaway
+        nghttp2_rst_stream rst_stream
         nghttp2_ping ping
 
     ctypedef struct nghttp2_nv:

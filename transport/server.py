@@ -21,7 +21,8 @@ RawCallback = Callable[[ServerCall, memoryview], None]
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_CANCEL = 8
+# Seconds that a stopping server waits for its goodbye to be read and answered.
+_GOODBYE = 0.1
 
 
 class Server:
@@ -144,8 +145,11 @@ class Server:
         if grace:
             await self._wait_left(grace)
         for connection in list(self._connections):
-            connection.cancel_all(_CANCEL)
+            connection.cancel_all()
         await self._runner.wait_idle()
+        await self._wait_left(_GOODBYE)
+        for connection in list(self._connections):
+            connection.abort()
         await self._wait_left(None)
         self._keeper.stop()
         self._stopped.set()

@@ -6,10 +6,9 @@ in whole and the client has closed its side; one with a stream of requests as so
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.string cimport memcmp
 
 from yais.transport.compression import ACCEPTED
-from yais.transport.fields cimport Fields, equal
+from yais.transport.fields cimport Fields, equal, is_grpc
 from yais.transport.metadata import decode_timeout, percent_encode
 from yais.transport.nghttp2 cimport *
 from yais.transport.stream cimport Stream
@@ -22,8 +21,7 @@ cdef enum:
     _UNIMPLEMENTED = 12
     _INTERNAL = 13
 
-cdef list _HEADERS = [
-    (b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-accept-encoding", ACCEPTED)]
+cdef list _HEADERS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 cdef Fields _USUAL_HEADERS = Fields(_HEADERS)
 cdef Fields _USUAL_TRAILERS = Fields([(b"grpc-status", b"0")])
 
@@ -199,15 +197,19 @@ cdef class ServerCall(Stream):
             self.dispatch(None)
         return 0
 
+    cdef int on_message(self) except -1:
+        if not self.method.takes_stream and self.unread_more is not None:
+            return self.on_bad_message(_UNIMPLEMENTED, "A unary call takes one message; more came")
+        return Stream.on_message(self)
+
     cdef int on_remote_end(self) except -1:
         if self.is_answered:
             return 0
         if self.prefix_filled:
             return self.on_bad_message(_INTERNAL, "The stream ended in the middle of a message")
         if self.method is not None and not self.method.takes_stream:
-            if self.unread is None or self.unread_more is not None:
-                return self.on_bad_message(_UNIMPLEMENTED, "A unary call takes one message; "
-                                           + ("none came" if self.unread is None else "more came"))
+            if self.unread is None:
+                return self.on_bad_message(_UNIMPLEMENTED, "A unary call takes one message; none came")
             self.is_ended = True
             return self.dispatch(self.take())
         return Stream.on_remote_end(self)
@@ -218,7 +220,7 @@ cdef class ServerCall(Stream):
         return 0
 
     cdef int dispatch(self, object message) except -1:
-        if monotonic() >= self.deadline:
+        if self.deadline != INFINITY and monotonic() >= self.deadline:
             self.finish(_DEADLINE_EXCEEDED, "Deadline Exceeded")
             return 0
         try:
@@ -228,10 +230,3 @@ cdef class ServerCall(Stream):
                 {"message": f"The callback of {self.path.decode(errors='replace')} failed", "exception": error})
             self.finish(_UNKNOWN, f"Unexpected {type(error)}: {error}")
         return 0
-
-
-cdef bint is_grpc(const uint8_t* content_type, size_t size) noexcept:
-    """`application/grpc`, by itself or followed by a message format or a parameter."""
-    if size < 16 or memcmp(content_type, b"application/grpc", 16):
-        return False
-    return size == 16 or content_type[16] == b"+" or content_type[16] == b";"

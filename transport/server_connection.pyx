@@ -5,7 +5,7 @@ had sent before it knew still come, and are served. A PING after it comes back b
 names the last call that is served. The connection closes when that is done.
 
 What costs the server more than the client is rationed. PING, SETTINGS, PRIORITY and unknown frames come out of an
-allowance that refills with time, as RST_STREAM frames do inside of nghttp2; who uses it up is sent away with ENHANCE_YOUR_CALM.
+allowance that refills with time, as RST_STREAM frames do inside of nghttp2, and errors that make this side reset a stream; who uses it up is sent away.
 PINGs while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
 """
 
@@ -15,6 +15,7 @@ from libc.string cimport memcmp
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.nghttp2 cimport *
 from yais.transport.server_call cimport ServerCall, new_server_call
+from yais.transport.wire cimport monotonic
 
 cdef bytes _DRAIN = b"draining"
 
@@ -23,7 +24,11 @@ cdef enum:
     _ALLOWANCE = 10_000
     _REFILL = 2_000
     _PING_STRIKES = 2
+    _NO_LAST_STREAM = 0x7fffffff
     _DEADLINE_EXCEEDED = 4
+    _UNAVAILABLE = 14
+    # How often a connection that was sent away is looked at before it is dropped.
+    _GOODBYE_ROUNDS = 5
 
 nghttp2_option_set_stream_reset_rate_limit(options, _ALLOWANCE, _REFILL)
 
@@ -36,6 +41,7 @@ cdef class ServerConnection(Connection):
     cdef double allowance_at
     cdef double pinged_at
     cdef int strikes
+    cdef int stuck_rounds
     cdef readonly double opened_at
     cdef readonly double busy_at
     # The keeper's.
@@ -60,22 +66,26 @@ cdef class ServerConnection(Connection):
             return
         self.is_draining = True
         nghttp2_submit_shutdown_notice(self.session)
-        self.ping(_DRAIN)
+        self.schedule()
 
-    def cancel_all(self, uint32_t error_code):
-        """Resets every call, and closes."""
+    def cancel_all(self):
+        """Answers every call with UNAVAILABLE, and closes."""
         for call in list(self.streams.values()):
-            call.reset(error_code)
+            call.finish(_UNAVAILABLE, "Cancelling all calls")
         self.terminate()
 
     def sweep(self, double begun_before, double stalled_rounds):
         """Ends calls whose client has not finished what it began before `begun_before`, or takes nothing any more.
 
-        The latter after `stalled_rounds` calls of this. False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
+        The latter after `stalled_rounds` calls of this, of a call and of the whole connection alike. False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
         """
         cdef ServerCall call
+        cdef double now = monotonic()
+        self.stuck_rounds = self.stuck_rounds + 1 if self.is_write_paused or self.is_ending else 0
+        if self.stuck_rounds > (_GOODBYE_ROUNDS if self.is_ending else stalled_rounds):
+            return False
         for call in list(self.streams.values()):
-            if call.is_waiting() and call.began_at < begun_before:
+            if call.is_waiting() and (call.began_at < begun_before or call.deadline < now):
                 if not call.has_headers:
                     return False
                 call.finish(_DEADLINE_EXCEEDED, "The message of the request did not come in time")
@@ -109,6 +119,11 @@ cdef class ServerConnection(Connection):
     cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:
         cdef ServerCall call
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST:
+            if self.pending > self.held_limit:
+                # Who does not take answers gets no new ones; the client knows that nothing was done about this call.
+                nghttp2_submit_rst_stream(
+                    self.session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
+                return 0
             call = new_server_call(self, self.methods, frame.hd.stream_id)
             self.streams[call.id] = call
             nghttp2_session_set_stream_user_data(self.session, call.id, <void*>call)
@@ -148,8 +163,17 @@ cdef class ServerConnection(Connection):
         return 0
 
     cdef int on_frame_sent(self, const nghttp2_frame* frame) except -1:
-        """A call that was answered before the client had said everything ends here (RFC 9113, 8.1)."""
-        if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
+        """A call that was answered before the client had said everything ends here (RFC 9113, 8.1).
+
+        nghttp2 sends a PING ahead of a GOAWAY that was submitted before it; so it has to wait for that.
+        """
+        if frame.hd.type == NGHTTP2_GOAWAY:
+            if self.is_draining and frame.goaway.last_stream_id == _NO_LAST_STREAM:
+                self.ping(_DRAIN)
+        elif frame.hd.type == NGHTTP2_RST_STREAM:
+            if frame.rst_stream.error_code not in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_CANCEL):
+                self.ration()
+        elif frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
             self.pinged_at = self.strikes = 0
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and \
                     nghttp2_session_get_stream_remote_close(self.session, frame.hd.stream_id) == 0:

@@ -43,6 +43,7 @@ cdef class Stream:
     cdef bint begin_message(self) except -1
     cdef int end_message(self) except -1
     cdef int grant(self) except -1
+    cdef int hold(self, Py_ssize_t size) except -1
     cdef int stop_receiving(self) except -1
 
     cdef int enqueue(self, uint8_t flag, tuple buffers) except -1

@@ -16,6 +16,7 @@ large piece is only referred to, and goes from the caller's buffer to the socket
 
 from collections import deque
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
@@ -32,6 +33,8 @@ cdef enum:
     _COPIED = 4096
     # A message up to this is joined to its prefix.
     _JOINED = 1024
+    # What a message that nobody has taken costs beside its bytes.
+    _OBJECT = 64
     # A writer waits while more than this is pending.
     _HIGH_WATER = 64 * 1024
     # A body with more than this to come is read in larger portions.
@@ -80,6 +83,8 @@ cdef bytes joined(const uint8_t* prefix, list parts, size_t size):
     return message
 
 
+# Its buffer is released in __dealloc__, which needs `view` as it was.
+@cython.no_gc_clear
 cdef class Stream:
     """The two directions of a call. Subclasses give the headers, the trailers and the end their meaning.
 
@@ -105,8 +110,7 @@ cdef class Stream:
         if self.unread_more:
             self.unread = self.unread_more.popleft()
         if not self.is_closed:
-            self.held -= len(message)
-            self.wire.held -= len(message)
+            self.hold(-_OBJECT - <Py_ssize_t>len(message))
             if self.unread is None:
                 self.grant()
         return message
@@ -143,8 +147,7 @@ cdef class Stream:
             taken = min(self.body_size - self.body_filled, size)
             memcpy(PyBytes_AS_STRING(self.body) + self.body_filled, data, taken)
             self.body_filled += taken
-            self.held += taken
-            self.wire.held += taken
+            self.hold(taken)
             data += taken
             size -= taken
             if self.body_filled < self.body_size:
@@ -176,6 +179,7 @@ cdef class Stream:
         return True
 
     cdef int end_message(self) except -1:
+        self.hold(_OBJECT)
         message, self.body, self.prefix_filled = self.body, None, 0
         if self.prefix[0]:
             message = self.decompress(message)
@@ -200,8 +204,7 @@ cdef class Stream:
         except ValueError as error:
             self.on_bad_message(_INTERNAL, str(error))
         else:
-            self.held += len(plain) - len(message)
-            self.wire.held += len(plain) - len(message)
+            self.hold(<Py_ssize_t>len(plain) - <Py_ssize_t>len(message))
             return plain
         return None
 
@@ -211,6 +214,12 @@ cdef class Stream:
             nghttp2_session_consume_stream(self.wire.session, self.id, self.unconsumed)
             self.unconsumed = 0
             self.wire.schedule()
+        return 0
+
+    cdef int hold(self, Py_ssize_t size) except -1:
+        """Counts what is held for the application, on behalf of the connection."""
+        self.held += size
+        self.wire.held += size
         return 0
 
     cdef int stop_receiving(self) except -1:
@@ -223,7 +232,6 @@ cdef class Stream:
 
     cdef int enqueue(self, uint8_t flag, tuple buffers) except -1:
         """Appends one message, whose body is that of all `buffers` together."""
-        cdef Py_buffer view
         cdef Py_ssize_t length
         cdef size_t size = 0
         cdef list parts = []
@@ -232,9 +240,10 @@ cdef class Stream:
             if PyBytes_CheckExact(buffer):
                 length = PyBytes_GET_SIZE(buffer)
             else:
-                PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
-                length = view.len
-                PyBuffer_Release(&view)
+                # While it is borrowed, Python itself keeps it from changing its size.
+                buffer = memoryview(buffer)
+                length = buffer.nbytes
+                buffer = buffer.cast("B") if length else b""
             if length:
                 parts.append(buffer)
                 size += length
@@ -250,6 +259,7 @@ cdef class Stream:
             self.parts.append(PyBytes_FromStringAndSize(<const char*>prefix, _PREFIX))
             self.parts += parts
         self.pending += _PREFIX + size
+        self.wire.pending += _PREFIX + size
         self.is_full = self.pending > _HIGH_WATER
         return 0
 
@@ -267,7 +277,7 @@ cdef class Stream:
             part = self.parts[self.next_part]
             self.next_part += 1
             PyObject_GetBuffer(part, &self.view, PyBUF_SIMPLE)
-            self.part = part if self.view.len <= _COPIED else memoryview(part).cast("B")
+            self.part = memoryview(part) if self.view.len > _COPIED and PyBytes_CheckExact(part) else part
             self.offset = 0
         return 0
 
@@ -280,6 +290,7 @@ cdef class Stream:
         self.idle_rounds = 0
         self.offset += size
         self.pending -= size
+        self.wire.pending -= size
         if self.offset == <size_t>self.view.len:
             PyBuffer_Release(&self.view)
             self.part = None
@@ -322,6 +333,7 @@ cdef class Stream:
             PyBuffer_Release(&self.view)
             self.part = None
         self.parts = None
+        self.wire.pending -= self.pending
         self.pending = self.next_part = 0
         return 0
 
@@ -361,6 +373,9 @@ cdef class Stream:
         return 0
 
     cdef int on_close(self, uint32_t error_code) except -1:
+        """The stream is gone, or is to be forgotten before nghttp2 knows."""
+        if self.is_closed:
+            return 0
         self.is_closed = True
         self.stop_receiving()
         self.forget_outbound()

@@ -29,6 +29,8 @@ cdef class Wire:
     cdef bint is_read_paused
     cdef bint is_reading_body
     cdef int frames_this_turn
+    cdef double spent_this_turn
+    cdef int portion
     # What the calls of this connection may take, in bytes.
     cdef size_t window
     cdef size_t message_limit
@@ -38,11 +40,14 @@ cdef class Wire:
     # What its calls have received and nobody has taken yet, and what nghttp2 has not been told of.
     cdef size_t held
     cdef size_t consumed
+    # What its calls have to send and nghttp2 has not asked for yet.
+    cdef size_t pending
 
     cdef int open_session(self) except -1
     cdef bint is_wanted(self) noexcept
     cdef void schedule(self) noexcept
     cdef int receive(self, const uint8_t* data, size_t size) except -1
+    cdef void weigh(self, double spent) noexcept
     cdef int settle(self) except -1
     cdef int rest(self) except -1
     cdef int fail(self, object error) except -1

@@ -8,9 +8,10 @@ Writing. Whoever has something to say submits it to the session and calls `sched
 nghttp2's callbacks: one `flush` follows each read, or ends the turn of the loop, and hands everything that is ready to
 the socket's transport in one write. While that transport's own buffer is full, nothing is taken from the session.
 
-Fairness. A peer that sends small frames as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` of them
-its connection is not read again before all others had their turn. A peer that sends but does not read would make the
-session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
+Fairness. A peer that sends as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` frames, or `_TURN`
+seconds of work, its connection is not read again before all others had their turn, and one whose bytes are dear is
+read in smaller portions. A peer that sends but does not read would make the session's queue grow; past `_QUEUED_FRAMES`
+it is not read until it has taken what there is.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -27,13 +28,18 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
     int CLOCK_MONOTONIC
 
-# Half of a common core's level-2 cache while a large body comes in; less otherwise, so that turns stay short.
+# Half of a common core's level-2 cache, all of which is used while a large body comes in.
 _BUFFER = bytearray(256 * 1024)
 cdef uint8_t* _buffer = <uint8_t*>PyByteArray_AS_STRING(_BUFFER)
 _LARGE = memoryview(_BUFFER)
-_SMALL = _LARGE[:64 * 1024]
+# What is read at a time otherwise: the last, or one of those before it when a read of that size takes long.
+cdef tuple _PORTIONS = tuple(_LARGE[:size * 1024] for size in (4, 8, 16, 32, 64))
+cdef double _DEAR = 2e-3
+cdef double _CHEAP = 0.5e-3
+cdef double _TURN = 2e-3
 
 cdef enum:
+    _LAST_PORTION = 4
     _FRAMES_A_TURN = 512
     _QUEUED_FRAMES = 1024
     # Written at once, before the transport is asked again whether it can take more.
@@ -100,6 +106,7 @@ cdef class Wire:
 
     def __init__(self, loop):
         self.loop = loop
+        self.portion = _LAST_PORTION
         self.flush_soon = self.flush
 
     def __dealloc__(self):
@@ -113,7 +120,7 @@ cdef class Wire:
         self.flush()
 
     def get_buffer(self, sizehint):
-        return _LARGE if self.is_reading_body else _SMALL
+        return _LARGE if self.is_reading_body else _PORTIONS[self.portion]
 
     def buffer_updated(self, Py_ssize_t size):
         self.receive(_buffer, size)
@@ -141,6 +148,7 @@ cdef class Wire:
 
     def resume_reading(self):
         self.frames_this_turn = 0
+        self.spent_this_turn = 0
         if self.is_read_paused and not self.transport.is_closing():
             self.is_read_paused = False
             self.transport.resume_reading()
@@ -161,7 +169,7 @@ cdef class Wire:
 
     cdef int receive(self, const uint8_t* data, size_t size) except -1:
         cdef ssize_t taken
-        if self.session is NULL:
+        if self.session is NULL or self.is_ending:
             return 0
         self.read_at = monotonic()
         self.is_busy = True
@@ -171,7 +179,18 @@ cdef class Wire:
         if taken < 0:
             return self.fail(ConnectionError(nghttp2_strerror(<int>taken).decode()))
         self.flush()
+        self.weigh(monotonic() - self.read_at)
         return self.rest()
+
+    cdef void weigh(self, double spent) noexcept:
+        """Learns from the seconds that a read took how much to read the next time."""
+        self.spent_this_turn += spent
+        if self.is_reading_body:
+            return
+        if spent > _DEAR and self.portion > 0:
+            self.portion -= 1
+        elif spent < _CHEAP and self.portion < _LAST_PORTION:
+            self.portion += 1
 
     cdef int settle(self) except -1:
         """What is due once after each read."""
@@ -184,7 +203,7 @@ cdef class Wire:
         if self.is_write_paused and nghttp2_session_get_outbound_queue_size(self.session) > _QUEUED_FRAMES:
             self.is_read_paused = True
             self.transport.pause_reading()
-        elif self.frames_this_turn > _FRAMES_A_TURN:
+        elif self.frames_this_turn > _FRAMES_A_TURN or self.spent_this_turn > _TURN:
             self.is_read_paused = True
             self.transport.pause_reading()
             self.loop.call_soon(self.resume_reading)

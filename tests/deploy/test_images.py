@@ -140,6 +140,16 @@ def test_health_check_fails_when_not_ready(root: Path, dockerfile: str) -> None:
         assert exit_code_of_health_check(root, dockerfile, port) == 1
 
 
+@both_images
+def test_nghttp2_is_compiled_with_in_the_first_stage_and_there_to_run_with_in_the_last(
+    root: Path, dockerfile: str
+) -> None:
+    stages = re.split(r"^FROM ", (root / dockerfile).read_text(), flags=re.MULTILINE)[1:]
+    installed = [set(re.findall(r"\S*(?:nghttp2|pkg-config|gcc)\S*", stage)) for stage in stages]
+    assert installed[0] == {"gcc", "libnghttp2-dev", "pkg-config"}
+    assert installed[-1] == {"libnghttp2-14"}
+
+
 def test_both_images_end_alike(root: Path) -> None:
     tails = []
     for dockerfile in DOCKERFILES:
@@ -156,6 +166,7 @@ def test_build_context_holds_what_the_wheel_needs_and_nothing_more(root: Path) -
     rules = [line for line in lines if not line.startswith("#")]
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == folders | files | {"deploy/docker"}
+    assert rules[-3:] == ["**/__pycache__", "proto/*_pb2*", "transport/*.so"]
 
 
 def test_image_in_the_manifests_carries_the_version_of_the_project(root: Path, container: dict[str, Any]) -> None:

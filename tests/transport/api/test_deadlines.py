@@ -1,0 +1,171 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from api.differences import NO_TIME_AT_ALL
+from api.messages import note
+from api.reading import failure, status
+from api.serving import Bench, Method
+
+EXPIRED = grpc.StatusCode.DEADLINE_EXCEEDED
+SHORT_S = 0.05
+
+
+class Stuck:
+    """Methods that wait for what never comes; `ended` is how the last of them was stopped."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[type[BaseException]] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except BaseException as error:
+            self.ended.set_result(type(error))
+            raise
+
+    async def unary(self, request: Any, context: Any) -> None:
+        await self.wait()
+
+    async def stream(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        yield note("a")
+        await self.wait()
+
+    def methods(self) -> dict[str, Method]:
+        return {
+            "UnaryUnary": self.unary,
+            "UnaryStream": self.stream,
+            "StreamUnary": self.unary,
+            "StreamStream": self.stream,
+        }
+
+
+@pytest.mark.parametrize("method", ["UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream"])
+async def test_a_deadline_ends_the_call_and_cancels_its_method(bench: Bench, method: str) -> None:
+    stuck = Stuck()
+    served = await bench.serve(methods=stuck.methods())
+    arguments = (note(),) if method.startswith("Unary") else ()
+    call = getattr(served.stub, method)(*arguments, timeout=SHORT_S)
+    if method.endswith("Stream"):
+        assert await call.read() == note("a")
+    code, details = await status(call)
+    assert code is EXPIRED
+    assert "Deadline Exceeded" in details
+    assert await stuck.ended is asyncio.CancelledError
+
+
+async def test_awaiting_reading_and_writing_raise_at_the_deadline(bench: Bench) -> None:
+    served = await bench.serve(methods=Stuck().methods())
+    assert (await failure(served.stub.UnaryUnary(note(), timeout=SHORT_S))).code() is EXPIRED
+    assert (await failure(served.stub.StreamUnary(timeout=SHORT_S))).code() is EXPIRED
+    call = served.stub.StreamStream(timeout=SHORT_S)
+    assert await call.read() == note("a")
+    assert (await failure(call.read())).code() is EXPIRED
+    with pytest.raises((asyncio.InvalidStateError, grpc.aio.AioRpcError)):
+        await call.write(note())
+
+
+async def test_iterating_raises_at_the_deadline(bench: Bench) -> None:
+    served = await bench.serve(methods=Stuck().methods())
+    found = []
+    with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+        async for each in served.stub.UnaryStream(note(), timeout=SHORT_S):
+            found.append(each)
+    assert found == [note("a")]
+
+
+async def test_a_deadline_that_has_passed_needs_no_server(bench: Bench) -> None:
+    calls = []
+
+    async def count(request: Any, context: Any) -> Any:
+        calls.append(request)
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": count})
+    await served.channel.channel_ready()
+    assert (await failure(served.stub.UnaryUnary(note(), timeout=-1))).code() is EXPIRED
+    assert await served.stub.UnaryUnary(note("a")) == note("a")
+    assert calls == [note("a")]
+
+
+async def test_no_time_at_all(bench: Bench) -> None:
+    served = await bench.serve()
+    await served.channel.channel_ready()
+    code = await served.stub.UnaryUnary(note(), timeout=0).code()
+    result = "has passed its deadline" if code is EXPIRED else "has no deadline"
+    assert result == NO_TIME_AT_ALL.at(bench.ends.channel)
+
+
+async def test_a_method_may_clean_up_after_the_deadline(bench: Bench) -> None:
+    cleaned = asyncio.Event()
+
+    async def hold(request: Any, context: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+
+    served = await bench.serve(methods={"UnaryUnary": hold})
+    await failure(served.stub.UnaryUnary(note(), timeout=SHORT_S))
+    await cleaned.wait()
+
+
+async def test_an_answer_that_comes_in_time_is_not_touched_by_the_deadline(bench: Bench) -> None:
+    served = await bench.serve()
+    call = served.stub.UnaryUnary(note("a"), timeout=SHORT_S)
+    assert await call == note("a")
+    await asyncio.sleep(SHORT_S)
+    assert await call == note("a")
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_both_sides_know_the_time_that_remains(bench: Bench) -> None:
+    remaining = []
+
+    async def look(request: Any, context: Any) -> Any:
+        remaining.append(context.time_remaining())
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": look})
+    call = served.stub.UnaryUnary(note(), timeout=100)
+    assert 95 < call.time_remaining() <= 100
+    await call
+    # grpcio rounds up by as much as a hundredth.
+    assert 95 < remaining[0] <= 101.1
+
+
+async def test_without_a_deadline_no_time_is_told(bench: Bench) -> None:
+    remaining = []
+
+    async def look(request: Any, context: Any) -> Any:
+        remaining.append(context.time_remaining())
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": look})
+    call = served.stub.UnaryUnary(note())
+    assert call.time_remaining() is None
+    await call
+    assert remaining == [None]
+
+
+async def test_after_the_deadline_no_time_remains(bench: Bench) -> None:
+    served = await bench.serve(methods=Stuck().methods())
+    call = served.stub.UnaryUnary(note(), timeout=SHORT_S)
+    await failure(call)
+    assert call.time_remaining() == 0
+
+
+async def test_a_method_may_set_its_own_limit(bench: Bench) -> None:
+    async def limit(request: Any, context: Any) -> None:
+        try:
+            async with asyncio.timeout(SHORT_S):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.ABORTED, "too slow")
+
+    served = await bench.serve(methods={"UnaryUnary": limit})
+    assert (await failure(served.stub.UnaryUnary(note(), timeout=30))).code() is grpc.StatusCode.ABORTED

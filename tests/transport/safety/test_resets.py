@@ -1,0 +1,80 @@
+"""Calls that are begun and taken back at once: each costs the server more than the client (CVE-2023-44487, CVE-2025-8671)."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import HeadersFrame, RstStreamFrame, WindowUpdateFrame
+
+from protocol.frames import END_HEADERS, END_STREAM, number, raw, request, settings
+from protocol.peer import Peer, connected
+from protocol.serving import Served, until
+from safety.attacks import code_of, reading
+from safety.innocent import literal
+from safety.watch import watched
+
+AT_A_TIME = 200
+# More than the allowance of ten thousand, and than what it gains in the seconds that this takes.
+ROUNDS = 300
+
+Ending = Callable[[int], bytes]
+
+
+def calls(peer: Peer, method: str, end: Ending, index: int) -> bytes:
+    """Bytes of so many calls that go on, each with its `end`."""
+    streams = range(2 * AT_A_TIME * index + 1, 2 * AT_A_TIME * (index + 1) + 1, 2)
+    return b"".join(peer.headers(stream, request(method)) + end(stream) for stream in streams)
+
+
+def cancel(stream: int) -> bytes:
+    return raw(RstStreamFrame, 0, stream, number(ErrorCodes.CANCEL))
+
+
+async def repeat(peer: Peer, method: str, end: Ending) -> ErrorCodes:
+    """Goes on, round by round, until the server has had enough; what it says then."""
+    for index in range(ROUNDS):
+        await peer.send(calls(peer, method, end, index))
+        await peer.send(settings())
+        async with reading(peer):
+            await asyncio.sleep(0.005)
+        if peer.is_over:
+            break
+    code = code_of(peer)
+    assert code is not None, "the server never had enough"
+    return code
+
+
+async def idle(server: Served) -> None:
+    """Nothing of the attack is left running."""
+    await until(lambda: server.state()["waiting"] == 0)
+
+
+@pytest.mark.parametrize("method", ["Hold", "Deaf"], ids=["raw", "coroutine"])
+async def test_calls_that_are_taken_back_are_rationed(method: str) -> None:
+    async with watched() as server, connected(server.port) as peer:
+        assert await repeat(peer, method, cancel) in (ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.INTERNAL_ERROR)
+        await idle(server)
+
+
+MADE = {
+    "a window past the largest": lambda stream: raw(WindowUpdateFrame, 0, stream, number(2**31 - 1)),
+    "trailers that end nothing": lambda stream: raw(HeadersFrame, END_HEADERS, stream, literal("x", "y")),
+    "trailers with a pseudo-field": lambda stream: raw(HeadersFrame, END_HEADERS | END_STREAM, stream, b"\x84"),
+}
+
+
+@pytest.mark.parametrize("end", MADE.values(), ids=MADE)
+async def test_calls_that_the_server_is_made_to_reset_are_rationed(end: Ending) -> None:
+    async with watched() as server, connected(server.port) as peer:
+        assert await repeat(peer, "Deaf", end) is ErrorCodes.ENHANCE_YOUR_CALM
+        await idle(server)
+
+
+async def test_clients_that_cancel_now_and_then_are_served() -> None:
+    """2,000 in a row, as a pool that shuts down may do."""
+    async with watched() as server, connected(server.port) as peer:
+        for index in range(2000 // AT_A_TIME):
+            await peer.send(calls(peer, "Deaf", cancel, index))
+        await peer.expect_service(10_001)
+        await idle(server)
