@@ -79,6 +79,10 @@ class Call(grpc.aio.Call):
         if request.deadline is not None:
             self._timer = self._loop.call_at(request.deadline, self._expire)
 
+    def __repr__(self) -> str:
+        status = "under way" if self._status is None else f"{self._status}, details={self._details!r}"
+        return f"<{type(self).__name__} {status}>"
+
     def cancel(self) -> bool:
         return self._end(grpc.StatusCode.CANCELLED, _CANCELLED)
 
@@ -121,8 +125,9 @@ class Call(grpc.aio.Call):
         if self._status not in (None, _OK):
             raise self._error()
 
-    def debug_error_string(self) -> str:
-        return "" if self._status in (None, _OK) else f"{self._status}: {self._details}"
+    async def debug_error_string(self) -> str:
+        await self._ended()
+        return self._debug()
 
     def listener(self) -> Listener:
         """What the stream tells of its changes."""
@@ -138,7 +143,10 @@ class Call(grpc.aio.Call):
         self._settle(status, "" if status is _OK else self._stream.details)
 
     def _begin(self) -> None:
-        """Opens the stream, at once if the channel is connected."""
+        """Opens the stream, at once if the channel is connected. Raises `UsageError` when it is closed."""
+        if self._link.is_closed:
+            self._settle(grpc.StatusCode.CANCELLED, _CANCELLED)
+            raise grpc.aio.UsageError("Channel is closed.")
         if self._link.connection is not None:
             self._open(self._link.connection)
         else:
@@ -192,13 +200,16 @@ class Call(grpc.aio.Call):
     def _trailing(self) -> grpc.aio.Metadata:
         return decode_metadata((self._stream and self._stream.trailing) or ())
 
+    def _debug(self) -> str:
+        return "" if self._status in (None, _OK) else f"{self._status}: {self._details}"
+
     def _error(self) -> BaseException:
         """What a failed call raises; who cancelled it gets asyncio's own error."""
         assert self._status is not None
         if self._status is grpc.StatusCode.CANCELLED and self._details == _CANCELLED:
             return asyncio.CancelledError()
         initial = decode_metadata((self._stream and self._stream.initial) or ())
-        return grpc.aio.AioRpcError(self._status, initial, self._trailing(), self._details, self.debug_error_string())
+        return grpc.aio.AioRpcError(self._status, initial, self._trailing(), self._details, self._debug())
 
     def _encode(self, message: Any) -> tuple[bytes, bool]:
         """A message's bytes, and whether they are compressed."""

@@ -45,6 +45,10 @@ class Link:
         self._ready: asyncio.Future[None] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        return self.state is State.SHUTDOWN
+
     def connect(self) -> None:
         """Begins to connect, unless that is under way or done."""
         if self.state is State.IDLE:

@@ -146,11 +146,11 @@ class Server:
             await self._wait_left(grace)
         for connection in list(self._connections):
             connection.cancel_all()
-        await self._runner.wait_idle()
         await self._wait_left(_GOODBYE)
         for connection in list(self._connections):
             connection.abort()
         await self._wait_left(None)
+        await self._runner.wait_idle()
         self._keeper.stop()
         self._stopped.set()
 

@@ -1,4 +1,3 @@
-from cpython.buffer cimport Py_buffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_frame, nghttp2_session, ssize_t
@@ -31,7 +30,8 @@ cdef class Stream:
     cdef list parts
     cdef size_t next_part
     cdef object part
-    cdef Py_buffer view
+    cdef const uint8_t* part_data
+    cdef size_t part_size
     cdef size_t offset
     cdef readonly size_t pending
     cdef bint is_deferred

@@ -16,9 +16,9 @@ large piece is only referred to, and goes from the caller's buffer to the socket
 
 from collections import deque
 
-cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_GET_BUFFER
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
@@ -83,8 +83,6 @@ cdef bytes joined(const uint8_t* prefix, list parts, size_t size):
     return message
 
 
-# Its buffer is released in __dealloc__, which needs `view` as it was.
-@cython.no_gc_clear
 cdef class Stream:
     """The two directions of a call. Subclasses give the headers, the trailers and the end their meaning.
 
@@ -273,12 +271,22 @@ cdef class Stream:
 
     cdef int load(self) except -1:
         """Makes the next part the current one, unless the current one has bytes left."""
-        if self.part is None:
-            part = self.parts[self.next_part]
-            self.next_part += 1
-            PyObject_GetBuffer(part, &self.view, PyBUF_SIMPLE)
-            self.part = memoryview(part) if self.view.len > _COPIED and PyBytes_CheckExact(part) else part
-            self.offset = 0
+        if self.part is not None:
+            return 0
+        part = self.parts[self.next_part]
+        self.parts[self.next_part] = None
+        self.next_part += 1
+        self.offset = 0
+        if PyBytes_CheckExact(part) and PyBytes_GET_SIZE(part) <= _COPIED:
+            self.part_data = <const uint8_t*>PyBytes_AS_STRING(part)
+            self.part_size = PyBytes_GET_SIZE(part)
+        else:
+            if PyBytes_CheckExact(part):
+                part = memoryview(part)
+            # Of a view that is nobody else's, the memory can be read where it is.
+            self.part_data = <const uint8_t*>PyMemoryView_GET_BUFFER(part).buf
+            self.part_size = PyMemoryView_GET_BUFFER(part).len
+        self.part = part
         return 0
 
     cdef bint is_stalled(self, double rounds) noexcept:
@@ -291,8 +299,7 @@ cdef class Stream:
         self.offset += size
         self.pending -= size
         self.wire.pending -= size
-        if self.offset == <size_t>self.view.len:
-            PyBuffer_Release(&self.view)
+        if self.offset == self.part_size:
             self.part = None
             if not self.pending:
                 self.parts, self.next_part = None, 0
@@ -307,8 +314,8 @@ cdef class Stream:
         cdef size_t piece
         while size:
             self.load()
-            piece = min(size, <size_t>self.view.len - self.offset)
-            memcpy(target, <const uint8_t*>self.view.buf + self.offset, piece)
+            piece = min(size, self.part_size - self.offset)
+            memcpy(target, self.part_data + self.offset, piece)
             target += piece
             size -= piece
             self.advance(piece)
@@ -319,9 +326,9 @@ cdef class Stream:
         cdef size_t piece
         while size:
             self.load()
-            piece = min(size, <size_t>self.view.len - self.offset)
+            piece = min(size, self.part_size - self.offset)
             if piece <= _COPIED:
-                target.copy(<const uint8_t*>self.view.buf + self.offset, piece)
+                target.copy(self.part_data + self.offset, piece)
             else:
                 target.refer(self.part[self.offset:self.offset + piece], piece)
             size -= piece
@@ -329,10 +336,7 @@ cdef class Stream:
         return 0
 
     cdef int forget_outbound(self) except -1:
-        if self.part is not None:
-            PyBuffer_Release(&self.view)
-            self.part = None
-        self.parts = None
+        self.part = self.parts = None
         self.wire.pending -= self.pending
         self.pending = self.next_part = 0
         return 0
@@ -342,10 +346,6 @@ cdef class Stream:
         result.source.ptr = <void*>self
         result.read_callback = provide
         return result
-
-    def __dealloc__(self):
-        if self.part is not None:
-            PyBuffer_Release(&self.view)
 
     cdef int on_header(self, const uint8_t* name, size_t name_size, const uint8_t* value, size_t value_size) except -1:
         raise NotImplementedError
