@@ -52,6 +52,7 @@ def grpc_server(name: TransportName, max_message_size: int) -> GrpcServer:
         return grpc.aio.server(options=options)
     from yais import transport
 
+    transport.keep_freed()
     held = max(_HELD, _HELD_MESSAGES * max_message_size)
     return transport.server(
         options=[*options, ("grpc.max_concurrent_streams", _MAX_STREAMS), ("yais.max_held_bytes", held)]

@@ -22,6 +22,7 @@ from yais.transport.credentials import (
     ssl_server_credentials,
 )
 from yais.transport.handlers import Runner
+from yais.transport.memory import keep_freed
 from yais.transport.options import Settings
 from yais.transport.server import Server
 from yais.transport.server_call import ServerCall
@@ -34,6 +35,7 @@ __all__ = [
     "ServerCall",
     "ServerCredentials",
     "insecure_channel",
+    "keep_freed",
     "secure_channel",
     "server",
     "ssl_channel_credentials",

@@ -147,18 +147,23 @@ class Call(grpc.aio.Call):
         if self._link.is_closed:
             self._settle(grpc.StatusCode.CANCELLED, _CANCELLED)
             raise grpc.aio.UsageError("Channel is closed.")
-        if self._link.connection is not None:
-            self._open(self._link.connection)
-        else:
+        if self._link.connection is None or not self._try_open(self._link.connection):
             self._starting = self._loop.create_task(self._begin_when_ready())
 
     async def _begin_when_ready(self) -> None:
         try:
-            connection = await self._link.ready(self._request.wait_for_ready)
+            while not self._try_open(await self._link.ready(self._request.wait_for_ready)):
+                continue
         except ConnectionError as error:
             self._end(grpc.StatusCode.UNAVAILABLE, str(error))
-        else:
+
+    def _try_open(self, connection: ClientProtocol) -> bool:
+        """False when the connection takes no calls any more, which its link knows as well by then."""
+        try:
             self._open(connection)
+        except ConnectionError:
+            return False
+        return True
 
     def _open(self, connection: ClientProtocol) -> None:
         raise NotImplementedError

@@ -62,12 +62,14 @@ cdef class ClientCall(Stream):
         self.enqueue(is_compressed, buffers)
         self.is_finished = is_last
         self.resume()
+        self.wire.schedule()
 
     def finish(self):
         """Says that no message follows."""
         if not self.is_closed and not self.is_finished:
             self.is_finished = True
             self.resume()
+            self.wire.schedule()
 
     def cancel(self, int status=_CANCELLED, str details="Locally cancelled by application!"):
         """Gives the call up, with a status of one's own choice."""

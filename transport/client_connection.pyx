@@ -18,6 +18,7 @@ cdef class ClientConnection(Connection):
 
     cdef readonly bint is_ready
     cdef readonly bint is_draining
+    cdef readonly bint has_answered
     cdef dict waiting
 
     def __init__(self, loop, owner, settings):
@@ -47,6 +48,7 @@ cdef class ClientConnection(Connection):
         call.is_finished = is_last
         if self.has_room():
             self.submit(call, fields)
+            self.push()
         else:
             self.waiting[call] = fields
         return call
@@ -76,16 +78,19 @@ cdef class ClientConnection(Connection):
         cdef int32_t stream_id = nghttp2_submit_request(
             self.session, NULL, headers.items, headers.count, &source, <void*>call)
         if stream_id < 0:
+            # After 2^30 calls there are no stream identifiers left.
+            self.leave()
+            self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError(nghttp2_strerror(stream_id).decode())
         call.id = stream_id
         self.streams[stream_id] = call
-        self.schedule()
         return 0
 
     cdef int submit_waiting(self) except -1:
         while self.waiting and self.has_room() and not self.is_draining and not self.is_ending:
             call = next(iter(self.waiting))
             self.submit(call, self.waiting.pop(call))
+            self.schedule()
         return 0
 
     def refuse_waiting(self):
@@ -105,6 +110,10 @@ cdef class ClientConnection(Connection):
         entries[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         entries[2].value = self.settings.max_metadata
         return self.submit_settings(entries, 3)
+
+    cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:
+        self.has_answered = True
+        return 0
 
     cdef int on_frame(self, const nghttp2_frame* frame) except -1:
         if frame.hd.type == NGHTTP2_SETTINGS:

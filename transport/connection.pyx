@@ -200,6 +200,13 @@ cdef class Connection(Wire):
         """What TLS knows of the peer, under grpcio's names."""
         return auth_context(self.transport)
 
+    cdef int push(self) except -1:
+        if self.is_busy or self.is_scheduled or len(self.streams) > 1:
+            self.schedule()
+        else:
+            self.flush()
+        return 0
+
     cdef Stream find(self, int32_t stream_id):
         cdef void* stream = nghttp2_session_get_stream_user_data(self.session, stream_id)
         return None if stream is NULL else <Stream>stream

@@ -38,9 +38,11 @@ class Link:
         self._credentials = credentials
         self._changes = Changes()
         self._connecting: asyncio.Task[None] | None = None
-        # No attempt before this; the delays start anew after a connection that has lasted longer than its own.
+        # No attempt before this. After a connection the next attempt is made at once, but not twice in a row after
+        # connections on which nothing was answered: a server that hangs up on everybody is not to be stormed.
         self._delays = backoff.delays(random.random)
         self._not_before = 0.0
+        self._was_in_vain = False
         self._connections: set[ClientProtocol] = set()
         self._ready: asyncio.Future[None] | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -111,8 +113,12 @@ class Link:
         self._changes.changed()
 
     def _lose(self, failure: str) -> None:
-        if monotonic() > self._not_before:
+        assert self.connection is not None
+        if self.connection.has_answered:
             self._delays = self._backoff.delays(random.random)
+        if self.connection.has_answered or not self._was_in_vain:
+            self._not_before = 0.0
+        self._was_in_vain = not self.connection.has_answered
         self.connection = None
         self.failure = failure
         self._enter(State.IDLE)

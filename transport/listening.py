@@ -27,7 +27,11 @@ def _bind_unix(address: UnixAddress) -> socket.socket:
     """Takes the place of a socket that a server left behind."""
     _remove_stale(address.path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(address.path)
+    try:
+        sock.bind(address.path)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -81,6 +81,7 @@ cdef class ServerCall(Stream):
             self.resume()
         else:
             self.begin(None)
+        self.wire.push()
 
     def fail(self, code, str details=""):
         """Answers with the status `code`, a `grpc.StatusCode`."""
@@ -90,6 +91,7 @@ cdef class ServerCall(Stream):
         """Sends initial metadata, pairs of bytes, ahead of the first message."""
         if not self.is_closed and not self.is_answered and not self.has_begun:
             self.begin(extra)
+            self.wire.schedule()
 
     def send(self, buffer, bint is_compressed=False):
         """Appends one message to the answer. Raises `MessageTooLargeError` past the limit of a message."""
@@ -100,6 +102,7 @@ cdef class ServerCall(Stream):
             self.resume()
         else:
             self.begin(None)
+        self.wire.schedule()
 
     def finish(self, int code, str details="", list trailing=None):
         """Ends the answer with the number of a status, a text about it and trailing metadata, pairs of bytes."""
@@ -116,6 +119,7 @@ cdef class ServerCall(Stream):
         self.is_answered = self.is_finished = True
         self.trailers = trailers
         self.resume()
+        self.wire.push()
 
     cdef bint is_waiting(self) noexcept:
         """Whether the client has begun something, headers or a message, that it has not ended."""
@@ -128,7 +132,6 @@ cdef class ServerCall(Stream):
         cdef Fields fields = Fields(_HEADERS + extra) if extra else _USUAL_HEADERS
         self.has_begun = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, &source)
-        self.wire.schedule()
         return 0
 
     cdef int reject(self, list answer) except -1:
@@ -136,7 +139,7 @@ cdef class ServerCall(Stream):
         cdef Fields fields = Fields(answer)
         self.has_begun = self.is_answered = self.is_finished = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, NULL)
-        self.wire.schedule()
+        self.wire.push()
         return 0
 
     cdef int on_last_data(self, nghttp2_session* session, uint32_t* flags) except -1:

@@ -182,7 +182,9 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def answer(self, message: Any) -> None:
         """The one message of a unary answer, with the status that was set."""
         if self._code is _OK and not self._details and not self._trailing and self._codec is IDENTITY:
-            self.call.respond(self.serialize(message))
+            data = self.serialize(message)
+            self._has_finished = True
+            self.call.respond(data)
             return
         if self._code is _OK or self._code == 0:
             self.send(message)

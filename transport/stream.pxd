@@ -40,6 +40,7 @@ cdef class Stream:
     cdef int idle_rounds
 
     cdef int receive(self, const uint8_t* data, size_t size) except -1
+    cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1
     cdef int end_message(self) except -1
     cdef int grant(self) except -1

@@ -153,11 +153,14 @@ cdef class Stream:
             self.end_message()
         self.wire.is_reading_body = self.body is not None and self.body_size - self.body_filled > _LARGE_BODY
         if self.wire.held > self.wire.held_limit and not self.is_deaf:
-            self.on_bad_message(_RESOURCE_EXHAUSTED, f"This connection has {self.wire.held} bytes of unread messages; "
-                                                     f"at most {self.wire.held_limit} are held for it")
+            self.refuse_more()
         if self.unread is None:
             self.grant()
         return 0
+
+    cdef int refuse_more(self) except -1:
+        return self.on_bad_message(_RESOURCE_EXHAUSTED, f"This connection has {self.wire.held} bytes of unread messages; "
+                                                        f"at most {self.wire.held_limit} are held for it")
 
     cdef bint begin_message(self) except -1:
         """Makes room for the message that the prefix announces; false when it is refused."""
@@ -180,6 +183,8 @@ cdef class Stream:
         self.hold(_OBJECT)
         message, self.body, self.prefix_filled = self.body, None, 0
         if self.prefix[0]:
+            if self.wire.held > self.wire.held_limit:
+                return self.refuse_more()
             message = self.decompress(message)
             if message is None:
                 return 0
@@ -266,7 +271,6 @@ cdef class Stream:
         if self.is_deferred and not self.is_closed:
             self.is_deferred = False
             nghttp2_session_resume_data(self.wire.session, self.id)
-            self.wire.schedule()
         return 0
 
     cdef int load(self) except -1:

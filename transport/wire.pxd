@@ -31,6 +31,8 @@ cdef class Wire:
     cdef int frames_this_turn
     cdef double spent_this_turn
     cdef int portion
+    cdef int largest_portion
+    cdef int cheap_reads
     # What the calls of this connection may take, in bytes.
     cdef size_t window
     cdef size_t message_limit
@@ -46,6 +48,7 @@ cdef class Wire:
     cdef int open_session(self) except -1
     cdef bint is_wanted(self) noexcept
     cdef void schedule(self) noexcept
+    cdef int push(self) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
     cdef void weigh(self, double spent) noexcept
     cdef int settle(self) except -1

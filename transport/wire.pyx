@@ -6,7 +6,8 @@ frame (`connection.pyx`).
 
 Writing. Whoever has something to say submits it to the session and calls `schedule`. Nothing is written inside of
 nghttp2's callbacks: one `flush` follows each read, or ends the turn of the loop, and hands everything that is ready to
-the socket's transport in one write. While that transport's own buffer is full, nothing is taken from the session.
+the socket's transport in one write; `push` does so at once for a call that has its connection to itself. While that
+transport's own buffer is full, nothing is taken from the session.
 
 Fairness. A peer that sends as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` frames, or `_TURN`
 seconds of work, its connection is not read again before all others had their turn, and one whose bytes are dear is
@@ -40,6 +41,8 @@ cdef double _TURN = 2e-3
 
 cdef enum:
     _LAST_PORTION = 4
+    # So many cheap reads make up for a dear one.
+    _FORGIVING = 256
     _FRAMES_A_TURN = 512
     _QUEUED_FRAMES = 1024
     # Written at once, before the transport is asked again whether it can take more.
@@ -106,7 +109,7 @@ cdef class Wire:
 
     def __init__(self, loop):
         self.loop = loop
-        self.portion = _LAST_PORTION
+        self.largest_portion = _LAST_PORTION
         self.flush_soon = self.flush
 
     def __dealloc__(self):
@@ -167,6 +170,11 @@ cdef class Wire:
             self.is_scheduled = True
             self.loop.call_soon(self.flush_soon)
 
+    cdef int push(self) except -1:
+        """Has what was submitted written at once, or by the end of this turn where more may join it."""
+        self.schedule()
+        return 0
+
     cdef int receive(self, const uint8_t* data, size_t size) except -1:
         cdef ssize_t taken
         if self.session is NULL or self.is_ending:
@@ -187,10 +195,14 @@ cdef class Wire:
         self.spent_this_turn += spent
         if self.is_reading_body:
             return
-        if spent > _DEAR and self.portion > 0:
-            self.portion -= 1
-        elif spent < _CHEAP and self.portion < _LAST_PORTION:
-            self.portion += 1
+        if spent > _DEAR:
+            self.portion = self.largest_portion = max(0, self.portion - 1)
+            self.cheap_reads = 0
+        elif spent < _CHEAP:
+            self.cheap_reads += 1
+            if self.cheap_reads % _FORGIVING == 0 and self.largest_portion < _LAST_PORTION:
+                self.largest_portion += 1
+            self.portion = min(self.portion + 1, self.largest_portion)
 
     cdef int settle(self) except -1:
         """What is due once after each read."""

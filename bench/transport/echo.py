@@ -37,7 +37,8 @@ def raw_echo(message: Any) -> Callable[[Any, memoryview], None]:
     """`Do` on the raw path: no task, but the same message is parsed, and the same made."""
 
     def answer(call: Any, received: memoryview) -> None:
-        request = message.FromString(received)
+        # protobuf reads bytes where they are, and copies what it finds behind a view.
+        request = message.FromString(received.obj)
         call.respond(message(id=request.id, raw=request.raw).SerializeToString())
 
     return answer
@@ -59,6 +60,9 @@ def main(transport: Transport, raw: str | None) -> None:
 
 
 async def serve(transport: Transport, raw: str | None) -> None:
+    if transport == "native":
+        # As inference-grpc does.
+        interface(transport).keep_freed()
     server = interface(transport).server()
     messages, service = contract()
     if raw:

@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import click
-import grpc
 import uvloop
 
-from yais.clients import channels, commands, interrupts
+from yais.clients import commands, interrupts
 from yais.clients.options import POSITIVE, Common, Positive, common_options
 from yais.clients.records import Records
 from yais.clients.report import summarise
+from yais.clients.siege.lines import Line, TransportName, has_native, open_line
 from yais.clients.siege.live import open_view, watch
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
-from yais.clients.siege.sender import Method, Sender
+from yais.clients.siege.sender import Sender
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _YEAR = 366 * 86_400
@@ -40,6 +40,7 @@ class Load:
     timeout: float
     max_outstanding: int
     connections: int
+    transport: TransportName
 
 
 @click.command(epilog=EXAMPLES)
@@ -49,6 +50,13 @@ class Load:
 @click.option("--count", type=POSITIVE, help="Requests to send, instead of --duration.")
 @click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
+@click.option(
+    "--transport",
+    type=click.Choice(["native", "grpcio"]),
+    default=lambda: "native" if has_native() else "grpcio",
+    show_default="native, where it was built",
+    help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
+)
 def main(
     common: Common,
     rate: float,
@@ -56,6 +64,7 @@ def main(
     count: int | None,
     max_outstanding: int,
     connections: int,
+    transport: TransportName,
 ) -> None:
     """Sends requests at a constant rate, whatever the replies do, and prints the latencies.
 
@@ -69,17 +78,20 @@ def main(
     """
     if duration is not None and count is not None:
         raise click.UsageError("--duration and --count exclude each other")
+    if transport == "native" and not has_native():
+        raise click.UsageError("--transport: 'native' was not built into this installation; 'grpcio' is there")
     pacer = Until(Constant(rate), count, None if duration is None else round(duration * SECOND))
     request = commands.begin(common).request().SerializeToString()
-    records = uvloop.run(send(Load(common.target, request, pacer, common.timeout, max_outstanding, connections)))
+    load = Load(common.target, request, pacer, common.timeout, max_outstanding, connections, transport)
+    records = uvloop.run(send(load))
     commands.end(summarise(records, rate))
 
 
 async def send(load: Load) -> Records:
     """The records of the whole schedule, or of what a signal left of it."""
-    async with connected(load) as methods:
+    async with connected(load) as lines:
         sender = Sender(
-            methods,
+            lines,
             load.request,
             load.pacer,
             timeout=load.timeout,
@@ -99,19 +111,17 @@ async def send(load: Load) -> Records:
 
 
 @asynccontextmanager
-async def connected(load: Load) -> AsyncIterator[list[Method]]:
-    """The method to call, on as many connections as asked for, all of them established."""
-    # gRPC would otherwise let channels to one target share a connection.
-    options = channels.options({"grpc.use_local_subchannel_pool": 1})
-    opened = [grpc.aio.insecure_channel(load.target, options) for _ in range(load.connections)]
+async def connected(load: Load) -> AsyncIterator[list[Line]]:
+    """As many lines as asked for, all of them with a connection."""
+    opened = [open_line(load.transport, load.target, METHOD) for _ in range(load.connections)]
     try:
         async with asyncio.timeout(load.timeout):
-            await asyncio.gather(*(channel.channel_ready() for channel in opened))
-        yield [channel.unary_unary(METHOD) for channel in opened]
+            await asyncio.gather(*(channel.channel_ready() for channel, _ in opened))
+        yield [line for _, line in opened]
     except TimeoutError:
         raise click.ClickException(f"{load.target}: no connection within {load.timeout} s") from None
     finally:
-        await asyncio.gather(*(channel.close() for channel in opened))
+        await asyncio.gather(*(channel.close() for channel, _ in opened))
 
 
 def warn_of_holding_back(max_outstanding: int) -> None:

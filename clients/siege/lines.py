@@ -1,18 +1,19 @@
-"""What siege sends on. A line is one connection to the server and the method that is called on it."""
+"""What siege sends on: a line is one connection to the server and the method that is called on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import grpc
 
 from yais.clients import channels
+from yais.clients.records import OK, STATUS_NUMBERS
 
 TransportName = Literal["native", "grpcio"]
 
 
 class Call(Protocol):
-    """A request that was sent; `status` (gRPC's number) and `details` tell what became of it once it is over."""
+    """A request that was sent; once it is over, `status`, gRPC's number, and `details` tell what became of it."""
 
     @property
     def status(self) -> int: ...
@@ -24,19 +25,16 @@ class Call(Protocol):
         """Gives it up, and has it end so; one that is over stays as it is."""
 
 
-class Line(Protocol):
-    """Sends `request` and calls `done(call)` once the call is over, never before this returns; `timeout` in seconds.
+Done = Callable[[Call], None]
 
-    Raises `ConnectionError` while there is no connection, which it then begins to make.
+
+class Line(Protocol):
+    """Sends `request`, and calls `done(call)` once the call is over, never before this returns; `timeout` in seconds.
+
+    Raises ConnectionError when there is no connection and it does not wait for one.
     """
 
-    def __call__(self, request: bytes, done: Callable[[Call], None], timeout: float, /) -> Call: ...
-
-
-class Method(Protocol):
-    """A unary method of a channel, without serialisers: bytes in, bytes out."""
-
-    def __call__(self, request: bytes, *, timeout: float) -> Awaitable[bytes]: ...
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call: ...
 
 
 def has_native() -> bool:
@@ -49,34 +47,67 @@ def has_native() -> bool:
 
 
 def open_line(transport: TransportName, target: str, method: str) -> tuple[grpc.aio.Channel, Line]:
-    """A line, and the channel that keeps its connection; it has none before `channel_ready`."""
-    if transport == "grpcio":
-        # gRPC would otherwise let channels to one target share a connection.
-        options = channels.options({"grpc.use_local_subchannel_pool": 1})
-        channel = grpc.aio.insecure_channel(target, options)
-        return channel, grpcio_line(channel.unary_unary(method))
-    from yais.transport import insecure_channel
+    """A line, and the channel that makes its connection and keeps it."""
+    if transport == "native":
+        from yais.transport import insecure_channel
 
-    native = insecure_channel(target, channels.options())
-    # Costs neither a task nor a future.
-    return native, native.raw_unary(method)
-
-
-def grpcio_line(method: Method) -> Line:
-    """A line on `method`, at the cost of a task for each call."""
-
-    def send(request: bytes, done: Callable[[Call], None], timeout: float, /) -> Call:
-        return _Task(_outcome(method, request, timeout), done)
-
-    return send
+        native = insecure_channel(target, channels.options())
+        return native, RawLine(native.raw_unary(method), TaskLine(native.unary_unary(method)))
+    # grpcio would otherwise let channels to one target share a connection.
+    options = channels.options({"grpc.use_local_subchannel_pool": 1})
+    channel = grpc.aio.insecure_channel(target, options)
+    return channel, TaskLine(channel.unary_unary(method))
 
 
-async def _outcome(method: Method, request: bytes, timeout: float) -> tuple[int, str]:  # noqa: ASYNC109
-    try:
-        await method(request, timeout=timeout)
-    except grpc.aio.AioRpcError as error:
-        return error.code().value[0], error.details() or ""
-    except Exception as error:
-        # Whatever else the channel raises is an outcome too.
-        return grpc.StatusCode.UNKNOWN.value[0], repr(error)
-    return grpc.StatusCode.OK.value[0], ""
+class RawLine:
+    """A line whose calls cost neither a task nor a future.
+
+    It needs a connection; between two of them, as when the server sends its clients elsewhere, `waiting` takes its
+    calls: they wait and fail as those of every gRPC client do.
+    """
+
+    def __init__(self, raw: Line, waiting: Line) -> None:
+        self._raw = raw
+        self._waiting = waiting
+
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+        try:
+            return self._raw(request, done, timeout)
+        except ConnectionError:
+            return self._waiting(request, done, timeout)
+
+
+class TaskLine:
+    """A line whose calls cost a task each, on the method of any channel that has grpcio's interface."""
+
+    def __init__(self, method: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
+        self._method = method
+
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+        return _TaskCall(self._method(request, timeout=timeout), done)
+
+
+class _TaskCall:
+    def __init__(self, call: "grpc.aio.UnaryUnaryCall[bytes, bytes]", done: Done) -> None:
+        self.status, self.details = STATUS_NUMBERS[grpc.StatusCode.CANCELLED], "the channel was closed"
+        self._call = call
+        self._done = done
+        self._task = asyncio.create_task(self._follow())
+
+    def cancel(self, status: int, details: str, /) -> None:
+        if self._call.cancel():
+            self.status, self.details = status, details
+
+    async def _follow(self) -> None:
+        try:
+            await self._call
+        except asyncio.CancelledError:
+            pass
+        except grpc.aio.AioRpcError as error:
+            self.status, self.details = STATUS_NUMBERS[error.code()], error.details() or ""
+        except Exception as error:
+            # Whatever else the channel raises, the call is over and the run goes on.
+            self.status, self.details = STATUS_NUMBERS[grpc.StatusCode.UNKNOWN], repr(error)
+        else:
+            self.status, self.details = OK, ""
+        self._done(self)

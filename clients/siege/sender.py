@@ -1,33 +1,30 @@
 """The open loop: sends whatever is due, whatever the replies do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Protocol
 
 import grpc
 
-from yais.clients.records import Records
+from yais.clients.records import OK, STATUS_NUMBERS, Records
 from yais.clients.siege.alarm import Alarm
+from yais.clients.siege.lines import Call, Line
 from yais.clients.siege.pacer import Pacer, released
 
-
-class Method(Protocol):
-    """A unary method of a channel, without serialisers: bytes in, bytes out."""
-
-    def __call__(self, request: bytes, *, timeout: float) -> Awaitable[bytes]: ...
+_CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
+_CODES = {number: code for code, number in STATUS_NUMBERS.items()}
 
 
 class Sender:
     """Sends `request` whenever `pacer` says that an arrival is due, and writes down what became of it.
 
     An arrival that finds `max_outstanding` requests in flight is held back: recorded as such and never sent, for to
-    send it late would let the server set the pace. The `methods`, one a connection, take turns.
+    send it late would let the server set the pace. The `lines`, one a connection, take turns.
     """
 
     def __init__(
         self,
-        methods: Sequence[Method],
+        lines: Sequence[Line],
         request: bytes,
         pacer: Pacer,
         *,
@@ -36,26 +33,32 @@ class Sender:
         on_first_held_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.records = Records()
-        self.in_flight = 0
         self.held_back = 0
         self.started_at = 0
-        self._methods = methods
+        self._lines = lines
         self._request = request
         self._pacer = pacer
         self._timeout = timeout
         self._max_outstanding = max_outstanding
         self._on_first_held_back = on_first_held_back
-        self._tasks: set[asyncio.Task[None]] = set()
+        # What is in flight: when it was due, and when it was sent.
+        self._calls: dict[Call, tuple[int, int]] = {}
+        self._none_in_flight = asyncio.Event()
         self._alarm: Alarm | None = None
         self._stopping = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
 
     async def run(self) -> None:
         """Goes through the schedule, then waits for what is in flight; every request carries its own deadline."""
         self._alarm = Alarm()
         try:
             await self._follow_schedule(self._alarm)
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            if self._calls:
+                self._none_in_flight.clear()
+                await self._none_in_flight.wait()
         finally:
             self.cancel()
             self._alarm.close()
@@ -68,8 +71,8 @@ class Sender:
 
     def cancel(self) -> None:
         """Ends what is in flight, as cancelled."""
-        for task in self._tasks:
-            task.cancel()
+        for call in list(self._calls):
+            call.cancel(_CANCELLED, "cancelled by siege")
 
     async def _follow_schedule(self, alarm: Alarm) -> None:
         start = self.started_at = monotonic_ns()
@@ -79,17 +82,23 @@ class Sender:
             if self._stopping.is_set():
                 return
             for due in released(self._pacer, monotonic_ns() - start, arrivals):
-                self._offer(start + due, arrivals)
+                self._offer(start + due, self._lines[arrivals % len(self._lines)])
                 arrivals += 1
 
-    def _offer(self, due: int, arrival: int) -> None:
-        if self.in_flight >= self._max_outstanding:
+    def _offer(self, due: int, line: Line) -> None:
+        if len(self._calls) >= self._max_outstanding:
             self._hold_back(due)
             return
-        self.in_flight += 1
-        task = asyncio.create_task(self._exchange(due, self._methods[arrival % len(self._methods)]))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        sent = monotonic_ns()
+        try:
+            call = line(self._request, self._ended, self._timeout)
+        except ConnectionError as error:
+            self._fail(due, sent, grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exception as error:
+            # Whatever else a line raises, the run goes on and the counts add up.
+            self._fail(due, sent, grpc.StatusCode.UNKNOWN, repr(error))
+        else:
+            self._calls[call] = due, sent
 
     def _hold_back(self, due: int) -> None:
         self.records.hold_back(due)
@@ -97,18 +106,14 @@ class Sender:
         if self.held_back == 1:
             self._on_first_held_back()
 
-    async def _exchange(self, due: int, method: Method) -> None:
-        sent = monotonic_ns()
-        try:
-            await method(self._request, timeout=self._timeout)
-        except grpc.aio.AioRpcError as error:
-            self.records.add_failure(due, sent, monotonic_ns(), error.code(), error.details() or "no details given")
-        except asyncio.CancelledError:
-            self.records.add_failure(due, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by siege")
-        except Exception as error:
-            # Whatever else the channel raises, the run goes on and the counts add up.
-            self.records.add_failure(due, sent, monotonic_ns(), grpc.StatusCode.UNKNOWN, repr(error))
-        else:
+    def _ended(self, call: Call) -> None:
+        due, sent = self._calls.pop(call)
+        if call.status == OK:
             self.records.add(due, sent, monotonic_ns())
-        finally:
-            self.in_flight -= 1
+        else:
+            self._fail(due, sent, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
+        if not self._calls:
+            self._none_in_flight.set()
+
+    def _fail(self, due: int, sent: int, code: grpc.StatusCode, details: str) -> None:
+        self.records.add_failure(due, sent, monotonic_ns(), code, details or "no details given")

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import pytest
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from fake_server import FakeServer, Gate
 
 from yais.clients import AsyncClient, Client
+from yais.clients.siege.lines import TransportName
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 
@@ -68,3 +69,9 @@ def run(fake: FakeServer) -> Callable[..., Any]:
         return CliRunner().invoke(command, ["--port", str(fake.port), *arguments.split()])
 
     return invoke
+
+
+@pytest.fixture(params=get_args(TransportName))
+def transport(request: pytest.FixtureRequest) -> TransportName:
+    """What siege sends on."""
+    return request.param

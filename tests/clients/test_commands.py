@@ -13,17 +13,19 @@ from fake_server import FakeServer, Gate, echo
 
 from yais.clients import async_cli, sync_cli
 from yais.clients.siege import cli as siege_cli
+from yais.clients.siege.lines import TransportName
 from yais.proto import grpc_service_pb2 as pb
 
 COMMANDS = {"client-sync": sync_cli, "client-async": async_cli, "siege": siege_cli}
-RUNS = [
-    (sync_cli.main, "--count 7"),
-    (async_cli.main, "--count 7 --concurrency 3"),
-    (siege_cli.main, "--rate 500 --count 7"),
-]
+RUNS = {
+    "client-sync": (sync_cli.main, "--count 7"),
+    "client-async": (async_cli.main, "--count 7 --concurrency 3"),
+    "siege on native": (siege_cli.main, "--rate 500 --count 7 --transport native"),
+    "siege on grpcio": (siege_cli.main, "--rate 500 --count 7 --transport grpcio"),
+}
 LATENCIES = re.compile(r"^(p50|p90|p95|p99|p99\.9|max) +\d+\.\d+ ms$", re.MULTILINE)
 
-all_commands = pytest.mark.parametrize(("command", "arguments"), RUNS, ids=COMMANDS)
+all_commands = pytest.mark.parametrize(("command", "arguments"), RUNS.values(), ids=RUNS)
 
 
 @all_commands
@@ -85,6 +87,7 @@ def test_an_unknown_model_ends_with_the_server_s_text(run: Any, command: click.C
         (siege_cli.main, "--rate 1 --connections 0", "'--connections': 0 is not in the range 1<=x<=256"),
         (siege_cli.main, "--rate 1 --duration 0", "'--duration': 0.0 is not in the range"),
         (siege_cli.main, "--rate 1 --count 0", "'--count': 0 is not in the range"),
+        (siege_cli.main, "--rate 1 --transport quic", "'quic' is not one of 'native', 'grpcio'"),
         (siege_cli.main, "--rate 1 --duration 1 --count 1", "--duration and --count exclude each other"),
         (async_cli.main, "--concurrency 0", "'--concurrency': 0 is not in the range"),
         (sync_cli.main, "--count 0", "'--count': 0 is not in the range"),
@@ -121,12 +124,31 @@ def test_help_ends_with_examples_that_are_good_usage(
         module.main.make_context(name, arguments)
 
 
-def test_held_back_requests_are_warned_of_counted_and_end_with_1(run: Any, gate: Gate) -> None:
-    result = run(siege_cli.main, "--rate 200 --count 30 --max-outstanding 5 --timeout 0.5")
+def test_held_back_requests_are_warned_of_counted_and_end_with_1(
+    run: Any, gate: Gate, transport: TransportName
+) -> None:
+    result = run(siege_cli.main, f"--rate 200 --count 30 --max-outstanding 5 --timeout 0.5 --transport {transport}")
     assert result.exit_code == 1
     assert result.stderr.count("warning: 5 requests are in flight (--max-outstanding)") == 1
     assert "offered 30 = sent 5 + held back 25; sent 5 = completed 0 + failed 5" in result.stdout
     assert "failed 5 x DEADLINE_EXCEEDED: " in result.stdout
+
+
+@pytest.mark.parametrize(("is_built", "transport"), [(True, "native"), (False, "grpcio")])
+def test_siege_sends_on_the_native_transport_where_it_was_built(
+    monkeypatch: pytest.MonkeyPatch, is_built: bool, transport: TransportName
+) -> None:
+    monkeypatch.setattr(siege_cli, "has_native", lambda: is_built)
+    assert siege_cli.main.make_context("siege", ["--rate", "1"]).params["transport"] == transport
+
+
+def test_siege_without_the_native_transport_says_so_when_asked_for_it(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(siege_cli, "has_native", lambda: False)
+    result = run(siege_cli.main, "--rate 1 --count 1 --transport native")
+    assert result.exit_code == 2
+    assert "--transport: 'native' was not built into this installation; 'grpcio' is there" in result.stderr
 
 
 def test_siege_tells_once_a_second_how_it_goes(run: Any) -> None:
@@ -146,7 +168,8 @@ def start(fake: FakeServer, module: str, *arguments: str) -> "subprocess.Popen[s
 ENDLESS = {
     "client-sync": ("yais.clients.sync_cli", "--count", "1000000"),
     "client-async": ("yais.clients.async_cli", "--count", "1000000"),
-    "siege": ("yais.clients.siege.cli", "--rate", "50"),
+    "siege on native": ("yais.clients.siege.cli", "--rate", "50", "--transport", "native"),
+    "siege on grpcio": ("yais.clients.siege.cli", "--rate", "50", "--transport", "grpcio"),
 }
 
 

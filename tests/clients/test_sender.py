@@ -1,17 +1,20 @@
-# ruff: noqa: ASYNC109 - the fakes have the interface of gRPC's methods
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
+import click
 import grpc
 import numpy as np
+import pytest
+from fake_line import FakeCall, FakeLine, answer_soon
 from fake_server import FakeServer, Gate, echo
 
 from yais.clients.messages import infer_request
 from yais.clients.records import HELD_BACK, OK
-from yais.clients.report import summarise
+from yais.clients.report import Failure, summarise
 from yais.clients.siege.alarm import Alarm
 from yais.clients.siege.cli import Load, send
+from yais.clients.siege.lines import Line, TransportName
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
 from yais.clients.siege.sender import Sender
 from yais.proto import grpc_service_pb2 as pb
@@ -19,23 +22,25 @@ from yais.proto import grpc_service_pb2 as pb
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
 MS = 1_000_000
 
-
-def load(
-    fake: FakeServer, pacer: Pacer, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1
-) -> Load:
-    return Load(fake.target, REQUEST, pacer, timeout, max_outstanding, connections)
+Loader = Callable[..., Load]
 
 
-def make_sender(method: Callable[..., Awaitable[bytes]], pacer: Pacer, max_outstanding: int = 950) -> Sender:
-    return Sender([method], b"", pacer, timeout=1.0, max_outstanding=max_outstanding)
+@pytest.fixture
+def load(fake: FakeServer, transport: TransportName) -> Loader:
+    """Makes a load of the fake server, on the one transport and then on the other."""
+
+    def make(pacer: Pacer, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
+        return Load(fake.target, REQUEST, pacer, timeout, max_outstanding, connections, transport)
+
+    return make
 
 
-async def answer_at_once(request: bytes, *, timeout: float) -> bytes:
-    return b""
+def make_sender(line: Line, pacer: Pacer, max_outstanding: int = 950) -> Sender:
+    return Sender([line], b"", pacer, timeout=1.0, max_outstanding=max_outstanding)
 
 
 async def test_every_arrival_is_sent_with_its_own_due_time() -> None:
-    sender = make_sender(answer_at_once, Until(Constant(5000.0), count=100))
+    sender = make_sender(FakeLine(answer_soon), Until(Constant(5000.0), count=100))
     await sender.run()
     assert [due - sender.started_at for due in sender.records.due] == [k * 200_000 for k in range(100)]
     assert all(sent >= due for due, sent in zip(sender.records.due, sender.records.sent, strict=True))
@@ -44,18 +49,14 @@ async def test_every_arrival_is_sent_with_its_own_due_time() -> None:
 
 
 async def test_what_is_due_while_the_loop_is_blocked_is_caught_up_and_counted_from_its_due_time() -> None:
-    def block_once(blocked: list[bool]) -> None:
-        if not blocked:
-            blocked.append(True)
-            time.sleep(0.3)
+    def answer(call: FakeCall) -> None:
+        loop = asyncio.get_running_loop()
+        if call is line.calls[0]:
+            loop.call_soon(time.sleep, 0.3)
+        loop.call_soon(call.end)
 
-    blocked: list[bool] = []
-
-    async def answer(request: bytes, *, timeout: float) -> bytes:
-        asyncio.get_running_loop().call_soon(block_once, blocked)
-        return b""
-
-    sender = make_sender(answer, Until(Constant(200.0), count=60))
+    line = FakeLine(answer)
+    sender = make_sender(line, Until(Constant(200.0), count=60))
     await sender.run()
     report = summarise(sender.records, 200.0)
     assert report.completed == 60
@@ -65,14 +66,12 @@ async def test_what_is_due_while_the_loop_is_blocked_is_caught_up_and_counted_fr
 
 
 async def test_a_stall_leaves_no_trace_in_what_is_sent_after_it() -> None:
-    ended = asyncio.Event()
-
-    async def answer(request: bytes, *, timeout: float) -> bytes:
-        await ended.wait()
-        return b""
-
-    sender = make_sender(answer, Until(Constant(200.0), count=80))
-    asyncio.get_running_loop().call_later(0.2, ended.set)
+    loop = asyncio.get_running_loop()
+    end_of_stall = loop.time() + 0.2
+    sender = make_sender(
+        FakeLine(lambda call: loop.call_at(max(end_of_stall, loop.time()), call.end)),
+        Until(Constant(200.0), count=80),
+    )
     await sender.run()
     records = sender.records
     end = records.done[0]
@@ -82,38 +81,40 @@ async def test_a_stall_leaves_no_trace_in_what_is_sent_after_it() -> None:
     assert np.median(after) < 50 * MS
 
 
-async def test_the_methods_take_turns() -> None:
-    calls: list[str] = []
+async def test_the_lines_take_turns() -> None:
+    turns: list[str] = []
 
-    def named(name: str) -> Callable[..., Awaitable[bytes]]:
-        async def method(request: bytes, *, timeout: float) -> bytes:
-            calls.append(name)
-            return b""
+    def named(name: str) -> FakeLine:
+        def receive(call: FakeCall) -> None:
+            turns.append(name)
+            answer_soon(call)
 
-        return method
+        return FakeLine(receive)
 
     sender = Sender([named("a"), named("b")], b"", Until(Constant(1e5), count=5), timeout=1.0, max_outstanding=10)
     await sender.run()
-    assert calls == list("ababa")
+    assert turns == list("ababa")
+
+
+async def test_each_call_gets_the_request_and_the_timeout() -> None:
+    line = FakeLine(answer_soon)
+    sender = Sender([line], b"request", Until(Constant(1e5), count=3), timeout=2.5, max_outstanding=10)
+    await sender.run()
+    assert [call.request for call in line.calls] == [b"request"] * 3
+    assert line.timeouts == {2.5}
 
 
 async def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent() -> None:
-    calls, warnings = list[bytes](), list[str]()
-    ended = asyncio.Event()
+    line, warnings = FakeLine(), list[str]()
 
     class Ending(Constant):
         def due(self, arrival: int) -> int | None:  # type: ignore[override]
             if arrival == 40:
-                ended.set()
+                line.end_all()
             return Constant.due(self, arrival) if arrival < 40 else None
 
-    async def wait(request: bytes, *, timeout: float) -> bytes:
-        calls.append(request)
-        await ended.wait()
-        return b""
-
     sender = Sender(
-        [wait],
+        [line],
         b"",
         Ending(2000.0),
         timeout=1.0,
@@ -121,56 +122,87 @@ async def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent() -> None
         on_first_held_back=lambda: warnings.append("held back"),
     )
     await sender.run()
-    assert len(calls) == 5
+    assert len(line.calls) == 5
     assert sorted(sender.records.status) == [HELD_BACK] * 35 + [OK] * 5
+    assert sender.held_back == 35
     assert warnings == ["held back"]
 
 
-async def test_stopping_ends_the_schedule_and_waits_for_what_is_in_flight() -> None:
-    opened, called = asyncio.Event(), asyncio.Event()
-
-    async def wait(request: bytes, *, timeout: float) -> bytes:
-        called.set()
-        await opened.wait()
-        return b""
-
-    sender = make_sender(wait, Constant(0.001))
-    running = asyncio.create_task(sender.run())
+async def running(sender: Sender, called: asyncio.Event) -> "asyncio.Task[None]":
+    """The sender's run, from which something is in flight."""
+    task = asyncio.create_task(sender.run())
     await called.wait()
+    return task
+
+
+async def test_stopping_ends_the_schedule_and_waits_for_what_is_in_flight() -> None:
+    called = asyncio.Event()
+    line = FakeLine(lambda call: called.set())
+    sender = make_sender(line, Constant(0.001))
+    run = await running(sender, called)
     sender.stop()
-    await asyncio.sleep(0)
-    assert not running.done()
-    opened.set()
-    await running
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not run.done()
+    assert sender.in_flight == 1
+    line.end_all()
+    await run
     assert list(sender.records.status) == [OK]
 
 
 async def test_cancelling_ends_what_is_in_flight_as_cancelled() -> None:
     called = asyncio.Event()
-
-    async def hang(request: bytes, *, timeout: float) -> bytes:
-        called.set()
-        await asyncio.Event().wait()
-        return b""
-
-    sender = make_sender(hang, Constant(0.001))
-    running = asyncio.create_task(sender.run())
-    await called.wait()
+    sender = make_sender(FakeLine(lambda call: called.set()), Constant(0.001))
+    run = await running(sender, called)
     sender.stop()
     sender.cancel()
-    await running
-    assert summarise(sender.records).failed_by_status == {"CANCELLED": 1}
+    await run
+    assert summarise(sender.records).failures == (Failure("CANCELLED", "cancelled by siege", 1),)
     assert sender.in_flight == 0
 
 
-async def test_an_unexpected_exception_is_a_failure_too() -> None:
-    async def broken(request: bytes, *, timeout: float) -> bytes:
-        raise grpc.aio.UsageError("Channel is closed.")
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (ConnectionError("The connection was lost"), Failure("UNAVAILABLE", "The connection was lost", 2)),
+        (
+            grpc.aio.UsageError("Channel is closed."),
+            Failure("UNKNOWN", "UsageError('Channel is closed.')", 2),
+        ),
+    ],
+    ids=["without a connection", "for another reason"],
+)
+async def test_what_a_line_cannot_send_is_a_failure_and_the_run_goes_on(error: Exception, failure: Failure) -> None:
+    def fail_twice(call: FakeCall) -> None:
+        if len(line.calls) <= 2:
+            raise error
+        answer_soon(call)
 
-    sender = make_sender(broken, Until(Constant(1000.0), count=2))
+    line = FakeLine(fail_twice)
+    sender = make_sender(line, Until(Constant(1000.0), count=5))
     await sender.run()
-    (failure,) = summarise(sender.records).failures
-    assert (failure.status, failure.text, failure.count) == ("UNKNOWN", "UsageError('Channel is closed.')", 2)
+    report = summarise(sender.records)
+    assert report.failures == (failure,)
+    assert report.completed == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "failure"),
+    [
+        (14, "Exceeds maximum queue size", Failure("UNAVAILABLE", "Exceeds maximum queue size", 1)),
+        (4, "", Failure("DEADLINE_EXCEEDED", "no details given", 1)),
+        (999, "a status of the future", Failure("UNKNOWN", "a status of the future", 1)),
+    ],
+    ids=["with a text", "without one", "of no known number"],
+)
+async def test_a_call_that_fails_is_recorded_with_its_status_and_text(
+    status: int, details: str, failure: Failure
+) -> None:
+    loop = asyncio.get_running_loop()
+    line = FakeLine(lambda call: loop.call_soon(call.end, status, details))
+    sender = make_sender(line, Until(Constant(1000.0), count=1))
+    await sender.run()
+    assert summarise(sender.records).failures == (failure,)
 
 
 async def test_an_alarm_rings_after_its_time_and_at_once_for_the_past() -> None:
@@ -190,7 +222,9 @@ async def test_an_alarm_can_be_woken_from_a_wait_of_any_length() -> None:
     alarm.close()
 
 
-async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile(fake: FakeServer) -> None:
+async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile(
+    fake: FakeServer, load: Loader
+) -> None:
     rate, stall = 200, 0.3
     first: list[float] = []
 
@@ -202,34 +236,34 @@ async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhi
         return echo(request, context)
 
     fake.answer = stalling
-    records = await send(load(fake, Until(Constant(rate), duration=SECOND)))
+    records = await send(load(Until(Constant(rate), duration=SECOND)))
     assert summarise(records).completed == rate
     latency = (np.array(records.done) - np.array(records.due)) / MS
     # A closed loop would have met the stall once. Those due in its first 200 ms waited for at least the last 100 ms.
     assert (latency > 90).sum() >= rate * 0.2 * 0.8
 
 
-async def test_a_server_that_does_not_answer_is_sent_no_more_than_the_bound(fake: FakeServer, gate: Gate) -> None:
-    records = await send(load(fake, Until(Constant(200.0), count=40), timeout=0.6, max_outstanding=5))
+async def test_a_server_that_does_not_answer_is_sent_no_more_than_the_bound(
+    fake: FakeServer, load: Loader, gate: Gate
+) -> None:
+    records = await send(load(Until(Constant(200.0), count=40), timeout=0.6, max_outstanding=5))
     report = summarise(records, 200.0)
     assert (report.sent, report.held_back) == (5, 35)
     assert report.failed_by_status == {"DEADLINE_EXCEEDED": 5}
     assert len(fake.requests) == 5
 
 
-async def test_the_server_s_text_is_kept_with_its_count(fake: FakeServer) -> None:
+async def test_the_server_s_text_is_kept_with_its_count(fake: FakeServer, load: Loader) -> None:
     def refuse(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
         raise AssertionError
 
     fake.answer = refuse
-    report = summarise(await send(load(fake, Until(Constant(1000.0), count=20))))
-    assert [(kind.status, kind.text, kind.count) for kind in report.failures] == [
-        ("UNAVAILABLE", "Exceeds maximum queue size", 20)
-    ]
+    report = summarise(await send(load(Until(Constant(1000.0), count=20))))
+    assert report.failures == (Failure("UNAVAILABLE", "Exceeds maximum queue size", 20),)
 
 
-async def test_connections_are_separate_ones(fake: FakeServer) -> None:
+async def test_connections_are_separate_ones(fake: FakeServer, load: Loader) -> None:
     peers: set[str] = set()
 
     def remember(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
@@ -237,10 +271,18 @@ async def test_connections_are_separate_ones(fake: FakeServer) -> None:
         return echo(request, context)
 
     fake.answer = remember
-    await send(load(fake, Until(Constant(1000.0), count=12), connections=3))
+    await send(load(Until(Constant(1000.0), count=12), connections=3))
     assert len(peers) == 3
 
 
-async def test_requests_arrive_as_they_were_made(fake: FakeServer) -> None:
-    await send(load(fake, Until(Constant(1000.0), count=3)))
+async def test_requests_arrive_as_they_were_made(fake: FakeServer, load: Loader) -> None:
+    await send(load(Until(Constant(1000.0), count=3)))
     assert [request.SerializeToString() for request in fake.requests] == [REQUEST] * 3
+
+
+async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it_begins(
+    unused_tcp_port: int, transport: TransportName
+) -> None:
+    target = f"localhost:{unused_tcp_port}"
+    with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
+        await send(Load(target, REQUEST, Constant(1.0), 0.2, 1, 2, transport))

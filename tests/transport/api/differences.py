@@ -93,3 +93,15 @@ STATUS_BEFORE_MESSAGES = Difference(
     StatusCode.OK,
     "grpc.aio waits until they are read, for ever if they never are.",
 )
+STOP_AND_METHODS = Difference(
+    "stop(None) waits for methods that clean up after they were cancelled",
+    "does not wait",
+    "waits",
+    "grpc.aio's documentation promises what ours does.",
+)
+PORT_OF_ANOTHER = Difference(
+    "A port that another server has already",
+    "is shared with it",
+    "is an error",
+    "grpc.so_reuseport is on by default in grpc.aio, and off in ours: two servers on one port are mostly a mistake.",
+)

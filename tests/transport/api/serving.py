@@ -63,7 +63,7 @@ class Bench:
 
     def __init__(self, ends: Ends, stack: AsyncExitStack) -> None:
         self.ends = ends
-        self._stack = stack
+        self.stack = stack
 
     async def serve(
         self, *, channel_options: Options = (), channel_compression: grpc.Compression | None = None, **server: Any
@@ -80,7 +80,7 @@ class Bench:
         services.add_ProbeServicer_to_server(servicer(**methods or {}), made)
         port = made.add_secure_port(address, credentials) if credentials else made.add_insecure_port(address)
         await made.start()
-        self._stack.push_async_callback(made.stop, None)
+        self.stack.push_async_callback(made.stop, None)
         return made, address if address.startswith("unix") else f"{address.rpartition(':')[0]}:{port}"
 
     def connect(self, target: str, credentials: Any = None, **channel: Any) -> grpc.aio.Channel:
@@ -89,5 +89,5 @@ class Bench:
             made = transport.secure_channel(target, credentials, **channel)
         else:
             made = transport.insecure_channel(target, **channel)
-        self._stack.push_async_callback(made.close)
+        self.stack.push_async_callback(made.close)
         return made

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -164,5 +165,6 @@ async def test_trailing_metadata_that_cannot_be_sent_fail_the_call(bench: Bench,
         return request
 
     served = await bench.serve(methods={"UnaryUnary": send})
-    await failure(served.stub.UnaryUnary(note(), timeout=1))
+    async with asyncio.timeout(1):
+        await failure(served.stub.UnaryUnary(note()))
     assert await served.stub.UnaryStream(note("")).read() is grpc.aio.EOF

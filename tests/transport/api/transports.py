@@ -51,3 +51,6 @@ class Ends:
 
 # grpc.aio by itself, which shows that what a test asks for is what grpc.aio does; and ours at either end, and at both.
 PAIRS = [Ends(channel, server) for channel in (GRPCIO, NATIVE) for server in (GRPCIO, NATIVE)]
+NATIVE_CHANNELS = [ends for ends in PAIRS if ends.channel is NATIVE]
+NATIVE_SERVERS = [ends for ends in PAIRS if ends.server is NATIVE]
+ONLY_NATIVE = [Ends(NATIVE, NATIVE)]

@@ -19,7 +19,8 @@ cd "$folder"
 rm -rf yais c && mkdir -p yais/transport c
 cp "$root"/transport/*.py "$root"/transport/*.pyx "$root"/transport/*.pxd yais/transport/
 # The invariants look at what the connection otherwise keeps to itself.
-sed -i -E 's/^    cdef size_t (held|unconsumed|consumed)$/    cdef readonly size_t \1/' yais/transport/{wire,stream}.pxd
+sed -i -E 's/^    cdef size_t (held|pending)$/    cdef readonly size_t \1/' yais/transport/{wire,stream}.pxd
+sed -i 's/^    cdef dict waiting$/    cdef readonly dict waiting/' yais/transport/client_connection.pyx
 
 if [ -n "$nghttp2" ]; then
   sed "s/@PACKAGE_VERSION@/0/; s/@PACKAGE_VERSION_NUM@/0/" "$nghttp2/lib/includes/nghttp2/nghttp2ver.h.in" > c/nghttp2ver.h

@@ -6,10 +6,12 @@ import logging
 import sys
 import weakref
 
-from fuzz.ends import BUFFERS, ClientEnd, End, InjectedError, ServerEnd
+from fuzz.client_end import ClientEnd
+from fuzz.end import BUFFERS, End, InjectedError
 from fuzz.output import Grants, Output
 from fuzz.peer import bytes_of, greeting
 from fuzz.program import Kind, Program, Record, Setup, decode
+from fuzz.server_end import ServerEnd
 from fuzz.surroundings import Connection, Loop, Socket
 from yais.transport.options import Settings
 from yais.transport.protocols import ClientProtocol, ServerProtocol
@@ -86,7 +88,7 @@ class Conversation:
         """After the end: what was said, and that nothing is left."""
         is_forgotten = bool(self.program.setup & Setup.FORGOTTEN)
         self._check_reports()
-        output = Output(Grants(bytes(self.received)), self.end.sent)
+        output = Output(Grants(bytes(self.received)), {call.id: content for call, content in self.end.sent.items()})
         output.check(bytes(self.socket.taken), self.is_client, bool(self.program.setup & Setup.SLOW_SOCKET))
         if self.is_open:
             output.check_windows(self.readers, self.settings)
@@ -179,17 +181,17 @@ class Conversation:
         raise AssertionError("The conversation does not end")
 
     def _check(self) -> None:
-        """What the connection holds is what its calls hold; only a build with its insides open shows it."""
+        """What the connection says that its calls hold is what they do; only a build with its insides open shows it."""
         assert self.socket.is_closing() or not self.socket.was_overrun, "Something was written to a full socket"
-        held = getattr(self.connection, "held", None)
-        if held is not None:
-            assert held == sum(call.held for call in self.connection.streams.values()), "Bytes held are miscounted"
+        if hasattr(self.connection, "held"):
+            calls = [*self.connection.streams.values(), *getattr(self.connection, "waiting", ())]
+            assert self.connection.held == sum(call.held for call in calls), "Bytes held are miscounted"
+            assert self.connection.pending == sum(call.pending for call in calls), "Bytes to be sent are miscounted"
 
     def _check_reports(self) -> None:
-        expected = (InjectedError, OverflowError, *self.end.expected)
         for report in self.loop.reported:
             error = report.get("exception")
-            if not isinstance(error, expected) and report["message"] != _DESTROYED:
+            if not isinstance(error, InjectedError | OverflowError) and report["message"] != _DESTROYED:
                 raise AssertionError(f"Reported to the loop: {report}") from error
 
 
@@ -257,6 +259,8 @@ def _check_exports() -> None:
 def _check_calls(end: End, is_forgotten: bool) -> None:
     """Nothing but the application refers to a call that is over."""
     end.listeners.clear()
+    end.sent.clear()
+    end.ended.clear()
     calls, end.calls = end.calls, []
     if isinstance(end, ServerEnd):
         end.methods.clear()

@@ -3,9 +3,10 @@
 import random
 from collections.abc import Callable
 
-from fuzz.ends import ClientEnd, ServerEnd
+from fuzz.client_end import ClientEnd
 from fuzz.peer import FIELDS
 from fuzz.program import Kind, Program, Record, Setup, decode
+from fuzz.server_end import ServerEnd
 
 try:
     from fuzzer import mutate as mutate_bytes

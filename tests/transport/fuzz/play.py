@@ -4,10 +4,12 @@ import inspect
 import sys
 from pathlib import Path
 
+from fuzz.client_end import ClientEnd
 from fuzz.conversation import play
-from fuzz.ends import Act, ClientEnd, ServerEnd
+from fuzz.end import Act
 from fuzz.peer import bytes_of
 from fuzz.program import Kind, Program, Record, Setup, decode
+from fuzz.server_end import ServerEnd
 
 
 def show(program: Program) -> None:

@@ -99,6 +99,7 @@ def raw_methods(state: Callable[[], dict[str, Any]]) -> dict[str, Callable[[tran
     return {
         "Echo": lambda call, message: call.respond(message),
         "Large": lambda call, message: call.respond(b"x" * int(bytes(message))),
+        "Size": lambda call, message: call.respond(b"%d" % len(message)),
         "Hold": lambda call, message: None,
         "State": lambda call, message: call.respond(json.dumps(state()).encode()),
     }

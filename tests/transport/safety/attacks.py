@@ -8,7 +8,6 @@ from time import monotonic
 
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
-
 from protocol.peer import Peer
 
 # Long enough for thousands of frames, and for the server to lose patience with them.

@@ -1,8 +1,8 @@
 """`python -m safety.innocent PORT`: a client that does no harm, and notes how long it waits.
 
 It asks every few milliseconds until its stdin ends, though at least `AT_LEAST` times, and then prints the seconds that
-each call took, as JSON. It is a process of its own, with nothing but a socket, so that what it waits for is the server and
-not its neighbours.
+each call took, as JSON. It is a process of its own, with nothing but a socket, so that what it waits for is the server
+and not its neighbours.
 """
 
 import json
@@ -50,11 +50,15 @@ class Client:
         self.file = self.socket.makefile("rb")
         self.stream = -1
 
+    def begin(self) -> None:
+        """The headers of a call."""
+        self.stream += 2
+        self.socket.sendall(frame(_HEADERS, _END_HEADERS, self.stream, _BLOCK))
+
     def ask(self) -> None:
         """One call. Raises unless it is answered as it should be."""
-        self.stream += 2
-        head = frame(_HEADERS, _END_HEADERS, self.stream, _BLOCK)
-        self.socket.sendall(head + frame(_DATA, _END_STREAM, self.stream, _MESSAGE))
+        self.begin()
+        self.socket.sendall(frame(_DATA, _END_STREAM, self.stream, _MESSAGE))
         received, is_over = b"", False
         while not is_over:
             size, kind, flags, stream = self.head()
@@ -64,6 +68,10 @@ class Client:
                 is_over = bool(flags & _END_STREAM)
         if received != _MESSAGE:
             raise ValueError(f"the answer was {received!r}")
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
 
     def head(self) -> tuple[int, int, int, int]:
         data = self.file.read(9)

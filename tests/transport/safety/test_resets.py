@@ -1,4 +1,4 @@
-"""Calls that are begun and taken back at once: each costs the server more than the client (CVE-2023-44487, CVE-2025-8671)."""
+"""Calls that are begun and taken back: they cost the server more than the client (CVE-2023-44487, CVE-2025-8671)."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import HeadersFrame, RstStreamFrame, WindowUpdateFrame
-
 from protocol.frames import END_HEADERS, END_STREAM, number, raw, request, settings
 from protocol.peer import Peer, connected
 from protocol.serving import Served, until
+
 from safety.attacks import code_of, reading
 from safety.innocent import literal
 from safety.watch import watched

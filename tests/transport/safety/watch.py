@@ -1,6 +1,7 @@
 """A server under attack: how much memory it takes, and how long an innocent client waits meanwhile."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -29,6 +30,11 @@ def memory(pid: int, name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+def own_memory() -> int:
+    """What this process takes now, in bytes."""
+    return memory(os.getpid(), "VmRSS")
+
+
 class Innocent:
     """Its process, and its verdict."""
 
@@ -50,7 +56,7 @@ class Innocent:
 
 @asynccontextmanager
 async def watched(grows: int = LITTLE, **options: Any) -> AsyncIterator[Served]:
-    """A server for an attack, at whose end it has never taken `grows` bytes more, and nobody else has waited for long."""
+    """A server to attack. At the end it has never taken `grows` bytes more, and nobody else has waited for long."""
     with serve(**options) as server:
         server.check()
         before = memory(server.process.pid, "VmHWM")

@@ -1,0 +1,63 @@
+import asyncio
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from api.raw import PATH, ask_raw, serve_raw
+from api.serving import Bench
+from api.test_raw import echo
+from api.transports import ONLY_NATIVE
+
+pytestmark = pytest.mark.parametrize("ends", ONLY_NATIVE, ids=str)
+
+
+async def test_it_gets_an_answer(bench: Bench) -> None:
+    channel = await serve_raw(bench, echo)
+    for request in (b"", b"a", bytearray(b"abc"), memoryview(bytes(2_000_000)), np.arange(5)):
+        call = await ask_raw(channel, request)
+        assert (call.status, call.details) == (0, "")
+        assert bytes(call.message) == bytes(request)
+
+
+async def test_it_gets_a_failure(bench: Bench) -> None:
+    channel = await serve_raw(bench, lambda call, message: call.fail(grpc.StatusCode.NOT_FOUND, "absent"))
+    call = await ask_raw(channel)
+    assert (call.status, call.details, call.message) == (grpc.StatusCode.NOT_FOUND.value[0], "absent", None)
+
+
+async def test_it_keeps_its_time(bench: Bench) -> None:
+    channel = await serve_raw(bench, lambda call, message: None)
+    call = await ask_raw(channel, timeout=0.05)
+    assert (call.status, call.details) == (grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
+
+
+async def test_it_never_calls_back_before_it_returns(bench: Bench) -> None:
+    channel = await serve_raw(bench, echo)
+    done: list[Any] = []
+    channel.raw_unary(PATH)(b"", done.append, -1)
+    channel.raw_unary(PATH)(b"", done.append)
+    assert done == []
+    while len(done) < 2:
+        await asyncio.sleep(0.001)
+
+
+async def test_it_does_not_wait_for_a_connection(bench: Bench) -> None:
+    channel = bench.connect("127.0.0.1:1")
+    with pytest.raises(ConnectionError):
+        channel.raw_unary(PATH)(b"", lambda call: None)
+
+
+async def test_it_refuses_what_is_too_large(bench: Bench) -> None:
+    channel = await serve_raw(bench, echo, channel_options=[("grpc.max_send_message_length", 10)])
+    with pytest.raises(OverflowError, match=r"larger than max \(11 vs. 10\)"):
+        channel.raw_unary(PATH)(bytes(11), lambda call: None)
+
+
+async def test_a_lost_connection_ends_raw_calls(bench: Bench) -> None:
+    channel = await serve_raw(bench, lambda call, message: None)
+    done = asyncio.get_running_loop().create_future()
+    channel.raw_unary(PATH)(b"", done.set_result)
+    await bench.stack.aclose()
+    assert (await done).status in (grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.CANCELLED.value[0])
