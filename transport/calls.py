@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from yais.transport.changes import Changes
+from yais.transport.changes import Changes, tell
 from yais.transport.client_call import ClientCall
 from yais.transport.compression import Codec
 from yais.transport.link import Link
@@ -98,7 +98,7 @@ class Call(grpc.aio.Call):
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         if self.done():
-            callback(self)
+            tell(self._loop, callback, self)
         else:
             self._done_callbacks.append(callback)
 
@@ -147,6 +147,9 @@ class Call(grpc.aio.Call):
         if self._link.is_closed:
             self._settle(grpc.StatusCode.CANCELLED, _CANCELLED)
             raise grpc.aio.UsageError("Channel is closed.")
+        if self._request.deadline is not None and self._request.deadline <= monotonic():
+            self._expire()
+            return
         if self._link.connection is None or not self._try_open(self._link.connection):
             self._starting = self._loop.create_task(self._begin_when_ready())
 
@@ -155,6 +158,8 @@ class Call(grpc.aio.Call):
             while not self._try_open(await self._link.ready(self._request.wait_for_ready)):
                 continue
         except ConnectionError as error:
+            if self._link.is_closed:
+                self.cancel()
             self._end(grpc.StatusCode.UNAVAILABLE, str(error))
 
     def _try_open(self, connection: ClientProtocol) -> bool:
@@ -193,7 +198,7 @@ class Call(grpc.aio.Call):
         self._changes.changed()
         callbacks, self._done_callbacks = self._done_callbacks, []
         for callback in callbacks:
-            callback(self)
+            tell(self._loop, callback, self)
 
     async def _ended(self) -> None:
         try:

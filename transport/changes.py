@@ -1,7 +1,8 @@
-"""Waiting until something about a call has changed."""
+"""Who is told when something about a call has changed."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 
 class Changes:
@@ -23,3 +24,11 @@ class Changes:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
+
+
+def tell(loop: asyncio.AbstractEventLoop, callback: Callable[[Any], object], call: object) -> None:
+    """Calls what an application wants to be called at the end of a call; its mistakes keep nobody else from hearing."""
+    try:
+        callback(call)
+    except Exception as error:
+        loop.call_exception_handler({"message": "A callback of a call failed", "exception": error})

@@ -6,6 +6,7 @@ cdef class ClientCall(Stream):
     cdef object callback
     cdef public object timer
     cdef bint is_single
+    cdef bint is_starting
     # The answer.
     cdef readonly int status
     cdef int answer_status

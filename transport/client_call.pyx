@@ -164,6 +164,14 @@ cdef class ClientCall(Stream):
             self.status, self.failure = reason(error_code, self.is_ended, self.http_status, self.content_type)
         elif self.is_single and self.status == _OK:
             self.check_single()
+        if self.is_starting:
+            # Who makes the call has to know it before its end is told.
+            self.wire.loop.call_soon(self.end, error_code)
+        else:
+            self.end(error_code)
+        return 0
+
+    def end(self, uint32_t error_code):
         Stream.on_close(self, error_code)
         if self.timer is not None:
             self.timer.cancel()
@@ -171,7 +179,6 @@ cdef class ClientCall(Stream):
         if self.callback is not None:
             callback, self.callback = self.callback, None
             self.tell(callback, self)
-        return 0
 
     def check_single(self):
         """A unary answer with the status OK has one message."""

@@ -37,7 +37,7 @@ cdef class ClientConnection(Connection):
         limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
-        if self.session is NULL or self.is_draining or self.is_ending:
+        if not self.is_open():
             raise ConnectionError("This connection takes no calls any more")
         call.wire = self
         call.callback = callback
@@ -47,8 +47,10 @@ cdef class ClientConnection(Connection):
             call.enqueue(is_compressed, buffers)
         call.is_finished = is_last
         if self.has_room():
+            call.is_starting = True
             self.submit(call, fields)
             self.push()
+            call.is_starting = False
         else:
             self.waiting[call] = fields
         return call
@@ -67,6 +69,11 @@ cdef class ClientConnection(Connection):
         for call in [*self.waiting, *self.streams.values()]:
             call.cancel()
         self.terminate()
+
+    cdef bint is_open(self) except -1:
+        if self.session is NULL or self.is_draining or self.is_ending or self.transport.is_closing():
+            return False
+        return nghttp2_session_check_request_allowed(self.session)
 
     cdef bint has_room(self) noexcept:
         return <uint32_t>len(self.streams) < nghttp2_session_get_remote_settings(

@@ -17,6 +17,7 @@ from yais.transport.wire cimport Wire, gather
 
 cdef enum:
     _FRAME_HEADER = 9
+    _MAX_CONTINUATIONS = 64
 
 
 cdef int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* head, void* user_data) noexcept:
@@ -141,6 +142,9 @@ nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data)
 # Windows are opened by Stream.grant; closed streams are not kept for the sake of priorities, which gRPC does not use.
 nghttp2_option_set_no_auto_window_update(options, 1)
 nghttp2_option_set_no_closed_streams(options, 1)
+# Headers are limited by `Wire.header_limit`, in words that say so; nghttp2's own limits only end what is beyond talking.
+nghttp2_option_set_max_continuations(options, _MAX_CONTINUATIONS)
+nghttp2_option_set_max_send_header_block_length(options, _MAX_CONTINUATIONS * 16384)
 # grpcio sends spaces around a value, which RFC 9113, 8.2.1, forbids; `decode_metadata` takes them off.
 nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(options, 1)
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from pathlib import Path
 
 from yais.transport.address import TcpAddress, UnixAddress, parse_listen
 
@@ -21,6 +22,14 @@ def bind(address: str, reuse_port: bool) -> list[socket.socket]:
 def port_of(sock: socket.socket) -> int:
     """Its port; 1 for a Unix socket, as in grpcio."""
     return 1 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+
+def release(sock: socket.socket) -> None:
+    """Closes it, and takes the file of a Unix socket away."""
+    path = sock.getsockname() if sock.family == socket.AF_UNIX and sock.fileno() >= 0 else b""
+    sock.close()
+    if isinstance(path, str) and path:
+        Path(path).unlink(missing_ok=True)
 
 
 def _bind_unix(address: UnixAddress) -> socket.socket:

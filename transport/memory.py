@@ -12,8 +12,8 @@ _LARGEST_FROM_HEAP = 32 * 2**20
 def keep_freed(size: int = 128 * 2**20) -> bool:
     """Lets the process keep up to `size` freed bytes, instead of giving them back to the system after each message.
 
-    For a server of messages of 100 kB and more: otherwise every one of them takes its pages from the kernel anew, zeroed
-    and one fault each, which costs more than all else about it. Returns whether this C library can do that: glibc can.
+    For a server of messages of 100 kB and more: otherwise each of them takes its pages from the kernel anew, zeroed and
+    one fault each, which costs more than all else about it. Returns whether this C library can, as glibc does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

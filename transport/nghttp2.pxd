@@ -86,6 +86,7 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(nghttp2_option*, int)
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option*, uint64_t, uint64_t)
     void nghttp2_option_set_max_continuations(nghttp2_option*, size_t)
+    void nghttp2_option_set_max_send_header_block_length(nghttp2_option*, size_t)
 
     int nghttp2_session_server_new2(
         nghttp2_session**, const nghttp2_session_callbacks*, void*, const nghttp2_option*)
@@ -96,6 +97,7 @@ cdef extern from "nghttp2/nghttp2.h":
     ssize_t nghttp2_session_mem_recv(nghttp2_session*, const uint8_t*, size_t)
     ssize_t nghttp2_session_mem_send(nghttp2_session*, const uint8_t**)
     int nghttp2_session_want_read(nghttp2_session*)
+    int nghttp2_session_check_request_allowed(nghttp2_session*)
     int nghttp2_session_want_write(nghttp2_session*)
     size_t nghttp2_session_get_outbound_queue_size(nghttp2_session*)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session*)

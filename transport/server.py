@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 
 import grpc
 
@@ -11,7 +12,7 @@ from yais.transport.credentials import ServerCredentials
 from yais.transport.handlers import Runner
 from yais.transport.interceptors import Handler, chain
 from yais.transport.keeper import Keeper
-from yais.transport.listening import bind, port_of
+from yais.transport.listening import bind, port_of, release
 from yais.transport.options import Settings
 from yais.transport.protocols import ServerProtocol
 from yais.transport.server_call import Method, ServerCall
@@ -40,6 +41,7 @@ class Server:
         self._connections: set[ServerProtocol] = set()
         self._keeper = Keeper(settings, self._connections)
         self._stopping: asyncio.Task[None] | None = None
+        self._stop_at = float("inf")
         self._left = asyncio.Event()
         self._stopped = asyncio.Event()
 
@@ -65,6 +67,11 @@ class Server:
         return self._bind(address, server_credentials)
 
     async def start(self) -> None:
+        """Does nothing when it has been started. Raises `grpc.aio.UsageError` after `stop`."""
+        if self._stopping is not None:
+            raise grpc.aio.UsageError("Server already stopped.")
+        if self._listeners:
+            return
         self._register()
         for sock, credentials in self._sockets:
             self._listeners.append(await self._listen(sock, credentials))
@@ -73,13 +80,14 @@ class Server:
     async def stop(self, grace: float | None) -> None:
         """Takes no more calls; those under way have `grace` seconds to end, and are cancelled after that.
 
-        When it is called again meanwhile, the newer grace counts.
+        When it is called again meanwhile, the grace that is over first counts.
         """
-        if self._stopped.is_set():
-            return
-        if self._stopping is not None:
-            self._stopping.cancel()
-        self._stopping = asyncio.create_task(self._stop(grace))
+        stop_at = monotonic() + (grace or 0)
+        if stop_at < self._stop_at:
+            self._stop_at = stop_at
+            if self._stopping is not None:
+                self._stopping.cancel()
+            self._stopping = asyncio.create_task(self._stop())
         await self._stopped.wait()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109, grpc.aio's signature
@@ -136,14 +144,15 @@ class Server:
         found = (generic.service(details) for generic in self._generic)
         return next((handler for handler in found if handler is not None), None)
 
-    async def _stop(self, grace: float | None) -> None:
+    async def _stop(self) -> None:
         """Draining lets each connection go once its calls have ended; after the grace all that are left go."""
         for listener in self._listeners:
             listener.close()
+        for sock, _ in self._sockets:
+            release(sock)
         for connection in list(self._connections):
             connection.drain()
-        if grace:
-            await self._wait_left(grace)
+        await self._wait_left(max(0.0, self._stop_at - monotonic()))
         for connection in list(self._connections):
             connection.cancel_all()
         await self._wait_left(_GOODBYE)

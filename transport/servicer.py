@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from yais.transport.changes import Changes
+from yais.transport.changes import Changes, tell
 from yais.transport.compression import IDENTITY, Codec, choose, codec_of
 from yais.transport.errors import MessageTooLargeError
 from yais.transport.metadata import Field, Metadatum, decode_metadata, encode_metadata
@@ -89,6 +89,8 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         await self.abort(status.code, status.details, status.trailing_metadata or ())
 
     def set_trailing_metadata(self, trailing_metadata: Iterable[Metadatum]) -> None:
+        """Raises TypeError or ValueError, with the key in it, for what metadata cannot be."""
+        encode_metadata(trailing_metadata)
         self._trailing = trailing_metadata
 
     def invocation_metadata(self) -> grpc.aio.Metadata:
@@ -232,7 +234,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self.changed()
         callbacks, self._done_callbacks = self._done_callbacks, ()
         for callback in callbacks:
-            callback(self)
+            tell(self.call.connection.loop, callback, self)
 
     def over(self) -> None:
         """The method has returned, or will not be run; nothing refers in a circle from here on."""
