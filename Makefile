@@ -39,8 +39,9 @@ demo: $(INSTALLED) ## serve a real model, classify a picture, lay siege to it, s
 serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
 	@exec $(BIN)/inference-grpc --engine "$$($(BIN)/python demo/engine.py)" $(ARGS)
 
-test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests; extra pytest flags in ARGS
+test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests, the end-to-end ones on both transports; pytest flags in ARGS
 	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
+	YAIS_REQUIRE_PEERS=1 YAIS_TEST_TRANSPORT=grpcio $(BIN)/pytest tests/e2e $(ARGS)
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .

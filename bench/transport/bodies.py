@@ -23,7 +23,7 @@ BODIES = {"150 kB": (150_000, 1.0), "600 kB": (600_000, 1 / 4), "4 MB": (4_000_0
 def run(size: Size) -> list[Row]:
     require("h2load")
     command, cores, rows = cpp_client(), choose_cores(), []
-    with serving(["C++", "native", "native, bytes"], cores) as servers:
+    with serving(["C++", "C++, keeping memory", "native", "native, bytes"], cores) as servers:
         for label, (length, part) in BODIES.items():
             contestants = [_under_h2load(name, server, length, part) for name, server in servers.items()]
             rows += compare(f"{label}, h2load", contestants, size, yardstick="C++")

@@ -13,7 +13,7 @@ from bench.transport.contract import contract, interface
 from bench.transport.programs import program
 
 Key = TypeVar("Key", bound=str)
-Name = Literal["C++", "grpc.aio", "native", "native, raw", "native, bytes"]
+Name = Literal["C++", "C++, keeping memory", "grpc.aio", "native", "native, raw", "native, bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class Peer:
 
 def _cpp() -> list[str]:
     return [str(program("server"))]
+
+
+def _cpp_keeping_memory() -> list[str]:
+    """What `yais.transport.keep_freed` does, in the words of glibc's environment."""
+    return ["env", "MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728", *_cpp()]
 
 
 def _grpcio() -> list[str]:
@@ -47,6 +52,7 @@ def _python(*arguments: str) -> list[str]:
 
 PEERS: dict[Name, Peer] = {
     "C++": Peer(_cpp, part=0.4),
+    "C++, keeping memory": Peer(_cpp_keeping_memory, part=0.4),
     "grpc.aio": Peer(_grpcio, part=0.05),
     "native": Peer(_native),
     "native, raw": Peer(lambda: _native("--raw", "parsed")),

@@ -74,4 +74,5 @@ def run(fake: FakeServer) -> Callable[..., Any]:
 @pytest.fixture(params=get_args(TransportName))
 def transport(request: pytest.FixtureRequest) -> TransportName:
     """What siege sends on."""
-    return request.param
+    name: TransportName = request.param
+    return name

@@ -25,7 +25,7 @@ UNREADABLE_REQUEST = Difference(
     "The status of a call whose request cannot be deserialized",
     StatusCode.UNKNOWN,
     StatusCode.INTERNAL,
-    "gRPC's list of status codes and grpcio's synchronous server say INTERNAL; UNKNOWN is for exceptions of the method.",
+    "gRPC's list of status codes and grpcio's synchronous server say so; UNKNOWN is for exceptions of the method.",
 )
 UNWRITABLE_ANSWER = Difference(
     "The status of a call whose answer cannot be serialized",
@@ -104,4 +104,10 @@ PORT_OF_ANOTHER = Difference(
     "is shared with it",
     "is an error",
     "grpc.so_reuseport is on by default in grpc.aio, and off in ours: two servers on one port are mostly a mistake.",
+)
+SYNCHRONOUS_METHOD = Difference(
+    "Where a method runs that is not asynchronous",
+    "in a thread",
+    "on the event loop",
+    "Ours has no threads; those of generated base classes, which only say that they are not implemented, need none.",
 )

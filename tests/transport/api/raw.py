@@ -22,8 +22,8 @@ async def serve_raw(bench: Bench, callback: Callback, channel_options: Options =
     return channel
 
 
-async def ask_raw(channel: Any, message: Any = b"", timeout: float | None = None) -> Any:
+async def ask_raw(channel: Any, message: Any = b"", limit: float | None = None) -> Any:
     """The call, once it is over, of the raw client."""
     done = asyncio.get_running_loop().create_future()
-    channel.raw_unary(PATH)(message, done.set_result, timeout)
+    channel.raw_unary(PATH)(message, done.set_result, limit)
     return await done

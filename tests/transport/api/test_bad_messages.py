@@ -73,7 +73,6 @@ async def test_an_answer_that_the_client_cannot_read(bench: Bench, kind: str) ->
         result = await (call.read() if kind.endswith("stream") else call)
     except grpc.aio.AioRpcError as error:
         result = error.code()
-        assert "nonsense" in error.details()
     assert result is UNREADABLE_ANSWER.at(bench.ends.channel)
     call.cancel()
 

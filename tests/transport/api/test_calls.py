@@ -8,6 +8,7 @@ import pytest
 from api.messages import note, notes
 from api.reading import failure, read_all, status
 from api.serving import Bench
+from api.transports import NATIVE_CHANNELS
 
 OK, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND
 KINDS = {
@@ -143,6 +144,23 @@ async def test_a_done_callback_of_a_stream_comes_after_its_last_message(bench: B
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF
     assert await done is call
+
+
+# In grpc.aio the call never ends for those who await it.
+@pytest.mark.parametrize("ends", NATIVE_CHANNELS, ids=str)
+async def test_a_done_callback_that_fails_hurts_nobody(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("a callback's own")
+
+    called: list[Any] = []
+    served = await bench.serve()
+    call = served.stub.UnaryUnary(note("a"))
+    call.add_done_callback(fail)
+    call.add_done_callback(called.append)
+    assert await call == note("a")
+    assert called == [call]
+    assert "a callback's own" in caplog.text
+    assert await served.stub.UnaryUnary(note("b")) == note("b")
 
 
 async def test_many_calls_run_at_the_same_time(bench: Bench) -> None:

@@ -78,6 +78,25 @@ async def test_all_done_callbacks_are_called_in_order(bench: Bench) -> None:
     assert called == [0, 1, 2]
 
 
+async def test_a_done_callback_that_fails_hurts_nobody(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("a callback's own")
+
+    async def method(request: Any, context: Any) -> Any:
+        context.add_done_callback(fail)
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": method})
+    other = served.stub.StreamStream()
+    for _ in range(3):
+        assert await served.stub.UnaryUnary(note("a")) == note("a")
+    await other.write(note("b"))
+    assert await other.read() == note("b")
+    other.cancel()
+    await served.server.stop(None)
+    assert "a callback's own" in caplog.text
+
+
 async def test_a_context_knows_its_peer(bench: Bench) -> None:
     peers = []
 

@@ -7,6 +7,7 @@ import pytest
 from api.messages import SERVICE, note
 from api.reading import read_all, status
 from api.serving import Bench, Served
+from api.transports import NATIVE_SERVERS
 
 UNIMPLEMENTED = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
 REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
@@ -119,6 +120,26 @@ async def test_beyond_the_concurrent_limit_calls_are_refused(bench: Bench) -> No
     while (ended := await status(served.stub.UnaryUnary(note("third")))) == REFUSED:
         pass
     assert ended == (grpc.StatusCode.OK, "")
+
+
+# grpc.aio's server refuses some of them as well.
+@pytest.mark.parametrize("ends", NATIVE_SERVERS, ids=str)
+async def test_beyond_the_limit_of_streams_calls_wait(bench: Bench) -> None:
+    running, most = 0, 0
+
+    async def count(request: Any, context: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": count}, options=[("grpc.max_concurrent_streams", 2)])
+    await served.channel.channel_ready()
+    requests = [note(str(number)) for number in range(10)]
+    assert await asyncio.gather(*(served.stub.UnaryUnary(each) for each in requests)) == requests
+    assert most == 2
 
 
 async def test_a_registered_method_may_be_given_by_hand(bench: Bench) -> None:

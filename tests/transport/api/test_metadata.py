@@ -10,6 +10,7 @@ from api.reading import failure, read_all
 from api.serving import Bench
 
 METADATA = (("text", "1, 2"), ("twice", "a"), ("twice", "b"), ("some-bin", b"\x00\xff,\x01"), ("empty-bin", b""))
+MANY = tuple((f"many-{number}", "x" * 20_000) for number in range(5))
 
 
 def kept(metadata: Any) -> tuple[tuple[str, str | bytes], ...]:
@@ -153,7 +154,7 @@ async def test_an_error_carries_both_metadata(bench: Bench) -> None:
 @pytest.mark.parametrize("pair", [("Upper", "x"), ("spa ce", "x"), ("text", "é")])
 async def test_metadata_that_cannot_be_sent_fail_the_call(bench: Bench, pair: tuple[str, str]) -> None:
     served = await bench.serve()
-    with pytest.raises(Exception, match="execute_batch|metadata"):
+    with pytest.raises(Exception, match=r"execute_batch|metadata"):
         await served.stub.UnaryUnary(note(), metadata=(pair,))
     assert await served.stub.UnaryUnary(note("next")) == note("next")
 
@@ -168,3 +169,33 @@ async def test_trailing_metadata_that_cannot_be_sent_fail_the_call(bench: Bench,
     async with asyncio.timeout(1):
         await failure(served.stub.UnaryUnary(note()))
     assert await served.stub.UnaryStream(note("")).read() is grpc.aio.EOF
+
+
+async def test_a_server_refuses_too_many_metadata(bench: Bench) -> None:
+    served = await bench.serve()
+    call = served.stub.UnaryUnary(note(), metadata=MANY)
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await served.stub.UnaryUnary(note("a")) == note("a")
+
+
+async def test_a_channel_refuses_too_many_metadata(bench: Bench) -> None:
+    async def send(request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(MANY)
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": send})
+    assert await served.stub.UnaryUnary(note()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await served.stub.StreamUnary([note("a")]) == note("a")
+
+
+async def test_more_metadata_may_be_allowed(bench: Bench) -> None:
+    options = [("grpc.max_metadata_size", 500_000), ("grpc.absolute_max_metadata_size", 500_000)]
+    sizes = []
+
+    async def look(request: Any, context: Any) -> Any:
+        sizes.extend(len(value) for key, value in context.invocation_metadata() if key.startswith("many"))
+        return request
+
+    served = await bench.serve(methods={"UnaryUnary": look}, options=options)
+    await served.stub.UnaryUnary(note(), metadata=MANY)
+    assert sizes == [20_000] * 5

@@ -5,8 +5,8 @@ import grpc
 import numpy as np
 import pytest
 
-from api.reading import status
 from api.raw import PATH, serve_raw
+from api.reading import status
 from api.serving import Bench
 from api.transports import NATIVE_SERVERS
 
@@ -125,6 +125,16 @@ async def test_an_answer_to_a_caller_that_has_gone_is_not_sent(bench: Bench) -> 
     assert calls[0].is_over
     calls[0].respond(b"too late")
     calls[0].fail(grpc.StatusCode.ABORTED, "too late")
+
+
+async def test_a_call_is_over_when_its_time_is(bench: Bench) -> None:
+    calls: list[Any] = []
+    channel = await serve_raw(bench, lambda call, message: calls.append(call))
+    code = await channel.unary_unary(PATH)(b"", timeout=0.05).code()
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    # The server learns of it with the next that it hears.
+    await channel.unary_unary(f"{PATH}/none")(b"").code()
+    assert calls[0].is_over
 
 
 async def test_an_exception_in_a_callback_fails_the_call(bench: Bench) -> None:

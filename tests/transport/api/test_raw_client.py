@@ -1,5 +1,4 @@
 import asyncio
-from typing import Any
 
 import grpc
 import numpy as np
@@ -29,18 +28,19 @@ async def test_it_gets_a_failure(bench: Bench) -> None:
 
 async def test_it_keeps_its_time(bench: Bench) -> None:
     channel = await serve_raw(bench, lambda call, message: None)
-    call = await ask_raw(channel, timeout=0.05)
+    call = await ask_raw(channel, limit=0.05)
     assert (call.status, call.details) == (grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
 
 
 async def test_it_never_calls_back_before_it_returns(bench: Bench) -> None:
     channel = await serve_raw(bench, echo)
-    done: list[Any] = []
-    channel.raw_unary(PATH)(b"", done.append, -1)
-    channel.raw_unary(PATH)(b"", done.append)
-    assert done == []
-    while len(done) < 2:
-        await asyncio.sleep(0.001)
+    late, served = (asyncio.get_running_loop().create_future() for _ in range(2))
+    channel.raw_unary(PATH)(b"", late.set_result, -1)
+    channel.raw_unary(PATH)(b"", served.set_result)
+    assert not late.done()
+    assert not served.done()
+    assert (await late).status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert (await served).status == 0
 
 
 async def test_it_does_not_wait_for_a_connection(bench: Bench) -> None:

@@ -75,25 +75,19 @@ async def test_a_channel_survives_a_pause_of_its_server(bench: Bench) -> None:
 async def test_a_busy_channel_loses_no_call_to_a_server_that_drains(bench: Bench) -> None:
     """Those that the old server had not begun go to the new one."""
     served = await bench.serve(options=[("grpc.so_reuseport", 1)])
-    stub = served.stub
-    stopped = asyncio.Event()
-    answered = 0
+    under_way = asyncio.Event()
 
     async def ask() -> None:
-        nonlocal answered
-        while not stopped.is_set():
-            assert await stub.UnaryUnary(note("a"), wait_for_ready=True) == note("a")
-            answered += 1
+        for number in range(100):
+            assert await served.stub.UnaryUnary(note("a"), wait_for_ready=True) == note("a")
+            if number == 10:
+                under_way.set()
 
-    asking = [asyncio.create_task(ask()) for _ in range(8)]
-    await asyncio.sleep(0.05)
+    asking = asyncio.gather(*(ask() for _ in range(8)))
+    await under_way.wait()
     await bench.start(served.target, options=[("grpc.so_reuseport", 1)])
-    before = answered
     await served.server.stop(5)
-    while answered < before + 100:
-        await asyncio.sleep(0.01)
-    stopped.set()
-    await asyncio.gather(*asking)
+    await asking
 
 
 async def test_calls_that_wait_share_one_connection(bench: Bench) -> None:

@@ -107,9 +107,7 @@ async def test_tls_on_a_unix_socket(
     assert await stub.UnaryUnary(note("a")) == note("a")
 
 
-async def test_plain_text_is_not_understood_by_a_server_with_tls(
-    bench: Bench, local: tuple[bytes, bytes]
-) -> None:
+async def test_plain_text_is_not_understood_by_a_server_with_tls(bench: Bench, local: tuple[bytes, bytes]) -> None:
     target = await serve(bench, local)
     call = services.ProbeStub(bench.connect(target)).UnaryUnary(note(), timeout=5)
     assert await call.code() is UNAVAILABLE

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fuzz.end import EXTRA, Act, End, buffers_of
+from fuzz.end import Act, End, buffers_of, extra_of
 from yais.transport.client_call import ClientCall
 from yais.transport.protocols import ClientProtocol
 
@@ -43,13 +43,14 @@ class ClientEnd(End):
     def start(self, connection: ClientProtocol, a: int, b: int) -> None:
         """A call in one of the ways in which they are made; a connection that takes no more says so."""
         buffers = buffers_of(a, b) if a & 64 else ()
-        fields = _REQUEST + EXTRA[b & 3]
+        fields = _REQUEST + extra_of(b)
         try:
             call = connection.start(
                 fields, *buffers, callback=self._done, is_last=bool(b & 4), is_single=bool(b & 8), is_compressed=False
             )
         except ConnectionError:
             return
+        assert not call.is_closed, "A call is over before its start returns"
         self.calls.append(call)
         self.sent[call] = bytearray()
         if buffers:

@@ -20,12 +20,14 @@ BUFFERS: tuple[Any, ...] = (
     memoryview(array("I", range(5000))),
     memoryview(_PATTERN)[::2],
 )
-EXTRA: tuple[list[tuple[bytes, bytes]], ...] = (
+_EXTRA: tuple[list[tuple[bytes, bytes]], ...] = (
     [],
     [(b"a", b"1")],
     [(b"a-bin", b"AAE"), (b"b", b"~" * 20_000)],
     [(b"n%d" % n, b"") for n in range(50)],
 )
+# More than nghttp2 sends.
+_TOO_MUCH = [(b"b", b"~" * 70_000)]
 
 Act = Callable[[Any, int, int], object]
 
@@ -100,9 +102,9 @@ class End:
                 self.is_inside = False
 
     def act(self, connection: Any, record: Record, call: Any = None) -> None:
-        """The payload is the call's number, unless one is given, and two numbers for the action itself."""
+        """The payload is the call's number, which from 128 on goes before a given one, and two of the action's own."""
         number, first, second = record.payload[:3].ljust(3, b"\0")
-        if call is None and self.calls:
+        if self.calls and (call is None or number >= 128):
             call = self.calls[number % len(self.calls)]
         general = self.connection_actions()
         particular = self.call_actions()
@@ -170,6 +172,10 @@ class End:
         size = sum(map(len, parts))
         if call in self.sent:
             self.sent[call] += b"".join((bytes((flag,)), size.to_bytes(4, "big"), *parts))
+
+
+def extra_of(kind: int) -> list[tuple[bytes, bytes]]:
+    return _TOO_MUCH if kind >= 240 else _EXTRA[kind % len(_EXTRA)]
 
 
 def buffers_of(kind: int, count: int) -> tuple[Any, ...]:

@@ -174,7 +174,7 @@ def _peer_reads(chance: random.Random) -> Record:
 
 def _action(chance: random.Random) -> Record:
     first, second = (chance.choice((0, 255, chance.randrange(256))) for _ in range(2))
-    numbers = bytes((chance.randrange(8), first, second))
+    numbers = bytes((chance.choice((0, 128)) + chance.randrange(8), first, second))
     return Record(chance.choice((Kind.ACTION, Kind.ACTION, Kind.NESTED)), chance.randrange(_ACTIONS), numbers)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from fuzz.end import BUFFERS, EXTRA, Act, End, InjectedError, buffers_of
+from fuzz.end import BUFFERS, Act, End, InjectedError, buffers_of, extra_of
 from yais.transport.handlers import Runner
 from yais.transport.protocols import ServerProtocol
 from yais.transport.server_call import Method, ServerCall
@@ -54,8 +54,8 @@ class ServerEnd(End):
             *super().call_actions(),
             lambda call, a, b: self.respond(call, buffers_of(a, b)),
             lambda call, a, b: call.fail(_CODES[a % len(_CODES)], "why? \u00e9\n" * b),
-            lambda call, a, b: call.finish(a, "" if b & 4 else "text", list(EXTRA[b & 3])),
-            lambda call, a, b: call.send_headers(list(EXTRA[a & 3])),
+            lambda call, a, b: call.finish(a, "" if b & 4 else "text", extra_of(b)),
+            lambda call, a, b: call.send_headers(extra_of(a)),
             lambda call, a, b: (call.metadata, call.path, call.accepted_encodings, call.deadline, call.is_over),
         ]
 

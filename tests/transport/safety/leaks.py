@@ -9,6 +9,7 @@ import gc
 import json
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -20,29 +21,35 @@ from yais import transport
 
 TENTHS = 10
 AT_ONCE = 100
+# More cancelled calls of one connection would be taken for an attack.
+A_CONNECTION = 10_000
+PATHS = ("Copy", "Fail", "Unknown")
 BODY = b"x" * 100
+# Of these, about half are over before.
+CANCELLED = 0.2
+# About as long as a call takes, with so many others.
+LASTING_S = 0.003
 
 
 class Callers:
     """Keeps so many raw calls under way, a tenth of which it cancels at any moment of their lives."""
 
-    def __init__(self, channel: transport.Channel, random: Random) -> None:
-        paths = ("Echo", "Echo", "Echo", "Echo", "Echo", "Copy", "Fail", "Unknown")
-        self.sends = [channel.raw_unary(f"/test.Leak/{path}") for path in paths]
+    def __init__(self, random: Random) -> None:
         self.random = random
-        self.under_way: list[transport.ClientCall] = []
+        self.loop = asyncio.get_running_loop()
         self.left = 0
         self.open = 0
         self.done: asyncio.Event = asyncio.Event()
         self.statuses: dict[int, int] = {}
 
-    async def make(self, count: int) -> None:
+    async def make(self, channel: transport.Channel, count: int) -> None:
+        paths = ("Echo", "Echo", "Echo", "Echo", "Echo", "Copy", "Fail", "Unknown")
+        self.sends = [channel.raw_unary(f"/test.Leak/{path}") for path in paths]
         self.left, self.open = count, 0
         self.done.clear()
         for _ in range(AT_ONCE):
             self.begin()
         await self.done.wait()
-        self.under_way.clear()
 
     def begin(self) -> None:
         self.left -= 1
@@ -50,10 +57,8 @@ class Callers:
         number = self.random.random()
         send = self.sends[int(number * len(self.sends))]
         call = send(BODY, self.ended, timeout=10 if number < 0.5 else None)
-        if number * 100 % 1 < 0.1:
-            self.under_way.append(call)
-            if len(self.under_way) > self.random.randrange(AT_ONCE):
-                self.under_way.pop(0).cancel()
+        if self.random.random() < CANCELLED:
+            self.loop.call_later(self.random.random() * LASTING_S, call.cancel)
 
     def ended(self, call: transport.ClientCall) -> None:
         self.open -= 1
@@ -86,18 +91,18 @@ class Servicer:
 
 
 async def stream(channel: transport.Channel, random: Random) -> None:
-    """A call with messages both ways, which is read to its end, cancelled or simply forgotten."""
-    call = channel.stream_stream("/test.Leak/Chat")(metadata=(("x-leak", "1"),), timeout=10)
-    for _ in range(3):
-        await call.write(BODY)
-        await call.read()
+    """A call with messages both ways, which is read to its end, cancelled or left until its time is up."""
     ending = random.randrange(3)
-    if ending == 0:
+    call = channel.stream_stream("/test.Leak/Chat")(metadata=(("x-leak", "1"),), timeout=10 if ending else 0.1)
+    with suppress(grpc.aio.AioRpcError if ending == 0 else ()):
+        for _ in range(3):
+            await call.write(BODY)
+            await call.read()
+    if ending == 1:
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
-    elif ending == 1:
+    elif ending == 2:
         call.cancel()
-    del call
 
 
 async def once(channel: transport.Channel, path: str) -> None:
@@ -108,18 +113,20 @@ async def once(channel: transport.Channel, path: str) -> None:
         assert path != "Copy", error
 
 
-async def tenth(channel: transport.Channel, callers: Callers, random: Random, count: int) -> None:
-    """Of all calls, one in 50 is a stream and one in 50 an ordinary one; these come in handfuls."""
-    few = count // 50
-    await callers.make(count - 2 * few)
-    for start in range(0, few, AT_ONCE):
-        size = min(AT_ONCE, few - start)
-        await asyncio.gather(*(stream(channel, random) for _ in range(size)))
-        await asyncio.gather(*(once(channel, random.choice(("Copy", "Fail", "Unknown"))) for _ in range(size)))
+async def some(port: int, callers: Callers, count: int) -> None:
+    """So many calls on a connection of their own. One in 50 is a stream, one in 50 an ordinary one; these come together."""
+    async with transport.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await channel.channel_ready()
+        few = count // 50
+        await callers.make(channel, count - 2 * few)
+        for start in range(0, few, AT_ONCE):
+            size = min(AT_ONCE, few - start)
+            await asyncio.gather(*(stream(channel, callers.random) for _ in range(size)))
+            await asyncio.gather(*(once(channel, callers.random.choice(PATHS)) for _ in range(size)))
 
 
 async def idle(before: int) -> None:
-    """Until the streams that were forgotten or cancelled are gone."""
+    """Until the streams that were left or cancelled are gone."""
     while len(asyncio.all_tasks()) > before:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
@@ -137,14 +144,13 @@ async def main(calls: int) -> None:
     server.add_registered_method_handlers("test.Leak", servicer.handlers())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with transport.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await channel.channel_ready()
-        callers, tasks = Callers(channel, random), len(asyncio.all_tasks())
-        for _ in range(TENTHS):
-            await tenth(channel, callers, random, calls // TENTHS)
-            await idle(tasks)
-            print(json.dumps(sample()), flush=True)
-        print(json.dumps(callers.statuses), flush=True)
+    callers, tasks = Callers(random), len(asyncio.all_tasks())
+    for _ in range(TENTHS):
+        for _ in range(calls // TENTHS // A_CONNECTION):
+            await some(port, callers, A_CONNECTION)
+        await idle(tasks)
+        print(json.dumps(sample()), flush=True)
+    print(json.dumps(callers.statuses), flush=True)
     await server.stop(None)
 
 
