@@ -13,7 +13,7 @@ cdef class ClientConnection(Connection):
 
     `owner.connection_draining(self, error_code, reason)` is called when the server wants no more calls on it.
 
-    Calls beyond the server's MAX_CONCURRENT_STREAMS wait here and not inside of nghttp2, which could not take them back.
+    Calls beyond the server's MAX_CONCURRENT_STREAMS wait here, and not inside of nghttp2, which cannot take them back.
     """
 
     cdef readonly bint is_ready
@@ -33,8 +33,8 @@ cdef class ClientConnection(Connection):
               bint is_single=False):
         """A call with the header `fields`, pairs of bytes, whose first message consists of all `buffers` in turn.
 
-        `is_last` tells that no message follows, `is_single` that one answer is due. Raises `MessageTooLargeError` past the
-        limit of a message and `ConnectionError` when the connection takes no calls any more.
+        `is_last` tells that no message follows, `is_single` that one answer is due. Raises `MessageTooLargeError` past
+        the limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():

@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from yais.transport.nghttp2 cimport nghttp2_frame, nghttp2_frame_hd, nghttp2_option, nghttp2_session_callbacks, nghttp2_settings_entry
+from yais.transport.nghttp2 cimport (
+    nghttp2_frame, nghttp2_frame_hd, nghttp2_option, nghttp2_session_callbacks, nghttp2_settings_entry)
 from yais.transport.stream cimport Stream
 from yais.transport.wire cimport Wire
 

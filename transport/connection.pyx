@@ -142,7 +142,7 @@ nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data)
 # Windows are opened by Stream.grant; closed streams are not kept for the sake of priorities, which gRPC does not use.
 nghttp2_option_set_no_auto_window_update(options, 1)
 nghttp2_option_set_no_closed_streams(options, 1)
-# Headers are limited by `Wire.header_limit`, in words that say so; nghttp2's own limits only end what is beyond talking.
+# Headers are limited by `Wire.header_limit`, in words that say so; nghttp2's own limits only end what is far beyond.
 nghttp2_option_set_max_continuations(options, _MAX_CONTINUATIONS)
 nghttp2_option_set_max_send_header_block_length(options, _MAX_CONTINUATIONS * 16384)
 # grpcio sends spaces around a value, which RFC 9113, 8.2.1, forbids; `decode_metadata` takes them off.

@@ -71,7 +71,7 @@ cdef class ServerCall(Stream):
     def respond(self, *buffers):
         """Answers with one message, which consists of all `buffers` in turn, and with the status OK.
 
-        The buffers must not change before they have been sent. Raises `MessageTooLargeError` past the limit of a message.
+        The buffers must not change before they have been sent. Raises `MessageTooLargeError` past the limit.
         """
         if self.is_closed or self.is_answered:
             return

@@ -5,8 +5,9 @@ had sent before it knew still come, and are served. A PING after it comes back b
 names the last call that is served. The connection closes when that is done.
 
 What costs the server more than the client is rationed. PING, SETTINGS, PRIORITY and unknown frames come out of an
-allowance that refills with time, as RST_STREAM frames do inside of nghttp2, and errors that make this side reset a stream; who uses it up is sent away.
-PINGs while nothing else happens have gRPC's stricter rule (its document on keepalive, "Server Enforcement").
+allowance that refills with time, as do errors that make this side reset a stream, and, inside of nghttp2, RST_STREAM
+frames; who uses it up is sent away with ENHANCE_YOUR_CALM. PINGs while nothing else happens have gRPC's stricter rule
+(its document on keepalive, "Server Enforcement").
 """
 
 from libc.stdint cimport int32_t, uint32_t
@@ -77,7 +78,9 @@ cdef class ServerConnection(Connection):
     def sweep(self, double begun_before, double stalled_rounds):
         """Ends calls whose client has not finished what it began before `begun_before`, or takes nothing any more.
 
-        The latter after `stalled_rounds` calls of this, of a call and of the whole connection alike. False when the client stopped in the middle of headers: until they end, nobody else's frames can come either.
+        The latter after `stalled_rounds` calls of this. False when the connection is to be dropped: when nothing can be
+        written to it, when it was told to go, and when it stopped in the middle of headers, until whose end no other
+        frame can come.
         """
         cdef ServerCall call
         cdef double now = monotonic()

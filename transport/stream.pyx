@@ -159,8 +159,10 @@ cdef class Stream:
         return 0
 
     cdef int refuse_more(self) except -1:
-        return self.on_bad_message(_RESOURCE_EXHAUSTED, f"This connection has {self.wire.held} bytes of unread messages; "
-                                                        f"at most {self.wire.held_limit} are held for it")
+        return self.on_bad_message(
+            _RESOURCE_EXHAUSTED,
+            f"This connection has {self.wire.held} bytes of unread messages; at most {self.wire.held_limit} are held for it",
+        )
 
     cdef bint begin_message(self) except -1:
         """Makes room for the message that the prefix announces; false when it is refused."""
