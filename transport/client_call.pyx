@@ -141,6 +141,11 @@ cdef class ClientCall(Stream):
         self.answer_status = _NONE
         return 0
 
+    cdef int on_message(self) except -1:
+        if self.is_single and self.unread_more is not None:
+            return self.on_bad_message(_UNIMPLEMENTED, "A unary call is answered by one message; more came")
+        return Stream.on_message(self)
+
     cdef int on_remote_end(self) except -1:
         """The server has answered; what it did not wait for needs not be sent."""
         if self.prefix_filled and not self.is_deaf and self.status <= _OK:
@@ -182,10 +187,9 @@ cdef class ClientCall(Stream):
 
     def check_single(self):
         """A unary answer with the status OK has one message."""
-        if self.unread is None or self.unread_more:
-            self.status = _UNIMPLEMENTED
-            count = "none" if self.unread is None else "more"
-            self.failure = f"A unary call is answered by one message; {count} came"
+        if self.unread is None:
+            self.status = _INTERNAL
+            self.failure = "A unary call is answered by one message; none came"
 
 
 cdef int number(bytes status) except -2:

@@ -38,6 +38,8 @@ cdef class ClientConnection(Connection):
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
+            # The owner has to know before asyncio tells it of the end, or it would offer this connection again and again.
+            self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError("This connection takes no calls any more")
         call.wire = self
         call.callback = callback

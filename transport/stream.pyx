@@ -161,7 +161,7 @@ cdef class Stream:
     cdef int refuse_more(self) except -1:
         return self.on_bad_message(
             _RESOURCE_EXHAUSTED,
-            f"This connection has {self.wire.held} bytes of unread messages; at most {self.wire.held_limit} are held for it",
+            f"This connection has {self.wire.held} bytes of unread messages; at most {self.wire.held_limit} are held",
         )
 
     cdef bint begin_message(self) except -1:
