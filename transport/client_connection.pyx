@@ -33,7 +33,7 @@ cdef class ClientConnection(Connection):
               bint is_single=False):
         """A call with the header `fields`, pairs of bytes, whose first message consists of all `buffers` in turn.
 
-        `is_last` tells that no message follows, `is_single` that one answer is due. Raises `MessageTooLargeError` past
+        `is_last`: no message follows. `is_single`: one answer is due. Raises `MessageTooLargeError` past
         the limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)

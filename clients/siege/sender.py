@@ -44,8 +44,9 @@ class Sender:
         # What is in flight: when it was due, and when it was sent.
         self._calls: dict[Call, tuple[int, int]] = {}
         self._none_in_flight = asyncio.Event()
+        self._arrivals = 0
         self._alarm: Alarm | None = None
-        self._stopping = asyncio.Event()
+        self._is_stopping = False
 
     @property
     def in_flight(self) -> int:
@@ -53,19 +54,19 @@ class Sender:
 
     async def run(self) -> None:
         """Goes through the schedule, then waits for what is in flight; every request carries its own deadline."""
-        self._alarm = Alarm()
+        self._alarm = Alarm(self._release)
+        self.started_at = monotonic_ns()
         try:
-            await self._follow_schedule(self._alarm)
+            await self._alarm.run()
             if self._calls:
                 self._none_in_flight.clear()
                 await self._none_in_flight.wait()
         finally:
             self.cancel()
-            self._alarm.close()
 
     def stop(self) -> None:
         """Ends the schedule here; what is in flight is still waited for."""
-        self._stopping.set()
+        self._is_stopping = True
         if self._alarm is not None:
             self._alarm.wake()
 
@@ -74,16 +75,15 @@ class Sender:
         for call in list(self._calls):
             call.cancel(_CANCELLED, "cancelled by siege")
 
-    async def _follow_schedule(self, alarm: Alarm) -> None:
-        start = self.started_at = monotonic_ns()
-        arrivals = 0
-        while not self._stopping.is_set() and (next_due := self._pacer.due(arrivals)) is not None:
-            await alarm.until(start + next_due)
-            if self._stopping.is_set():
-                return
-            for due in released(self._pacer, monotonic_ns() - start, arrivals):
-                self._offer(start + due, self._lines[arrivals % len(self._lines)])
-                arrivals += 1
+    def _release(self) -> int | None:
+        """Sends what is due, and tells when the next arrival will be; None at the end of the schedule."""
+        if self._is_stopping:
+            return None
+        for due in released(self._pacer, monotonic_ns() - self.started_at, self._arrivals):
+            self._offer(self.started_at + due, self._lines[self._arrivals % len(self._lines)])
+            self._arrivals += 1
+        next_due = self._pacer.due(self._arrivals)
+        return None if next_due is None else self.started_at + next_due
 
     def _offer(self, due: int, line: Line) -> None:
         if len(self._calls) >= self._max_outstanding:

@@ -12,7 +12,6 @@ from fake_server import FakeServer, Gate, echo
 from yais.clients.messages import infer_request
 from yais.clients.records import HELD_BACK, OK
 from yais.clients.report import Failure, summarise
-from yais.clients.siege.alarm import Alarm
 from yais.clients.siege.cli import Load, send
 from yais.clients.siege.lines import Line, TransportName
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
@@ -150,6 +149,14 @@ async def test_stopping_ends_the_schedule_and_waits_for_what_is_in_flight() -> N
     assert list(sender.records.status) == [OK]
 
 
+async def test_a_sender_that_is_stopped_before_it_runs_sends_nothing() -> None:
+    line = FakeLine()
+    sender = make_sender(line, Constant(1000.0))
+    sender.stop()
+    await sender.run()
+    assert not line.calls
+
+
 async def test_cancelling_ends_what_is_in_flight_as_cancelled() -> None:
     called = asyncio.Event()
     sender = make_sender(FakeLine(lambda call: called.set()), Constant(0.001))
@@ -203,23 +210,6 @@ async def test_a_call_that_fails_is_recorded_with_its_status_and_text(
     sender = make_sender(line, Until(Constant(1000.0), count=1))
     await sender.run()
     assert summarise(sender.records).failures == (failure,)
-
-
-async def test_an_alarm_rings_after_its_time_and_at_once_for_the_past() -> None:
-    alarm = Alarm()
-    when = time.monotonic_ns() + 2 * MS
-    await alarm.until(when)
-    assert time.monotonic_ns() >= when
-    await alarm.until(0)
-    await alarm.until(when)
-    alarm.close()
-
-
-async def test_an_alarm_can_be_woken_from_a_wait_of_any_length() -> None:
-    alarm = Alarm()
-    asyncio.get_running_loop().call_soon(alarm.wake)
-    await alarm.until(10**40)
-    alarm.close()
 
 
 async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile(

@@ -51,12 +51,6 @@ UNWRITABLE_ITERATED_REQUEST = Difference(
     StatusCode.CANCELLED,
     "As above; an iterator that fails cancels its call at both.",
 )
-NO_TIME_AT_ALL = Difference(
-    "A call with timeout=0",
-    "has no deadline",
-    "has passed its deadline",
-    "In grpc.aio 0 counts as no argument; in grpcio's synchronous client it does not.",
-)
 TOO_LARGE_TO_WRITE = Difference(
     "The status of a stream whose client writes a message above grpc.max_send_message_length",
     StatusCode.INTERNAL,

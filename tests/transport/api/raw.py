@@ -12,11 +12,10 @@ Callback = Callable[[Any, memoryview], None]
 
 async def serve_raw(bench: Bench, callback: Callback, channel_options: Options = (), **server: Any) -> Any:
     """A channel to a server of one raw method."""
-    made = bench.ends.server.server(**server)
+    made = bench.make_server(**server)
     made.add_raw_method(PATH, callback)
     port = made.add_insecure_port(ANY_PORT)
     await made.start()
-    bench.stack.push_async_callback(made.stop, None)
     channel = bench.connect(f"127.0.0.1:{port}", options=channel_options)
     await channel.channel_ready()
     return channel

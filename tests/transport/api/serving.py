@@ -76,12 +76,17 @@ class Bench:
         self, address: str = ANY_PORT, credentials: Any = None, methods: dict[str, Method] | None = None, **server: Any
     ) -> tuple[grpc.aio.Server, str]:
         """A server with `methods` that listens on `address`, and where a channel finds it."""
-        made = self.ends.server.server(**server)
+        made = self.make_server(**server)
         services.add_ProbeServicer_to_server(servicer(**methods or {}), made)
         port = made.add_secure_port(address, credentials) if credentials else made.add_insecure_port(address)
         await made.start()
-        self.stack.push_async_callback(made.stop, None)
         return made, address if address.startswith("unix") else f"{address.rpartition(':')[0]}:{port}"
+
+    def make_server(self, *arguments: Any, **server: Any) -> grpc.aio.Server:
+        """A server without methods or ports, yet to be started."""
+        made = self.ends.server.server(*arguments, **server)
+        self.stack.push_async_callback(made.stop, None)
+        return made
 
     def connect(self, target: str, credentials: Any = None, **channel: Any) -> grpc.aio.Channel:
         transport = self.ends.channel

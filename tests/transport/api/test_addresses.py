@@ -43,10 +43,9 @@ async def test_a_unix_socket(bench: Bench, socket_path: str) -> None:
 
 
 async def test_a_unix_socket_has_port_1(bench: Bench, socket_path: str) -> None:
-    server = bench.ends.server.server()
+    server = bench.make_server()
     assert server.add_insecure_port(f"unix:{socket_path}") == 1
     await server.start()
-    await server.stop(None)
 
 
 async def test_an_absolute_unix_socket(bench: Bench, tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ async def test_a_target_may_have_an_address_that_nobody_serves(bench: Bench) -> 
 
 
 async def test_a_server_may_have_several_ports(bench: Bench, socket_path: str) -> None:
-    server = bench.ends.server.server()
+    server = bench.make_server()
     services.add_ProbeServicer_to_server(services.ProbeServicer(), server)
     targets = [f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}" for _ in range(2)]
     server.add_insecure_port(f"unix:{socket_path}")
@@ -112,11 +111,10 @@ async def test_a_server_may_have_several_ports(bench: Bench, socket_path: str) -
     for target in (*targets, f"unix:{socket_path}"):
         call = services.ProbeStub(bench.connect(target)).UnaryUnary(note())
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-    await server.stop(None)
 
 
 async def test_an_address_that_cannot_be_bound_is_an_error(bench: Bench) -> None:
-    server = bench.ends.server.server(options=[("grpc.so_reuseport", 0)])
+    server = bench.make_server(options=[("grpc.so_reuseport", 0)])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -125,7 +123,6 @@ async def test_an_address_that_cannot_be_bound_is_an_error(bench: Bench) -> None
             server.add_insecure_port(address)
     with pytest.raises(RuntimeError, match="no-such-folder"):
         server.add_insecure_port("unix:/no-such-folder/socket")
-    await server.stop(None)
 
 
 async def test_a_port_that_another_server_has(bench: Bench) -> None:

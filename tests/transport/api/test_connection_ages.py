@@ -45,7 +45,7 @@ async def test_a_call_outlives_the_age_of_its_connection(bench: Bench) -> None:
         await call.write(note("b"))
         assert await call.read() == note("b")
         assert await services.ProbeStub(channel).UnaryUnary(note("c")) == note("c")
-        assert relay.connections == 2
+        assert relay.connections >= 2
         await call.done_writing()
         assert await read_all(call) == []
 

@@ -55,7 +55,7 @@ async def test_an_unknown_method_of_any_kind_is_unimplemented(bench: Bench, kind
 
 
 async def test_a_method_that_a_servicer_leaves_out_is_unimplemented(bench: Bench) -> None:
-    server = bench.ends.server.server()
+    server = bench.make_server()
     handlers = {"Known": grpc.unary_unary_rpc_method_handler(say_a)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -63,7 +63,6 @@ async def test_a_method_that_a_servicer_leaves_out_is_unimplemented(bench: Bench
     channel = bench.connect(f"127.0.0.1:{port}")
     assert await channel.unary_unary("/a.B/Known")(b"") == b"a"
     assert await status(channel.unary_unary("/a.B/Unknown")(b"")) == UNIMPLEMENTED
-    await server.stop(None)
 
 
 async def test_generic_handlers_are_asked_in_turn(bench: Bench) -> None:
@@ -143,10 +142,9 @@ async def test_beyond_the_limit_of_streams_calls_wait(bench: Bench) -> None:
 
 
 async def test_a_registered_method_may_be_given_by_hand(bench: Bench) -> None:
-    server = bench.ends.server.server()
+    server = bench.make_server()
     server.add_registered_method_handlers("a.B", {"C": grpc.unary_unary_rpc_method_handler(say_a)})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = bench.connect(f"127.0.0.1:{port}")
     assert await channel.unary_unary("/a.B/C")(b"") == b"a"
-    await server.stop(None)

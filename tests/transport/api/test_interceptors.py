@@ -149,4 +149,4 @@ async def test_an_interceptor_may_change_the_details_of_a_call(bench: Bench) -> 
 
 async def test_only_interceptors_are_taken(bench: Bench) -> None:
     with pytest.raises(ValueError, match="nterceptor"):
-        bench.ends.server.server(interceptors=[object()])
+        bench.make_server(interceptors=[object()])

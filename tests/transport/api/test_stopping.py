@@ -119,7 +119,7 @@ async def test_several_may_stop_a_server(bench: Bench) -> None:
 
 
 async def test_a_server_that_was_not_started_can_be_stopped(bench: Bench) -> None:
-    server = bench.ends.server.server()
+    server = bench.make_server()
     server.add_insecure_port("127.0.0.1:0")
     async with asyncio.timeout(2):
         await server.stop(None)

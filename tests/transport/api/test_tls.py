@@ -188,7 +188,6 @@ async def test_metadata_and_deadlines_by_tls(bench: Bench, ours: Certificates, l
 async def test_credentials_must_be_of_the_transport(bench: Bench) -> None:
     with pytest.raises((TypeError, AttributeError)):
         bench.ends.channel.secure_channel("127.0.0.1:1", object())
-    server = bench.ends.server.server()
+    server = bench.make_server()
     with pytest.raises((TypeError, AttributeError)):
         server.add_secure_port(ANY_PORT, object())
-    await server.stop(None)

@@ -53,6 +53,7 @@ class ClientEnd(End):
         assert not call.is_closed, "A call is over before its start returns"
         self.calls.append(call)
         self.sent[call] = bytearray()
+        self.heard[call] = []
         if buffers:
             self.note(call, buffers, False)
         if b & 4:
@@ -82,5 +83,7 @@ class ClientEnd(End):
     def _done(self, call: ClientCall) -> None:
         assert call.status >= 0, "A call is over without a status"
         assert call.is_closed
+        assert call not in self.over, "A call's end is told twice"
+        self.over.add(call)
         assert isinstance(call.details, str)
         self.take_nested(call)

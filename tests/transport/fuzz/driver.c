@@ -1,4 +1,4 @@
-// libFuzzer around the Python of this folder: `fuzz.conversation.play` runs an input, `fuzz.mutator.mutate` makes a new one.
+// libFuzzer around the Python of this folder: `fuzz.invariants.play` runs an input, `fuzz.mutator.mutate` makes a new one.
 //
 // It gives Python a module `fuzzer` with what only C can do: libFuzzer's own mutations, and poisoned memory.
 #define PY_SSIZE_T_CLEAN
@@ -66,7 +66,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyConfig_SetBytesString(&config, &config.executable, PYTHON);
   PyConfig_SetBytesString(&config, &config.program_name, PYTHON);
   if (PyStatus_Exception(Py_InitializeFromConfig(&config))) abort();
-  play = find("fuzz.conversation", "play");
+  play = find("fuzz.invariants", "play");
   mutate = find("fuzz.mutator", "mutate");
   cross = find("fuzz.mutator", "cross");
   return 0;

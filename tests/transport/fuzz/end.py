@@ -26,7 +26,7 @@ _EXTRA: tuple[list[tuple[bytes, bytes]], ...] = (
     [(b"a-bin", b"AAE"), (b"b", b"~" * 20_000)],
     [(b"n%d" % n, b"") for n in range(50)],
 )
-# More than nghttp2 sends.
+# More than nghttp2 sends unless it is told to.
 _TOO_MUCH = [(b"b", b"~" * 70_000)]
 
 Act = Callable[[Any, int, int], object]
@@ -50,7 +50,7 @@ class Listener:
         self.end.take_nested(self.call)
         while self.is_echo and self.call.has_message:
             with suppress(OverflowError):
-                self.end.send(self.call, (self.call.take(),))
+                self.end.send(self.call, (self.end.take(self.call),))
         if self.is_echo and self.call.is_ended:
             self.end.finish(self.call)
 
@@ -72,6 +72,9 @@ class End:
         # What the calls were given to send, and those that were given their last.
         self.sent: dict[Any, bytearray] = {}
         self.ended: set[Any] = set()
+        # What they were given, and those whose end was told.
+        self.heard: dict[Any, list[bytes]] = {}
+        self.over: set[Any] = set()
         self.lent: list[Any] = []
 
     def connection_closed(self, connection: Connection, error: Exception | None) -> None:
@@ -85,6 +88,12 @@ class End:
     def send(self, call: Any, buffers: tuple[Any, ...], flag: bool = False) -> None:
         """Notes what `call` is given to send, which may be more than it takes, and gives it."""
         raise NotImplementedError
+
+    def take(self, call: Any) -> bytes | None:
+        message: bytes | None = call.take()
+        if message is not None and call in self.heard:
+            self.heard[call].append(message)
+        return message
 
     def finish(self, call: Any) -> None:
         raise NotImplementedError
@@ -133,7 +142,7 @@ class End:
     def call_actions(self) -> list[Act]:
         return [
             lambda call, a, b: call.reset(a),
-            lambda call, a, b: call.take(),
+            lambda call, a, b: self.take(call),
             lambda call, a, b: self.send(call, buffers_of(a, b), bool(a & 128)),
             lambda call, a, b: self.finish(call),
             lambda call, a, b: self.lend(call, bytearray(200 * a)),
@@ -149,7 +158,9 @@ class End:
         if self.calls:
             call = self.calls.pop(number % len(self.calls))
             self.sent.pop(call, None)
+            self.heard.pop(call, None)
             self.ended.discard(call)
+            self.over.discard(call)
 
     def lend(self, call: Any, buffer: Any) -> None:
         """Sends what `spoil` may change."""

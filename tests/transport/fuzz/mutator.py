@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable
 
 from fuzz.client_end import ClientEnd
-from fuzz.peer import FIELDS
 from fuzz.program import Kind, Program, Record, Setup, decode
 from fuzz.server_end import ServerEnd
+from fuzz.usual import ASKED, AUTHORITY, GRPC, HTTP, OK, PATHS, POST, STATUS, TRAILERS
 
 try:
     from fuzzer import mutate as mutate_bytes
@@ -21,15 +21,6 @@ _FRAME_FLAGS = (0, 1, 4, 5, 8, 9, 0x20, 0x2D, 255)
 _STREAMS = (1, 1, 1, 1, 3, 3, 5, 7, 0, 2, 255)
 _PORTIONS = (0, 0, 0, 0, 1, 2, 9, 16, 100, 255)
 _SIZES = (b"\0\0\0\0", b"\0\0\0\1", b"\0\0\x40\0", b"\0\0\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff")
-
-# Numbers of fields in peer.py: whole ones of HPACK's table, paths, and what makes a request and an answer gRPC's.
-_POST, _HTTP, _OK = 129, 131, 133
-_PATHS = range(13)
-_AUTHORITY = len(_PATHS)
-_GRPC = FIELDS.index((b"content-type", b"application/grpc"))
-_TRAILERS = FIELDS.index((b"te", b"trailers"))
-_ASKED = tuple(n for n, (name, _) in enumerate(FIELDS) if name in (b"grpc-timeout", b"grpc-encoding", b"x-longer"))
-_STATUS = FIELDS.index((b"grpc-status", b"0"))
 
 
 def mutate(data: bytes, seed: int) -> bytes:
@@ -109,22 +100,22 @@ def _change_argument(records: list[Record], chance: random.Random) -> None:
 
 
 def _request(chance: random.Random) -> Record:
-    fields = bytes((_POST, _HTTP, chance.choice(_PATHS), _AUTHORITY, _TRAILERS, _GRPC))
+    fields = bytes((POST, HTTP, chance.choice(PATHS), AUTHORITY, TRAILERS, GRPC))
     if chance.random() < 0.2:
-        fields += bytes((chance.choice(_ASKED),))
+        fields += bytes((chance.choice(ASKED),))
     return _headers(chance, fields, (4, 4, 4, 5))
 
 
 def _answer(chance: random.Random) -> Record:
     """A server's headers, trailers, or both in one."""
-    trailers = bytes((_STATUS + chance.choice((0, 0, 0, 1, 2, 3)),))
-    headers = bytes((_OK, _GRPC))
+    trailers = bytes((STATUS + chance.choice((0, 0, 0, 1, 2, 3)),))
+    headers = bytes((OK, GRPC))
     return _headers(chance, *chance.choice(((headers, (4, 4, 5)), (trailers, (5,)), (headers + trailers, (5,)))))
 
 
 def _headers(chance: random.Random, fields: bytes, flags: tuple[int, ...]) -> Record:
     if chance.random() < 0.4:
-        fields += bytes(chance.randrange(len(_PATHS), 128) for _ in range(chance.randint(1, 4)))
+        fields += bytes(chance.randrange(len(PATHS), 128) for _ in range(chance.randint(1, 4)))
     if chance.random() < 0.2:
         flags = _FRAME_FLAGS
     head = bytes((chance.choice(flags), chance.choice(_STREAMS)))

@@ -1,7 +1,7 @@
 """What a connection has written, read by another implementation of HTTP/2 (hyperframe, hpack) and held to the rules."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from hpack import Decoder
 from hyperframe.frame import (
@@ -16,48 +16,18 @@ from hyperframe.frame import (
 )
 
 from fuzz.peer import PREFACE
+from fuzz.received import FIRST_WINDOW, Received
 from yais.transport.options import Settings
 
-_WINDOW = 65_535
 _LARGEST = 2**32
 _FRAME_HEAD = 9
-_DATA, _SETTINGS, _WINDOW_UPDATE = 0, 4, 8
-
-
-class Grants:
-    """The windows and the frame size that a peer has granted at most, whatever of it was taken for valid, and its data.
-
-    Stream 0 is the connection, with the data of all streams.
-    """
-
-    def __init__(self, received: bytes) -> None:
-        self.initial = _WINDOW
-        self.frame_size = 16_384
-        self.opened: defaultdict[int, int] = defaultdict(int)
-        self.data: defaultdict[int, int] = defaultdict(int)
-        for kind, stream, body in _frames(received.removeprefix(PREFACE)):
-            if kind == _SETTINGS:
-                self._take_settings(body)
-            elif kind == _WINDOW_UPDATE:
-                self.opened[stream] += int.from_bytes(body[:4], "big") & 0x7FFFFFFF
-            elif kind == _DATA:
-                self.data[stream] += len(body)
-                self.data[0] += len(body)
-
-    def _take_settings(self, body: bytes) -> None:
-        for at in range(0, len(body) - 5, 6):
-            name, value = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 6], "big")
-            if name == SettingsFrame.INITIAL_WINDOW_SIZE:
-                self.initial = max(self.initial, value)
-            elif name == SettingsFrame.MAX_FRAME_SIZE:
-                self.frame_size = max(self.frame_size, value)
 
 
 class Output:
     """Checks the frames of one connection in turn; raises AssertionError."""
 
-    def __init__(self, grants: Grants, sent: Mapping[int, bytearray]) -> None:
-        self._grants = grants
+    def __init__(self, received: Received, sent: Mapping[int, bytearray]) -> None:
+        self._received = received
         self._sent = sent
         self._decoder = Decoder(max_header_list_size=_LARGEST)
         self._decoder.max_allowed_table_size = _LARGEST
@@ -80,18 +50,26 @@ class Output:
             if len(body) < size:
                 assert may_be_cut, "The last frame is cut off"
                 return
-            assert size <= self._grants.frame_size, "A frame is larger than the peer takes"
+            assert size <= self._received.frame_size, "A frame is larger than the peer takes"
             frame.parse_body(memoryview(body))
             self._take(frame, body)
             at += _FRAME_HEAD + size
 
-    def check_windows(self, streams: Iterable[int], settings: Settings) -> None:
-        """The peer may always send more: on the connection, and on `streams`, of which all has been taken."""
-        left = _WINDOW - self._grants.data[0] + self._opened_again[0]
+    def check_granted(self, settings: Settings, streams: Iterable[int]) -> None:
+        """The peer may send more, on the connection and on `streams`, of which all has been taken."""
+        left = FIRST_WINDOW - self._received.size[0] + self._opened_again[0]
         assert left >= settings.connection_window // 2, "The connection's window is not opened again"
         for stream in streams:
-            left = settings.stream_window - self._grants.data[stream] + self._opened_again[stream]
+            left = settings.stream_window - self._received.size[stream] + self._opened_again[stream]
             assert left >= settings.stream_window // 4, "A stream's window is not opened again"
+
+    def check_used(self, streams: Iterable[int]) -> None:
+        """Where something is to be sent on an open stream, it is because the peer's windows are used up."""
+        if self._total >= FIRST_WINDOW + self._received.opened[0]:
+            return
+        for stream in self._opened.intersection(streams):
+            window = self._received.first_window + self._received.opened[stream]
+            assert len(self._data[stream]) >= window, "What may be sent is not"
 
     def _take(self, frame: Frame, body: bytes) -> None:
         assert (self._block is not None) == isinstance(frame, ContinuationFrame), "A block of headers is interrupted"
@@ -110,7 +88,8 @@ class Output:
                 assert len(body) == 8
 
     def _take_headers(self, frame: HeadersFrame | ContinuationFrame) -> None:
-        assert frame.stream_id not in self._ended, "Headers after the end of a stream"
+        is_late = self._block is None and frame.stream_id in self._ended
+        assert not is_late, "Headers after the end of a stream"
         block = (self._block[1] if self._block else b"") + frame.data
         if "END_STREAM" in frame.flags:
             self._ended.add(frame.stream_id)
@@ -130,18 +109,11 @@ class Output:
         content = self._data[stream]
         content += frame.data
         self._total += frame.flow_controlled_length
-        assert self._total <= _WINDOW + self._grants.opened[0], "More data than the connection's window"
-        assert len(content) <= self._grants.initial + self._grants.opened[stream], "More data than the stream's window"
+        assert self._total <= FIRST_WINDOW + self._received.opened[0], "More data than the connection's window"
+        assert len(content) <= self._received.largest_window + self._received.opened[stream], (
+            "More data than the stream's window"
+        )
         if stream in self._sent:
             assert self._sent[stream].startswith(content), "Data that nobody has sent"
         if "END_STREAM" in frame.flags:
             self._ended.add(stream)
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    at = 0
-    while at + _FRAME_HEAD <= len(data):
-        size = int.from_bytes(data[at : at + 3], "big")
-        stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
-        yield data[at + 3], stream, data[at + _FRAME_HEAD : at + _FRAME_HEAD + size]
-        at += _FRAME_HEAD + size

@@ -5,7 +5,7 @@ import gzip
 from fuzz.program import Kind, Record, Setup
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS = 0, 1, 4
+DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0, 1, 4, 8
 END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
 
 # Whole fields of HPACK's static table, by their index.

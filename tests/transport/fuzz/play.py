@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from fuzz.client_end import ClientEnd
-from fuzz.conversation import play
 from fuzz.end import Act
+from fuzz.invariants import play
 from fuzz.peer import bytes_of
 from fuzz.program import Kind, Program, Record, Setup, decode
 from fuzz.server_end import ServerEnd

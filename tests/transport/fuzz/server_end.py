@@ -82,6 +82,7 @@ class ServerEnd(End):
         def callback(call: ServerCall, message: Any) -> None:
             self.calls.append(call)
             self.sent[call] = bytearray()
+            self.heard[call] = [] if message is None else [bytes(message)]
             self.take_nested(call)
             answer(call, message)
 

@@ -20,7 +20,7 @@ class Loop:
     def __init__(self) -> None:
         self.reported: list[dict[str, Any]] = []
         self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[asyncio.TimerHandle] = []
+        self.timers: list[asyncio.TimerHandle] = []
 
     def get_debug(self) -> bool:
         return False
@@ -38,7 +38,7 @@ class Loop:
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        self._timers.append(handle := asyncio.TimerHandle(when, callback, args, self, context))
+        self.timers.append(handle := asyncio.TimerHandle(when, callback, args, self, context))
         return handle
 
     def call_later(
@@ -47,8 +47,8 @@ class Loop:
         return self.call_at(delay, callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if handle in self._timers:
-            self._timers.remove(handle)
+        if handle in self.timers:
+            self.timers.remove(handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -76,9 +76,9 @@ class Loop:
 
     def ring(self) -> None:
         """The time of all timers has come."""
-        for timer in list(self._timers):
+        for timer in list(self.timers):
             if not timer.cancelled():
-                self._timers.remove(timer)
+                self.timers.remove(timer)
                 timer._run()
 
 

@@ -3,20 +3,21 @@ import random
 import pytest
 from hyperframe.frame import DataFrame, SettingsFrame
 
-from fuzz.conversation import play
 from fuzz.corpus import inputs
+from fuzz.invariants import play
 from fuzz.mutator import cross, mutate
-from fuzz.output import Grants, Output
+from fuzz.output import Output
 from fuzz.peer import PREFACE, literal
 from fuzz.peer import frame as frame_of
 from fuzz.program import Kind, Program, Record, Setup, decode
+from fuzz.received import Received
 
 HEADERS = frame_of(1, 4, 1, literal(b":status", b"200"))
 SETTINGS = SettingsFrame(0).serialize()
 
 
 def written(data: bytes, received: bytes = b"", sent: bytes = b"") -> None:
-    Output(Grants(received), {1: bytearray(sent)}).check(SETTINGS + HEADERS + data, is_client=False, may_be_cut=False)
+    Output(Received(received), {1: bytearray(sent)}).check(SETTINGS + HEADERS + data, is_client=False, may_be_cut=False)
 
 
 def test_everything_that_the_fuzzer_found_worth_keeping_still_holds() -> None:

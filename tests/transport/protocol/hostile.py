@@ -1,13 +1,15 @@
 """A hostile server, and the native channel that it has caught."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw
+from protocol.line import listening
 from protocol.peer import Peer
 from protocol.serving import PATIENCE_S
 from yais import transport
@@ -52,27 +54,26 @@ class Hostile:
     async def _answer(self, call: Awaitable[bytes]) -> bytes:
         return await call
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.peers.put_nowait(Peer(reader, writer))
+    def accept(self, sock: socket.socket) -> None:
+        self.peers.put_nowait(Peer(sock))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         while not self.peers.empty():
             self.taken.append(self.peers.get_nowait())
         for peer in self.taken:
-            await peer.close()
+            peer.close()
 
 
 @asynccontextmanager
 async def hostile_server(*options: tuple[str, int]) -> AsyncIterator[Hostile]:
     hostile = Hostile()
-    server = await asyncio.start_server(hostile.accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, transport.insecure_channel(f"127.0.0.1:{port}", options=options) as hostile.channel:
-        try:
-            yield hostile
-        finally:
-            server.close()
-            await hostile.close()
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(listening(hostile.accept))
+        hostile.channel = await stack.enter_async_context(
+            transport.insecure_channel(f"127.0.0.1:{port}", options=options)
+        )
+        stack.callback(hostile.close)
+        yield hostile
 
 
 def answer(peer: Peer, stream: int = 1, body: bytes = b"hello") -> bytes:

@@ -1,10 +1,11 @@
 """One end of an HTTP/2 connection that sends whatever it is told to, and insists on the exact reaction."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from h2.errors import ErrorCodes
 from hpack import Decoder, Encoder
@@ -19,6 +20,7 @@ from hyperframe.frame import (
 )
 
 from protocol.frames import ACK, END_HEADERS, END_STREAM, PREFACE, Fields, Kind, message, raw, request, settings
+from protocol.line import Line
 from protocol.serving import PATIENCE_S
 
 _HEAD = 9
@@ -50,42 +52,30 @@ class Answer:
         return self.blocks[0][":status"]
 
 
-class Peer:
+class Peer(Line):
     """A client or a server that knows no rules."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.seen: list[Frame] = []
         self.fields: dict[str, str] = {}
         self.unacknowledged = 0
 
-    @classmethod
-    async def connect(cls, port: int) -> Self:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
     async def shake_hands(self, values: dict[int, int] | None = None, is_client: bool = True) -> None:
         """Both sides' SETTINGS, acknowledged."""
         if not is_client:
-            assert await self.reader.readexactly(len(PREFACE)) == PREFACE
+            assert await self.read(len(PREFACE)) == PREFACE
         await self.send(PREFACE if is_client else b"", settings(values))
         await self.expect(SettingsFrame)
         await self.send(raw(SettingsFrame, ACK))
         assert "ACK" in (await self.expect(SettingsFrame)).flags
 
     async def send(self, *pieces: bytes) -> None:
-        """Each SETTINGS frame must be a piece by itself. A peer that has gone is found out by reading."""
+        """Each SETTINGS frame must be a piece by itself."""
         self.unacknowledged += sum(piece[3:5] == _SETTINGS for piece in pieces)
-        self.writer.write(b"".join(pieces))
-        with suppress(ConnectionError):
-            await self.writer.drain()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the other end has hung up, as far as reading or writing has shown."""
-        return self.reader.at_eof() or self.reader.exception() is not None or self.writer.is_closing()
+        await self.write(b"".join(pieces))
 
     def headers(self, stream: int, fields: Fields, flags: int = END_HEADERS, kind: Kind = HeadersFrame) -> bytes:
         return raw(kind, flags, stream, self.encoder.encode(fields))
@@ -97,9 +87,9 @@ class Peer:
     async def frame(self, patience: float | None = PATIENCE_S) -> Frame:
         """The next frame; `fields` are those of the last HEADERS. Raises EOFError or ConnectionError at the end."""
         async with asyncio.timeout(patience):
-            head = await self.reader.readexactly(_HEAD)
+            head = await self.read(_HEAD)
             frame, length = Frame.parse_frame_header(memoryview(head))
-            frame.parse_body(memoryview(await self.reader.readexactly(length)))
+            frame.parse_body(memoryview(await self.read(length)))
         self.seen.append(frame)
         self.unacknowledged -= isinstance(frame, SettingsFrame) and "ACK" in frame.flags
         if isinstance(frame, HeadersFrame):
@@ -182,11 +172,6 @@ class Peer:
         except (EOFError, ConnectionError, TimeoutError) as error:
             raise AssertionError(f"{type(error).__name__} after {self.seen}") from error
 
-    async def close(self) -> None:
-        self.writer.close()
-        with suppress(ConnectionError):
-            await self.writer.wait_closed()
-
 
 @asynccontextmanager
 async def connected(port: int, values: dict[int, int] | None = None) -> AsyncIterator[Peer]:
@@ -196,4 +181,4 @@ async def connected(port: int, values: dict[int, int] | None = None) -> AsyncIte
         await peer.shake_hands(values)
         yield peer
     finally:
-        await peer.close()
+        peer.close()

@@ -30,7 +30,7 @@ async def test_another_protocol_is_hung_up_on(server: Served, start: bytes) -> N
     peer = await bare(server, start)
     await peer.expect_end()
     assert all(isinstance(frame, SettingsFrame) or frame.type in (7, 8) for frame in peer.seen)
-    await peer.close()
+    peer.close()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ async def test_another_protocol_is_hung_up_on(server: Served, start: bytes) -> N
 async def test_a_client_must_begin_with_its_settings(server: Served, first: bytes) -> None:
     peer = await bare(server, PREFACE, first)
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
-    await peer.close()
+    peer.close()
 
 
 async def test_a_preface_may_come_byte_by_byte(server: Served) -> None:
@@ -49,27 +49,27 @@ async def test_a_preface_may_come_byte_by_byte(server: Served) -> None:
         await asyncio.sleep(0)
     await peer.send(settings())
     await peer.expect_service(1)
-    await peer.close()
+    peer.close()
 
 
 async def test_a_call_may_come_with_the_preface(server: Served) -> None:
     peer = await Peer.connect(server.port)
     await peer.send(PREFACE, settings(), peer.call(1))
     assert (await peer.answer(1)).status == 0
-    await peer.close()
+    peer.close()
 
 
 async def test_a_server_speaks_first_of_its_settings(server: Served) -> None:
     peer = await Peer.connect(server.port)
     assert isinstance(await peer.frame(), SettingsFrame)
-    await peer.close()
+    peer.close()
 
 
 @pytest.mark.parametrize("first", [raw(PingFrame, payload=bytes(8)), raw(SettingsFrame, ACK), raw(HeadersFrame, 4, 1)])
 async def test_a_server_must_begin_with_its_settings(hostile: Hostile, first: bytes) -> None:
     call = asyncio.ensure_future(status_of(hostile.call()))
     peer = await hostile.bare_connection()
-    await peer.reader.readexactly(len(PREFACE))
+    await peer.read(len(PREFACE))
     await peer.send(first)
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
     assert (await call).name == "UNAVAILABLE"
@@ -80,5 +80,5 @@ async def test_a_channel_hangs_up_on_another_protocol(hostile: Hostile) -> None:
     peer = await hostile.bare_connection()
     await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     assert (await call).name == "UNAVAILABLE"
-    await peer.reader.readexactly(len(PREFACE))
+    await peer.read(len(PREFACE))
     await peer.expect_end()

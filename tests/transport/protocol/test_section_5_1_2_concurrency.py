@@ -29,7 +29,7 @@ async def test_calls_past_the_limit_are_refused_while_the_client_cannot_know_it(
     peer = await Peer.connect(limited)
     await peer.send(PREFACE, settings(), *(peer.headers(stream, request("Hold")) for stream in (1, 3, 5)))
     await peer.expect_reset(5, ErrorCodes.REFUSED_STREAM)
-    await peer.close()
+    peer.close()
 
 
 async def test_a_call_that_ends_makes_room_for_another(limited: int) -> None:

@@ -49,9 +49,9 @@ async def test_a_drain_serves_what_was_sent_before_the_client_knew(old: Peer) ->
     await old.send(old.headers(1, request()))
     ping = await first_notice(old)
     await old.send(old.call(3, body=b"late"), raw(PingFrame, ACK, payload=ping.opaque_data))
-    assert (await old.answer(3)).data == message(b"late")
     last = await old.expect(GoAwayFrame)
     assert (last.last_stream_id, last.error_code) == (3, ErrorCodes.NO_ERROR)
+    assert (await old.answer(3)).data == message(b"late")
     await old.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
     assert (await old.answer(1)).data == message(b"hello")
     await old.expect_end()
@@ -168,5 +168,5 @@ async def test_a_goaway_that_comes_with_the_settings_is_heeded(hostile: Hostile)
 async def test_a_connection_that_ends_under_a_call_makes_it_unavailable(hostile: Hostile) -> None:
     call, peer = await hostile.called()
     await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hel", length=5)))
-    await peer.close()
+    peer.close()
     assert (await status_of(call)).name == "UNAVAILABLE"

@@ -182,9 +182,9 @@ async def test_a_channel_sends_no_more_than_the_window(hostile: Hostile) -> None
     await peer.expect(HeadersFrame, 1)
     assert await received(peer, 1) == 100
     await peer.send(update(1, 905))
+    assert await received(peer, 1) == 1005
     await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"all")))
     await peer.send(peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
-    assert await received(peer, 1) == 1005
     assert await call == b"all"
 
 

@@ -11,7 +11,7 @@ from hyperframe.frame import GoAwayFrame
 from protocol.peer import Peer
 
 # Long enough for thousands of frames, and for the server to lose patience with them.
-ATTACK_S = 1.0
+ATTACK_S = 0.5
 _PORTION = 32 * 1024
 
 

@@ -93,5 +93,5 @@ async def converse(server: Served, spoil, random: Random) -> None:  # noqa: ANN0
     await asyncio.sleep(0)
     await peer.send(data[position:])
     if random.random() < 0.5:
-        peer.writer.transport.abort()
-    await peer.close()
+        peer.abort()
+    peer.close()

@@ -9,7 +9,7 @@ from protocol.frames import END_HEADERS, PREFACE, message, raw, request, setting
 from protocol.peer import Peer, connected
 from protocol.serving import Served, until
 
-from safety.watch import watched
+from safety.watch import EACH, watched
 
 LIMIT_MS = 300
 LIMIT_S = LIMIT_MS / 1000
@@ -36,7 +36,7 @@ async def test_a_client_that_does_not_finish_its_handshake_is_hung_up_on(beginni
         peer = await Peer.connect(server.port)
         await peer.send(beginning)
         assert LIMIT_S * 0.9 < await lasts(peer) < LIMIT_S + 2
-        await peer.close()
+        peer.close()
 
 
 async def test_a_handshake_byte_by_byte_takes_no_longer() -> None:
@@ -47,7 +47,7 @@ async def test_a_handshake_byte_by_byte_takes_no_longer() -> None:
             await peer.send(bytes((byte,)))
             await asyncio.sleep(LIMIT_S / 10)
         assert await ending < LIMIT_S + 2
-        await peer.close()
+        peer.close()
 
 
 async def test_headers_byte_by_byte_are_not_waited_for() -> None:
@@ -110,12 +110,12 @@ async def test_a_stream_may_be_silent_between_its_messages() -> None:
 
 async def test_many_slow_clients_are_all_hung_up_on() -> None:
     """300 connections that never end their headers."""
-    async with watched(**options) as server:
+    async with watched(300 * EACH, **options) as server:
         before = server.state()
         peers = [await half_a_call(server) for _ in range(300)]
         await until(lambda: server.state() == before)
         for peer in peers:
-            await peer.close()
+            peer.close()
 
 
 async def half_a_call(server: Served) -> Peer:
@@ -134,7 +134,7 @@ async def test_a_client_that_went_away_without_a_word_is_found_out() -> None:
 
 async def test_silent_connections_do_not_keep_others_out() -> None:
     """500 that are only connected, while the innocent client is served."""
-    async with watched(**options) as server:
+    async with watched(500 * EACH, **options) as server:
         before = server.state()["connections"]
         sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(500)]
         await until(lambda: server.state()["connections"] == before)

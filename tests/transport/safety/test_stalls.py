@@ -50,7 +50,6 @@ async def test_a_client_with_a_tiny_window_is_served_byte_by_byte() -> None:
 async def deaf(port: int) -> Peer:
     """A client that offers the largest windows, and never reads."""
     peer = await Peer.connect(port)
-    peer.writer.transport.pause_reading()
     await peer.send(PREFACE, settings({INITIAL_WINDOW_SIZE: 2**31 - 1}), raw(WindowUpdateFrame, 0, 0, number(2**30)))
     return peer
 
@@ -59,11 +58,11 @@ async def test_a_client_that_never_reads_is_held_little_for_and_given_up() -> No
     async with watched(BOUND, **options) as server:
         before = server.state()["connections"]
         peer = await deaf(server.port)
-        peer.writer.write(calls(peer, 200))
+        peer.push(calls(peer, 200))
         await asyncio.sleep(0.1)
         assert server.state()["connections"] == before + 1
         await until(lambda: server.state()["connections"] == before)
-        await peer.close()
+        peer.close()
 
 
 async def test_a_stream_that_nobody_reads_waits_and_is_given_up() -> None:
@@ -71,11 +70,11 @@ async def test_a_stream_that_nobody_reads_waits_and_is_given_up() -> None:
     async with watched(BOUND, **options) as server:
         before = server.state()
         peer = await deaf(server.port)
-        peer.writer.write(b"".join(peer.call(stream, "Pour", b"1000000") for stream in range(1, 41, 2)))
+        peer.push(b"".join(peer.call(stream, "Pour", b"1000000") for stream in range(1, 41, 2)))
         await asyncio.sleep(0.1)
         assert server.state()["tasks"] > before["tasks"]
         await until(lambda: server.state() == before)
-        await peer.close()
+        peer.close()
 
 
 async def test_questions_of_a_client_that_never_reads_are_not_answered_without_end() -> None:
@@ -83,10 +82,10 @@ async def test_questions_of_a_client_that_never_reads_are_not_answered_without_e
     async with watched(**options) as server:
         peer = await deaf(server.port)
         for _ in range(200):
-            peer.writer.write((raw(PingFrame, payload=bytes(8)) + settings()) * 1000)
+            peer.push((raw(PingFrame, payload=bytes(8)) + settings()) * 1000)
             await asyncio.sleep(0)
         await asyncio.sleep(0.5)
-        await peer.close()
+        peer.close()
 
 
 async def test_many_clients_that_never_read_are_given_up() -> None:
@@ -95,10 +94,10 @@ async def test_many_clients_that_never_read_are_given_up() -> None:
         before = server.state()["connections"]
         peers = [await deaf(server.port) for _ in range(10)]
         for peer in peers:
-            peer.writer.write(calls(peer, 20))
+            peer.push(calls(peer, 20))
         await until(lambda: server.state()["connections"] == before)
         for peer in peers:
-            await peer.close()
+            peer.close()
 
 
 async def test_memory_of_answers_that_were_not_taken_comes_back() -> None:
