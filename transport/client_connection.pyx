@@ -38,7 +38,7 @@ cdef class ClientConnection(Connection):
         """
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
-            # The owner has to know before asyncio tells it of the end, or it would offer this connection again and again.
+            # The owner has to know before asyncio tells it of the end, or it would offer this connection for ever.
             self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError("This connection takes no calls any more")
         call.wire = self
