@@ -1,7 +1,7 @@
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until, released
@@ -26,6 +26,7 @@ def test_arrival_k_is_due_at_k_by_rate_without_drift(rate: float, arrival: int, 
     assert Constant(rate).due(arrival) == due
 
 
+@settings(deadline=None)
 @given(rates, st.integers(0, 10**9))
 def test_arrivals_are_in_order_and_exact_to_the_nanosecond(rate: float, arrival: int) -> None:
     pacer = Constant(rate)
@@ -69,6 +70,7 @@ def test_all_that_is_due_is_released_each_with_its_own_time(elapsed: int, count:
     assert list(released(Constant(1e7), elapsed, count)) == dues
 
 
+@settings(deadline=None)
 @given(rates, st.lists(st.integers(0, 10**7), max_size=20))
 def test_however_one_looks_every_arrival_is_released_once(rate: float, waits: list[int]) -> None:
     pacer, elapsed, dues = Constant(rate), 0, list[int]()

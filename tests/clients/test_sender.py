@@ -9,10 +9,11 @@ import pytest
 from fake_line import FakeCall, FakeLine, answer_soon
 from fake_server import FakeServer, Gate, echo
 
+from yais import transport as native_transport
 from yais.clients.messages import infer_request
 from yais.clients.records import HELD_BACK, OK
 from yais.clients.report import Failure, summarise
-from yais.clients.siege.cli import Load, send
+from yais.clients.siege.cli import METHOD, Load, send
 from yais.clients.siege.lines import Line, TransportName
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
 from yais.clients.siege.sender import Sender
@@ -276,3 +277,14 @@ async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it
     target = f"localhost:{unused_tcp_port}"
     with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
         await send(Load(target, REQUEST, Constant(1.0), 0.2, 1, 2, transport))
+
+
+async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transport: TransportName) -> None:
+    server = native_transport.server(options=[("grpc.max_connection_age_ms", 200)])
+    server.add_raw_method(METHOD, lambda call, message: call.respond(b""))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    load = Load(f"127.0.0.1:{port}", REQUEST, Until(Constant(500.0), count=500), 10.0, 950, 1, transport)
+    report = summarise(await send(load))
+    await server.stop(None)
+    assert report.completed == 500

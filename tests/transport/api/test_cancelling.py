@@ -119,14 +119,15 @@ async def test_who_iterates_over_it_is_cancelled(bench: Bench) -> None:
     holding = Holding()
     served = await bench.serve(methods=holding.methods)
     call = served.stub.UnaryStream(note())
+    received = asyncio.Event()
 
     async def iterate() -> None:
         async for _ in call:
-            pass
+            received.set()
 
     iterating = asyncio.create_task(iterate())
+    await received.wait()
     await holding.begun.wait()
-    await asyncio.sleep(0)
     iterating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await iterating

@@ -23,10 +23,11 @@ async def test_stopping_cancels_the_calls_under_way(bench: Bench) -> None:
 
 
 async def test_stopping_cancels_streams(bench: Bench) -> None:
-    ended = asyncio.get_running_loop().create_future()
+    begun, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
 
     async def method(request: Any, context: Any) -> AsyncIterator[Any]:
         yield note("a")
+        begun.set()
         try:
             await asyncio.Event().wait()
         except BaseException as error:
@@ -36,6 +37,7 @@ async def test_stopping_cancels_streams(bench: Bench) -> None:
     served = await bench.serve(methods={"UnaryStream": method})
     call = served.stub.UnaryStream(note())
     assert await call.read() == note("a")
+    await begun.wait()
     await served.server.stop(None)
     assert await ended is asyncio.CancelledError
     assert await call.code() in (UNAVAILABLE, CANCELLED)

@@ -16,10 +16,10 @@ _END_HEADERS, _END_BOTH = 4, 5
 _STREAM = 1
 
 
-def request(path: bytes) -> Record:
-    """The headers of a client's first call, which goes on."""
+def request(path: bytes, stream: int = _STREAM) -> Record:
+    """The headers of a call, which goes on."""
     number = FIELDS.index((b":path", path))
-    return Record(Kind.HEADERS, 0, bytes((_END_HEADERS, _STREAM, POST, HTTP, number, AUTHORITY, TRAILERS, GRPC)))
+    return Record(Kind.HEADERS, 0, bytes((_END_HEADERS, stream, POST, HTTP, number, AUTHORITY, TRAILERS, GRPC)))
 
 
 def headers() -> Record:

@@ -152,7 +152,8 @@ class Peer(Line):
         answer = Answer()
         while not answer.is_ended and answer.reset is None:
             frame = await self._frame_or_fail()
-            assert not isinstance(frame, GoAwayFrame), f"{frame} came instead of an answer"
+            is_failure = isinstance(frame, GoAwayFrame) and frame.error_code != ErrorCodes.NO_ERROR
+            assert not is_failure, f"{frame} came instead of an answer"
             if frame.stream_id == stream:
                 self._collect(frame, answer)
         return answer

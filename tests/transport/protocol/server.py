@@ -1,7 +1,7 @@
 """`python -m protocol.server OPTIONS`: a native server of `/test.Probe/...`, with the options of a JSON object.
 
-It prints its port and serves until its stdin ends. Whatever it complains about, to the log or to its loop, is kept, for
-`State` to tell.
+It prints its port, and with the option `test.tls` that of another with TLS, and serves until its stdin ends. Whatever it
+complains about, to the log or to its loop, is kept, for `State` to tell.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import uvloop
 from yais import transport
 
 SERVICE = "test.Probe"
+ANY_PORT = "127.0.0.1:0"
 _PORTION = b"x" * 65536
 
 
@@ -105,11 +106,21 @@ def raw_methods(state: Callable[[], dict[str, Any]]) -> dict[str, Callable[[tran
     }
 
 
+def credentials() -> transport.ServerCredentials:
+    # It takes a tenth of a second, which most servers can do without.
+    import trustme
+
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    pair = certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes()
+    return transport.ssl_server_credentials([pair])
+
+
 async def serve(options: dict[str, Any]) -> None:
     complaints, probe = Complaints(), Probe()
     logging.getLogger().addHandler(complaints)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(complaints.handle_loop)
+    is_secure = options.pop("test.tls", False)
     server = transport.server(options=list(options.items()))
 
     def state() -> dict[str, Any]:
@@ -124,9 +135,11 @@ async def serve(options: dict[str, Any]) -> None:
     for name, method in raw_methods(state).items():
         server.add_raw_method(f"/{SERVICE}/{name}", method)
     server.add_registered_method_handlers(SERVICE, probe.handlers())
-    port = server.add_insecure_port("127.0.0.1:0")
+    ports = [server.add_insecure_port(ANY_PORT)]
+    if is_secure:
+        ports.append(server.add_secure_port(ANY_PORT, credentials()))
     await server.start()
-    print(port, flush=True)
+    print(*ports, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.stop(None)
 

@@ -22,7 +22,7 @@ class Served:
     def __init__(self, options: dict[str, Any]) -> None:
         command = [sys.executable, "-X", "faulthandler", "-m", "protocol.server", json.dumps(options)]
         self.process = subprocess.Popen(command, cwd=HERE.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.port = int(self.process.stdout.readline())
+        self.port, *self.tls_ports = map(int, self.process.stdout.readline().split())
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
 
     def ask(self, method: str, message: bytes = b"") -> bytes:

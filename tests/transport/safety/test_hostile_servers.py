@@ -14,7 +14,7 @@ from protocol.line import listening
 from protocol.peer import Peer
 
 from safety.attacks import ATTACK_S, portion, reading
-from safety.watch import LITTLE, MB, Witness, pool
+from safety.watch import LITTLE, MB, Clock, Witness, pool
 
 Attack = Callable[[Peer], Awaitable[None]]
 LARGEST_WINDOW = 2**31 - 1
@@ -50,11 +50,12 @@ async def suffer(attack: Attack, kind: str = "unary", grows: int = LITTLE) -> in
     pool.give_back({}, server, before)
     async with server_of(attack) as (port, peers):
         witness = Witness("caller", kind, port, server.port)
+        clock = Clock(witness.process.pid)
         try:
             await asyncio.sleep(2 * ATTACK_S)
             grown = witness.grown
         finally:
-            await asyncio.to_thread(witness.finish)
+            await asyncio.to_thread(witness.finish, clock)
     assert grown <= grows, f"the client grew by {grown / MB:.1f} MB"
     return len(peers)
 

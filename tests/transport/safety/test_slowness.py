@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame
@@ -9,11 +10,13 @@ from protocol.frames import END_HEADERS, PREFACE, message, raw, request, setting
 from protocol.peer import Peer, connected
 from protocol.serving import Served, until
 
-from safety.watch import EACH, watched
+from safety.watch import EACH, LITTLE, watched
 
 LIMIT_MS = 300
 LIMIT_S = LIMIT_MS / 1000
 DEADLINE_EXCEEDED = 4
+# The head of a record, and that of a message which it does not hold.
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 options = {"grpc__server_handshake_timeout_ms": LIMIT_MS, "yais__message_timeout_ms": LIMIT_MS}
 
@@ -37,6 +40,28 @@ async def test_a_client_that_does_not_finish_its_handshake_is_hung_up_on(beginni
         await peer.send(beginning)
         assert LIMIT_S * 0.9 < await lasts(peer) < LIMIT_S + 2
         peer.close()
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", CLIENT_HELLO[:3], CLIENT_HELLO], ids=["nothing", "half a head", "half a hello"]
+)
+async def test_a_client_that_does_not_finish_its_tls_handshake_is_hung_up_on(beginning: bytes) -> None:
+    async with watched(**options, test__tls=True) as server:
+        peer = await Peer.connect(server.tls_ports[0])
+        await peer.write(beginning)
+        assert LIMIT_S * 0.9 < await lasts(peer) < LIMIT_S + 2
+        peer.close()
+
+
+async def test_a_client_that_is_silent_behind_tls_is_hung_up_on() -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    async with watched(2 * LITTLE, **options, test__tls=True) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_ports[0], ssl=context)
+        async with asyncio.timeout(LIMIT_S + 2):
+            await reader.read()
+        writer.close()
 
 
 async def test_a_handshake_byte_by_byte_takes_no_longer() -> None:
