@@ -1,7 +1,7 @@
 """`python -m protocol.server OPTIONS`: a native server of `/test.Probe/...`, with the options of a JSON object.
 
-It prints its port, and with the option `test.tls` that of another with TLS, and serves until its stdin ends. Whatever it
-complains about, to the log or to its loop, is kept, for `State` to tell.
+It prints its port, and with the option `test.tls` that of another with TLS, and serves until its stdin ends. Whatever
+it complains about, to the log or to its loop, is kept, for `State` to tell.
 """
 
 import asyncio

@@ -45,8 +45,9 @@ async def test_ten_thousand_connections_are_served() -> None:
 
 async def test_connections_that_come_and_go_leave_nothing_behind() -> None:
     async with watched() as server:
+        before = server.state()
         await churn(server.port, CHURN // 10)
-        before, size = server.state(), memory(server.process.pid, "VmRSS")
+        size = memory(server.process.pid, "VmRSS")
         await churn(server.port, CHURN)
         await until(lambda: server.state() == before)
         assert memory(server.process.pid, "VmRSS") - size < 2 * MB
