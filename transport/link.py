@@ -161,10 +161,9 @@ class Link:
             check_http2(await self._open(address, connection))
             await self._ready
         except BaseException:
+            # Where a TLS handshake fails, or connecting is cancelled, the protocol may never be told of an end.
             connection.abort()
-            # A TLS handshake that fails tells the protocol nothing, neither of a beginning nor of an end.
-            if connection.transport is None:
-                self._connections.discard(connection)
+            self._connections.discard(connection)
             raise
         return connection
 

@@ -21,6 +21,10 @@ class Call(Protocol):
     @property
     def details(self) -> str: ...
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether it failed and the server certainly did nothing about it, so that gRPC allows to send it again."""
+
     def cancel(self, status: int, details: str, /) -> None:
         """Gives it up, and has it end so; one that is over stays as it is."""
 
@@ -88,6 +92,9 @@ class TaskLine:
 
 
 class _TaskCall:
+    # The channel itself sends it again.
+    was_refused = False
+
     def __init__(self, call: "grpc.aio.UnaryUnaryCall[bytes, bytes]", done: Done) -> None:
         self.status, self.details = STATUS_NUMBERS[grpc.StatusCode.CANCELLED], "the channel was closed"
         self._call = call

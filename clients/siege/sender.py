@@ -41,8 +41,8 @@ class Sender:
         self._timeout = timeout
         self._max_outstanding = max_outstanding
         self._on_first_held_back = on_first_held_back
-        # What is in flight: when it was due, and when it was sent.
-        self._calls: dict[Call, tuple[int, int]] = {}
+        # What is in flight: when it was due, when it was sent, and on which line it may be sent again.
+        self._calls: dict[Call, tuple[int, int, Line | None]] = {}
         self._none_in_flight = asyncio.Event()
         self._arrivals = 0
         self._alarm: Alarm | None = None
@@ -86,10 +86,12 @@ class Sender:
         return None if next_due is None else self.started_at + next_due
 
     def _offer(self, due: int, line: Line) -> None:
-        if len(self._calls) >= self._max_outstanding:
+        if len(self._calls) < self._max_outstanding:
+            self._send(due, monotonic_ns(), line, again=line)
+        else:
             self._hold_back(due)
-            return
-        sent = monotonic_ns()
+
+    def _send(self, due: int, sent: int, line: Line, again: Line | None) -> None:
         try:
             call = line(self._request, self._ended, self._timeout)
         except ConnectionError as error:
@@ -98,7 +100,7 @@ class Sender:
             # Whatever else a line raises, the run goes on and the counts add up.
             self._fail(due, sent, grpc.StatusCode.UNKNOWN, repr(error))
         else:
-            self._calls[call] = due, sent
+            self._calls[call] = due, sent, again
 
     def _hold_back(self, due: int) -> None:
         self.records.hold_back(due)
@@ -107,9 +109,11 @@ class Sender:
             self._on_first_held_back()
 
     def _ended(self, call: Call) -> None:
-        due, sent = self._calls.pop(call)
+        due, sent, again = self._calls.pop(call)
         if call.status == OK:
             self.records.add(due, sent, monotonic_ns())
+        elif again is not None and call.was_refused:
+            self._send(due, sent, again, again=None)
         else:
             self._fail(due, sent, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
         if not self._calls:

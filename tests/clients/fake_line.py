@@ -14,11 +14,12 @@ class FakeCall:
         self.request = request
         self.status = -1
         self.details = ""
+        self.was_refused = False
         self._done = done
 
-    def end(self, status: int = OK, details: str = "") -> None:
+    def end(self, status: int = OK, details: str = "", was_refused: bool = False) -> None:
         if self.status < 0:
-            self.status, self.details = status, details
+            self.status, self.details, self.was_refused = status, details, was_refused
             self._done(self)
 
     def cancel(self, status: int, details: str, /) -> None:

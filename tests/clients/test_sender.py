@@ -213,6 +213,35 @@ async def test_a_call_that_fails_is_recorded_with_its_status_and_text(
     assert summarise(sender.records).failures == (failure,)
 
 
+@pytest.mark.parametrize(
+    ("refusals", "failures"),
+    [(1, ()), (2, (Failure("UNAVAILABLE", "refused", 1),))],
+    ids=["once", "twice"],
+)
+async def test_a_call_that_was_refused_is_sent_again_once_with_its_own_times(
+    refusals: int, failures: tuple[Failure, ...]
+) -> None:
+    loop = asyncio.get_running_loop()
+    sent_again_at = 0
+
+    def refuse(call: FakeCall) -> None:
+        nonlocal sent_again_at
+        if len(line.calls) > 1:
+            sent_again_at = time.monotonic_ns()
+        if len(line.calls) <= refusals:
+            loop.call_soon(call.end, 14, "refused", True)
+        else:
+            loop.call_soon(call.end)
+
+    line = FakeLine(refuse)
+    sender = make_sender(line, Until(Constant(1000.0), count=1))
+    await sender.run()
+    assert len(line.calls) == 2
+    assert summarise(sender.records).failures == failures
+    assert list(sender.records.due) == [sender.started_at]
+    assert sender.records.sent[0] < sent_again_at < sender.records.done[0]
+
+
 async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile(
     fake: FakeServer, load: Loader
 ) -> None:

@@ -1,11 +1,20 @@
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from protocol.hostile import Hostile, hostile_server
 from protocol.peer import Peer, connected
 from protocol.serving import Served
 from yais import transport
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that servers and clients are meant to run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class Host:

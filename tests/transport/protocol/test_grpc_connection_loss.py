@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import grpc
 import pytest
+import uvloop
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame
 
@@ -13,6 +15,8 @@ from protocol.hostile import Hostile, answer, status_of
 from protocol.peer import Peer, connected
 from protocol.serving import PATIENCE_S, Served, until
 from yais import transport
+
+MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 
 UNAVAILABLE = 14
 MAX_CONCURRENT_STREAMS = 3
@@ -106,6 +110,25 @@ async def test_no_calls_are_made_while_a_channel_closes(hostile: Hostile) -> Non
     await asyncio.wait_for(closing, PATIENCE_S)
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_channel_can_be_closed_at_any_moment_of_connecting(server: Served, make_loop: MakeLoop) -> None:
+    """Turn by turn of the loop; what is left of a connection must not be waited for."""
+
+    async def connect_and_close() -> None:
+        for turns in range(40):
+            channel = transport.insecure_channel(f"127.0.0.1:{server.port}")
+            channel.get_state(try_to_connect=True)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(channel.close(), PATIENCE_S)
+
+    loop = make_loop()
+    try:
+        loop.run_until_complete(connect_and_close())
+    finally:
+        loop.close()
 
 
 async def test_a_server_that_says_goodbye_and_goes_at_once_does_not_wedge_the_channel(hostile: Hostile) -> None:
