@@ -45,6 +45,7 @@ class Link:
         self._was_in_vain = False
         self._connections: set[ClientProtocol] = set()
         self._ready: asyncio.Future[None] | None = None
+        self._refusal: Exception | None = None
         self._keepalive: asyncio.TimerHandle | None = None
 
     @property
@@ -107,7 +108,8 @@ class Link:
     def connection_closed(self, connection: ClientProtocol, error: Exception | None) -> None:
         self._connections.discard(connection)
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(error or ConnectionError("The server closed the connection"))
+            self._refusal = error
+            self._ready.set_result(None)
         if connection is self.connection:
             self._lose(f"The connection was lost: {error or 'closed by the server'}")
         self._changes.changed()
@@ -160,6 +162,8 @@ class Link:
         try:
             check_http2(await self._open(address, connection))
             await self._ready
+            if not connection.is_ready:
+                raise self._refusal or ConnectionError("The server closed the connection")
         except BaseException:
             # Where a TLS handshake fails, or connecting is cancelled, the protocol may never be told of an end.
             connection.abort()
