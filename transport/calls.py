@@ -201,8 +201,12 @@ class Call(grpc.aio.Call):
             tell(self._loop, callback, self)
 
     async def _ended(self) -> None:
+        await self._waited(self.done)
+
+    async def _waited(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition or the end. Who is cancelled here cancels the call."""
         try:
-            await self._changes.until(self.done)
+            await self._changes.until(lambda: self.done() or condition())
         except asyncio.CancelledError:
             self.cancel()
             raise

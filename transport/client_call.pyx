@@ -132,7 +132,7 @@ cdef class ClientCall(Stream):
             if self.http_status != 200 or not self.is_grpc:
                 self.cancel(*not_grpc(self.http_status, self.content_type))
             elif self.listener is not None:
-                self.listener.changed()
+                self.tell(self.listener.changed)
         return 0
 
     cdef int forget_fields(self) except -1:

@@ -111,7 +111,6 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_consume_stream(nghttp2_session*, int32_t, size_t)
     int nghttp2_session_resume_data(nghttp2_session*, int32_t)
     int nghttp2_session_set_local_window_size(nghttp2_session*, uint8_t, int32_t, int32_t)
-    int nghttp2_session_terminate_session(nghttp2_session*, uint32_t)
 
     int nghttp2_submit_settings(nghttp2_session*, uint8_t, const nghttp2_settings_entry*, size_t)
     int nghttp2_submit_request(
@@ -139,7 +138,6 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_HCAT_REQUEST
         NGHTTP2_NO_ERROR
         NGHTTP2_PROTOCOL_ERROR
-        NGHTTP2_INTERNAL_ERROR
         NGHTTP2_REFUSED_STREAM
         NGHTTP2_CANCEL
         NGHTTP2_ENHANCE_YOUR_CALM
@@ -147,14 +145,10 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_DATA_FLAG_NO_END_STREAM
         NGHTTP2_DATA_FLAG_NO_COPY
         NGHTTP2_NV_FLAG_NONE
-        NGHTTP2_NV_FLAG_NO_COPY_NAME
-        NGHTTP2_NV_FLAG_NO_COPY_VALUE
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_CALLBACK_FAILURE
-        NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
-        NGHTTP2_SETTINGS_MAX_FRAME_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         NGHTTP2_SETTINGS_ENABLE_PUSH
         NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES

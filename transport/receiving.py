@@ -1,6 +1,5 @@
 """The receiving half of a channel's calls: one message, or a stream of them."""
 
-import asyncio
 import weakref
 from collections.abc import AsyncIterator, Generator
 from typing import Any
@@ -71,11 +70,7 @@ class StreamResponse(Call):
             yield message
 
     async def _read(self) -> Any:
-        try:
-            await self._changes.until(lambda: self.done() or (self._stream is not None and self._stream.has_message))
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+        await self._waited(lambda: self._stream is not None and self._stream.has_message)
         if self._stream is not None and not self._was_given_up and (data := self._stream.take()) is not None:
             return self._decode(data)
         if self._status is not _OK:

@@ -1,7 +1,7 @@
 """The sending half of a channel's calls: one message, or a stream of them."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 import grpc
@@ -123,14 +123,6 @@ class StreamRequest(Call):
         if self._stream is None:
             raise self._error()
         return self._stream
-
-    async def _waited(self, condition: Callable[[], bool]) -> None:
-        """Waits for a condition or the end. Who is cancelled here cancels the call."""
-        try:
-            await self._changes.until(lambda: condition() or self.done())
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
 
     def _check_style(self, is_wrong: bool, name: str) -> None:
         if is_wrong:

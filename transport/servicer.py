@@ -22,8 +22,7 @@ _OK = grpc.StatusCode.OK
 class Context(grpc.aio.ServicerContext[Any, Any]):
     """`grpc.aio.ServicerContext` on a `ServerCall`, whose listener it is."""
 
-    # ServicerContext has no slots of its own, so these only name what there is.
-    call: ServerCall
+    # Most calls leave all of these as they are, and need none of their own.
     task: "asyncio.Task[None] | None" = None
     timer: asyncio.TimerHandle | None = None
     is_running = False
@@ -63,7 +62,8 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     async def write(self, message: Any) -> None:
         """Sends a message; waits while much is under way."""
         call = self.call
-        self._refuse_if_over("write")
+        if call.is_over:
+            raise asyncio.CancelledError if self._was_cancelled else asyncio.InvalidStateError("The call has ended")
         self.send(message)
         if not call.is_writable:
             await self._until(lambda: call.is_writable or call.is_over)
@@ -265,11 +265,3 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
 
     def _encoding(self) -> list[Field]:
         return [] if self._codec is IDENTITY else [(b"grpc-encoding", self._codec.name)]
-
-    def _refuse_if_over(self, action: str) -> None:
-        if self.call.is_over:
-            raise (
-                asyncio.CancelledError
-                if self._was_cancelled
-                else asyncio.InvalidStateError(f"Cannot {action}: the call has ended")
-            )
