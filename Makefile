@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench wheel clean
+.PHONY: help setup demo serve test lint bench bench-full wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -15,10 +15,11 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 BIN := .venv/bin
 PROJECT := pyproject.toml setup.py $(wildcard proto/*.proto)
-EXTENSION := $(wildcard transport/*.pyx transport/*.pxd)
+NATIVE := transport server/services
+EXTENSION := $(wildcard $(addsuffix /*.pyx,$(NATIVE)) $(addsuffix /*.pxd,$(NATIVE)))
 INSTALLED := .venv/.installed
 TYPING := build/typing/yais
-STUBBED := $(patsubst transport/%.pyi,yais.transport.%,$(wildcard transport/*.pyi))
+STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(wildcard $(addsuffix /*.pyi,$(NATIVE))))))
 PEERS := build/peers/.complete
 INTEROP := tests/transport/interop
 INTEROP_PEERS := build/interop/.complete
@@ -29,7 +30,7 @@ PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
 APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
 
 help: ## show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(INSTALLED) ## make .venv with YAIS and all that its development needs
 
@@ -46,7 +47,7 @@ test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests, the end-to-end on
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint transport
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(NATIVE)
 	@mkdir -p $(TYPING) && for folder in proto transport engines server clients; do \
 		ln -sfn "$(CURDIR)/$$folder" "$(TYPING)/$$folder"; done
 	MYPYPATH=build/typing $(BIN)/mypy -p yais.proto -p yais.transport -p yais.engines -p yais.server -p yais.clients
@@ -54,14 +55,19 @@ lint: $(INSTALLED) ## check style and types
 		--concise $(STUBBED)
 	MYPYPATH=build/typing $(BIN)/mypy -p bench
 
-bench: $(INSTALLED) ## measure, side by side with a bare server, and print the table; ARGS=--full for the long runs
+bench: $(INSTALLED) ## measure, side by side with other servers, and print the table; names of benchmarks in ARGS
+	bench/service/make_peers.sh
 	$(BIN)/python -m bench $(ARGS)
+
+bench-full: $(INSTALLED) ## the long runs, for a machine with nothing else to do; their results are kept
+	bench/service/make_peers.sh
+	$(BIN)/python -m bench --full $(ARGS)
 
 wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to 3.13 that is found, in dist
 	deploy/wheel/make_wheels.sh
 
 clean: ## remove everything that was made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* transport/*.so
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* $(addsuffix /*.so,$(NATIVE))
 
 # Where nothing but the extension has changed, no more than that is done again.
 $(INSTALLED): $(PROJECT) $(EXTENSION)

@@ -11,6 +11,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from grpc_tools import protoc
 from setuptools import Extension, setup
@@ -21,7 +22,9 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 PROTO = ROOT / "proto"
 CONTRACTS = ("model_config", "grpc_service")
-# Shows Cython `transport/` as `yais.transport`, and takes the C that it writes.
+# The packages with extension modules.
+NATIVE = ("transport", "server/services")
+# Shows Cython these folders as parts of `yais`, and takes the C that it writes.
 CYTHON = Path("build/cython")
 
 # The newest of what `transport/nghttp2.pxd` declares: protections that distributions have added to older versions too.
@@ -63,6 +66,8 @@ class BuildExt(build_ext):
         cflags, libs = nghttp2(self.compiler.compiler)
         for extension, compiled in zip(self.extensions, compile_cython(self.extensions), strict=True):
             extension.sources = compiled.sources
+            extension.include_dirs = [numpy.get_include()]
+            extension.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
             extension.extra_compile_args = ["-O3", *cflags]
             extension.extra_link_args = libs
         super().build_extensions()
@@ -83,19 +88,20 @@ def compile_contracts() -> None:
 
 
 def extensions() -> list[Extension]:
-    """Each `transport/X.pyx` as `yais.transport.X`; none where the native transport is left out."""
+    """Each `transport/X.pyx` as `yais.transport.X`, and so on; none where they are left out."""
     if os.environ.get("YAIS_WITHOUT_NATIVE", "0") not in ("", "0"):
         return []
-    sources = sorted(path.relative_to(ROOT) for path in (ROOT / "transport").glob("*.pyx"))
-    return [Extension(f"yais.transport.{source.stem}", [str(source)]) for source in sources]
+    sources = sorted(path.relative_to(ROOT) for folder in NATIVE for path in (ROOT / folder).glob("*.pyx"))
+    return [Extension(".".join(("yais", *source.with_suffix("").parts)), [str(source)]) for source in sources]
 
 
 def compile_cython(modules: list[Extension]) -> list[Extension]:
     """The same extensions with their C as sources; C that is newer than all it was made of is not written again."""
-    link = CYTHON / "yais" / "transport"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
-        link.symlink_to("../../../transport")
+    for folder in NATIVE:
+        link = CYTHON / "yais" / folder
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(ROOT / folder, link.parent))
     written: list[Extension] = cythonize(
         modules,
         include_path=[str(CYTHON)],

@@ -1,39 +1,47 @@
 """`python -m bench`: runs the benchmarks and prints their table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol, cast
 
 import click
 
-from bench import memory, overhead, recording, resnet, table
+from bench import plots, table
 from bench.measure import BenchError, NotInstalledError, Size
 from bench.results import FOLDER, Facts, write
-from bench.transport import bodies, clients, idle, latency, plots, scaling, streaming, unary
 
 
-class Benchmark(NamedTuple):
-    """What runs a benchmark, and how much of it is a short and a full run."""
+class Benchmark(Protocol):
+    """A module that measures, and how much of it is a short and a full run."""
 
-    run: Callable[[Size], Sequence[Any]]
-    short: Size
-    full: Size
+    SHORT: Size
+    FULL: Size
+
+    def run(self, size: Size) -> Sequence[Any]: ...
 
 
-BENCHMARKS = {
-    "overhead": Benchmark(overhead.run, overhead.SHORT, overhead.FULL),
-    "resnet": Benchmark(resnet.run, resnet.SHORT, resnet.FULL),
-    "memory": Benchmark(memory.run, memory.SHORT, memory.FULL),
-    "recording": Benchmark(recording.run, recording.SHORT, recording.FULL),
-    "transport-unary": Benchmark(unary.run, unary.SHORT, unary.FULL),
-    "transport-bodies": Benchmark(bodies.run, bodies.SHORT, bodies.FULL),
-    "transport-latency": Benchmark(latency.run, latency.SHORT, latency.FULL),
-    "transport-clients": Benchmark(clients.run, clients.SHORT, clients.FULL),
-    "transport-streaming": Benchmark(streaming.run, streaming.SHORT, streaming.FULL),
-    "transport-scaling": Benchmark(scaling.run, scaling.SHORT, scaling.FULL),
-    "transport-idle": Benchmark(idle.run, idle.SHORT, idle.FULL),
-}
-GROUPS = ("transport",)
+# The name of a benchmark is where its module is: service-cost is bench.service.cost.
+BENCHMARKS = (
+    "service-cost",
+    "service-latency",
+    "service-concurrency",
+    "service-start",
+    "service-engines",
+    "service-overload",
+    "service-scaling",
+    "service-workers",
+    "memory",
+    "recording",
+    "transport-unary",
+    "transport-bodies",
+    "transport-latency",
+    "transport-clients",
+    "transport-streaming",
+    "transport-scaling",
+    "transport-idle",
+)
+GROUPS = ("service", "transport")
 
 
 @click.command()
@@ -51,16 +59,19 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
     folder = results or (FOLDER if full else FOLDER / "short")
     facts = Facts.now()
     for name in chosen(names):
-        benchmark = BENCHMARKS[name]
-        usual = benchmark.full if full else benchmark.short
+        benchmark = _module(name)
+        usual = benchmark.FULL if full else benchmark.SHORT
         size = Size(rounds or usual.rounds, requests or usual.requests)
         click.echo(f"{name}: {size.rounds} rounds of {size.requests:,} ...", err=True)
         try:
-            write(folder, name, size, facts, benchmark.run(size))
+            path = write(folder, name, size, facts, benchmark.run(size))
         except NotInstalledError as missing:
             click.echo(f"  left out: {missing}", err=True)
         except BenchError as error:
             raise click.ClickException(f"{name}: {error}") from error
+        else:
+            if noisy := table.noisy_rows(path):
+                click.echo(f"  noisy, measure again: other processes had too much in {noisy} rows", err=True)
     plots.draw(folder)
     page = table.page(folder)
     (folder / "README.md").write_text(f"# Results\n\n{page}")
@@ -70,6 +81,10 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
 def chosen(names: Sequence[str]) -> list[str]:
     """All benchmarks that are named, by themselves or by their group; without names simply all."""
     return [one for one in BENCHMARKS if not names or one in names or one.partition("-")[0] in names]
+
+
+def _module(name: str) -> Benchmark:
+    return cast("Benchmark", import_module(f"bench.{name.replace('-', '.')}"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The other yardstick: ONNX Runtime alone, which runs a model again and again on buffers bound once."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-_WARM_UP = 3
 
 
 def open_session(path: Path) -> Any:
@@ -34,20 +31,25 @@ def run_once(path: Path, value: Array) -> Array:
     return output
 
 
-def images_per_second(path: Path, count: int) -> float:
-    """How fast `count` runs of the model go, one picture each."""
+def bound(session: Any, batch: int) -> Any:
+    """Buffers for `batch` rows of the only input, filled, and for the only output."""
+    binding, (source,), (result,) = session.io_binding(), session.get_inputs(), session.get_outputs()
+    binding.bind_cpu_input(source.name, np.random.default_rng(0).random((batch, *source.shape[1:]), np.float32))
+    binding.bind_output(result.name, "cpu")
+    return binding
+
+
+def main(path: Path, batch: int) -> None:
+    """Reads lines of COUNT, and answers each, once the model has run so often, with the seconds that this took."""
     session = open_session(path)
-    binding = session.io_binding()
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    binding.bind_cpu_input(name, np.random.default_rng(0).random((1, *shape[1:]), np.float32))
-    binding.bind_output(session.get_outputs()[0].name, "cpu")
-    for _ in range(_WARM_UP):
-        session.run_with_iobinding(binding)
-    started = perf_counter()
-    for _ in range(count):
-        session.run_with_iobinding(binding)
-    return count / (perf_counter() - started)
+    binding = bound(session, batch)
+    print("ready", flush=True)
+    while line := sys.stdin.readline():
+        started = perf_counter()
+        for _ in range(int(line)):
+            session.run_with_iobinding(binding)
+        print(perf_counter() - started, flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(images_per_second(Path(sys.argv[1]), int(sys.argv[2]))))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

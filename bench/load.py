@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure import BenchError
+from bench.transport.contract import Transport, interface
 from yais.clients.messages import infer_outputs, infer_request
 from yais.proto import grpc_service_pb2 as pb
 
@@ -27,9 +28,10 @@ def message(model: str, name: str, value: Array) -> bytes:
 
 
 @asynccontextmanager
-async def connected(port: int, connections: int) -> AsyncIterator[list[Infer]]:
+async def connected(port: int, connections: int, transport: Transport = "grpcio") -> AsyncIterator[list[Infer]]:
     """Connections that share nothing, ready to send."""
-    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) for _ in range(connections)]
+    open_channel = interface(transport).insecure_channel
+    channels = [open_channel(f"127.0.0.1:{port}", options=_OPTIONS) for _ in range(connections)]
     try:
         yield [_infer(channel) for channel in channels]
     finally:

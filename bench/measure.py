@@ -2,10 +2,12 @@
 
 import os
 import re
+import resource
+import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
+PEERS = BUILD / "peers"
 
+_CPUS = os.cpu_count() or 1
 _STOP_S = 30
 
 
@@ -46,20 +50,20 @@ class Cores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A process under measurement, and the port that it serves."""
+    """A process under measurement, the port that it serves, and the processes that it started to help it."""
 
     name: str
     port: int
     process: psutil.Process
+    children: tuple[psutil.Process, ...] = ()
 
     def cpu_s(self) -> float:
-        """CPU seconds of all its threads so far, from /proc/PID/stat, in steps of a clock tick (10 ms)."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """CPU seconds of all threads so far, in the kernel and outside, to the nanosecond."""
+        return sum(time.clock_gettime(_cpu_clock(process.pid)) for process in (self.process, *self.children))
 
     def rss(self) -> int:
-        """Resident bytes."""
-        return int(self.process.memory_info().rss)
+        """Resident bytes; of the children's no more than what is theirs alone."""
+        return int(self.process.memory_info().rss + sum(child.memory_full_info().uss for child in self.children))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class Child:
     name: str
     process: subprocess.Popen[str]
     log: IO[str]
+
+    def subject(self, port: int) -> Subject:
+        """The program as it is now, with all the processes that it has started."""
+        process = psutil.Process(self.process.pid)
+        return Subject(self.name, port, process, tuple(process.children(recursive=True)))
 
     def say(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -81,8 +90,16 @@ class Child:
         assert self.process.stdout is not None
         if line := self.process.stdout.readline():
             return line.rstrip()
+        raise self._ended()
+
+    def require_running(self) -> None:
+        """Raises `BenchError` with what it complained of when it has ended."""
+        if self.process.poll() is not None:
+            raise self._ended()
+
+    def _ended(self) -> BenchError:
         self.log.seek(0)
-        raise BenchError(f"{self.name} has ended:\n{self.log.read()}")
+        return BenchError(f"{self.name} has ended:\n{self.log.read()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,7 @@ class Usage:
 
     @property
     def others_share(self) -> float:
-        """What everybody else had, in cores. Kernel counters of processes and of the machine differ by a few ticks."""
+        """What everybody else had, in cores; the machine's idle time is known to a clock tick (10 ms)."""
         return max(0.0, self.others / self.seconds)
 
     def __sub__(self, before: "Usage") -> "Usage":
@@ -127,11 +144,20 @@ class Spread:
 
 def usage(subject: Subject, other_end: Subject | None = None) -> Usage:
     """All counters as they stand now; the difference of two tells what happened in between."""
-    machine, own = psutil.cpu_times(), os.times()
-    busy = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
-    load = process_time() + own.children_user + own.children_system + (other_end.cpu_s() if other_end else 0)
-    mine = subject.cpu_s()
-    return Usage(perf_counter(), mine, load, busy - mine - load)
+    machine, ended = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    load = process_time() + ended.ru_utime + ended.ru_stime + (other_end.cpu_s() if other_end else 0)
+    mine, now = subject.cpu_s(), perf_counter()
+    # Of what is idle the kernel keeps an exact account, but of what is busy it takes samples.
+    busy = _CPUS * now - machine.idle - machine.iowait
+    return Usage(now, mine, load, busy - mine - load)
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def choose_cores() -> Cores:
@@ -143,10 +169,10 @@ def choose_cores() -> Cores:
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Keeps this thread, and whatever it starts meanwhile, on `core`."""
+def pinned(core: int | None) -> Iterator[None]:
+    """Keeps this thread, and whatever it starts meanwhile, on `core`; leaves it where it may be with None."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, before if core is None else {core})
     try:
         yield
     finally:
@@ -154,12 +180,17 @@ def pinned(core: int) -> Iterator[None]:
 
 
 @contextmanager
-def launched(name: str, command: Sequence[str], core: int) -> Iterator[Child]:
-    """Runs a program on `core`, and ends it afterwards."""
+def launched(name: str, command: Sequence[str], core: int | None, heard: bool = True) -> Iterator[Child]:
+    """Runs a program on `core`, and ends it afterwards; what it prints goes to its log where nobody will hear it."""
     with tempfile.TemporaryFile("w+") as log:
         with pinned(core):
             process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if heard else log,
+                stderr=log,
+                text=True,
             )
         try:
             yield Child(name, process, log)
@@ -168,21 +199,16 @@ def launched(name: str, command: Sequence[str], core: int) -> Iterator[Child]:
 
 
 @contextmanager
-def running(name: str, command: Sequence[str], core: int) -> Iterator[Subject]:
+def running(name: str, command: Sequence[str], core: int | None) -> Iterator[Subject]:
     """Runs a server on `core` and waits for the line of its banner that names the gRPC port."""
     with launched(name, command, core) as child:
-        yield Subject(name, _port(child), psutil.Process(child.process.pid))
+        yield child.subject(_port(child))
 
 
-def yais(*engines: Path) -> list[str]:
+def yais(*engines: Path, port: int = 0) -> list[str]:
     """The command of the server, with its defaults apart from the ports."""
     flags = [flag for engine in engines for flag in ("--engine", str(engine))]
-    return [_script("inference-grpc"), *flags, "--port", "0", "--metrics", "0"]
-
-
-def echo() -> list[str]:
-    """The command of the bare grpc.aio server."""
-    return [sys.executable, "-m", "bench.echo"]
+    return [_script("inference-grpc"), *flags, "--port", str(port), "--metrics", "0"]
 
 
 def engine(name: str) -> Path:
@@ -194,6 +220,11 @@ def engine(name: str) -> Path:
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
             raise BenchError(f"engine-build could not build {name}")
     return path
+
+
+def _cpu_clock(pid: int) -> int:
+    """What clock_getcpuclockid(3) says on Linux."""
+    return ~pid << 3 | 2
 
 
 def _script(name: str) -> str:
@@ -213,7 +244,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
+    for pipe in filter(None, (process.stdin, process.stdout)):
         with suppress(BrokenPipeError):
             pipe.close()

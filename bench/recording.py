@@ -7,13 +7,11 @@ from time import process_time_ns
 import numpy as np
 from prometheus_client import CollectorRegistry, Histogram, Summary
 
-from bench.load import Array
 from bench.measure import Size, Spread, choose_cores, pinned
+from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
 from yais.server.execution import Execution
 from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, Recorder
-from yais.server.request import Request
-from yais.server.signature import Layout
 
 SHORT = Size(rounds=5, requests=50_000)
 FULL = Size(rounds=15, requests=200_000)
@@ -36,10 +34,20 @@ class Row:
     summary_ns: Spread
 
 
-class Answered(Request):
-    """A request that has been answered already."""
+@dataclass(slots=True)
+class Answered:
+    """A request of one row that has been answered already."""
 
-    def answer(self, outputs: Mapping[str, Array]) -> None: ...
+    arrived: int = 0
+    queued: int = 0
+    deadline: int | None = None
+    rows: int = 1
+    shapes: tuple[Shape, ...] = ()
+    is_wanted: bool = True
+
+    def fill(self, inputs: Mapping[str, Array], row: int) -> None: ...
+
+    def answer(self, outputs: Mapping[str, Array], row: int) -> None: ...
 
     def refuse(self, error: ServiceError) -> None: ...
 
@@ -65,12 +73,11 @@ def _cost(method: Method, count: int, batch: int) -> float:
 def _recorder(count: int, batch: int) -> None:
     """As the server does it, on a clock that passes through several sub-windows; `read` flushes what is left."""
     recorder = Recorder("model", "1")
-    layout = Layout(1, (), ())
-    requests = [Answered({}, layout, arrived, None) for arrived in range(batch)]
+    requests = [Answered() for _ in range(batch)]
     for now in range(_BATCH_INTERVAL_NS, (count // batch + 1) * _BATCH_INTERVAL_NS, _BATCH_INTERVAL_NS):
         for request in requests:
             request.arrived = request.queued = now - _BATCH_INTERVAL_NS
-        recorder.succeed(Execution(requests, [{}], batch, now - 100_000, 5_000, 50_000), requests, 10_000, now)
+        recorder.succeed(Execution(requests, {}, batch, now - 100_000, 5_000, 50_000), requests, 10_000, now)
     recorder.read()
 
 

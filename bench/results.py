@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench.measure import ROOT, Size
+from bench.measure import PEERS, ROOT, Size
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
+_PEERS = ("nvidia-pytriton", "mlserver")
 _LIBRARIES = ("grpc++", "libnghttp2")
 _PACKAGES = ("yais", "grpcio", "protobuf", "uvloop", "numpy", "onnxruntime", "prometheus-client")
 # Results are no part of what is measured.
@@ -46,7 +47,7 @@ class Facts:
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             kernel=f"{platform.system()} {platform.release()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
-            packages={package: version(package) for package in _PACKAGES} | dict(_libraries()),
+            packages={package: version(package) for package in _PACKAGES} | dict(_libraries()) | dict(_peers()),
             commit=_commit(),
         )
 
@@ -77,6 +78,14 @@ def _libraries() -> Iterator[tuple[str, str]]:
     for library in _LIBRARIES:
         with suppress(OSError, subprocess.CalledProcessError):
             yield library, _output("pkg-config", "--modversion", library)
+
+
+def _peers() -> Iterator[tuple[str, str]]:
+    """The versions of those that have environments of their own."""
+    folders = [str(folder) for folder in sorted(PEERS.glob("*/lib/python3*/site-packages"))]
+    for package in distributions(path=folders):
+        if package.name in _PEERS:
+            yield package.name, package.version
 
 
 def _commit() -> str | None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 
+NOISY = 0.15  # Of a core.
+
 
 class Column(NamedTuple):
     """A heading, and how a row fills the cell below it."""
@@ -24,18 +26,32 @@ def _median(heading: str, key: str, format_spec: str) -> Column:
 
 
 def _spread(heading: str, key: str, format_spec: str) -> Column:
-    """The median of all rounds, with the least and the most of them."""
+    """The median of all rounds, with the least and the most of them; nothing where there is no such figure."""
 
     def cell(row: Row) -> str:
+        if row[key] is None:
+            return ""
         middle, least, most = (format(row[key][which], format_spec) for which in ("median", "least", "most"))
         return f"{middle} ({least} to {most})"
 
     return Column(heading, cell)
 
 
-_OTHERS = Column(
-    "other processes, of a core", lambda row: f"{row['others']['median']:.0%}, at most {row['others']['most']:.0%}"
-)
+def _others(row: Row) -> str:
+    shares = f"{row['others']['median']:.0%}, at most {row['others']['most']:.0%}"
+    return f"**noisy, measure again:** {shares}" if _is_noisy(row) else shares
+
+
+def _is_noisy(row: Row) -> bool:
+    """Whether other processes had so much in the median of the rounds that the figures do not count."""
+    return "others" in row and bool(row["others"]["median"] > NOISY)
+
+
+_OTHERS = Column("other processes, of a core", _others)
+
+
+def _memory_target(figure: Callable[[Row], float]) -> Column:
+    return Column("target", lambda row: _verdict(row["memory_bound"], figure(row)) if row["memory_bound"] else "")
 
 
 def _of_yardstick(row: Row) -> str:
@@ -49,14 +65,24 @@ def _verdicts(row: Row) -> str:
     """What was asked of a contestant, and whether it holds."""
     asked = []
     if row["bound"]:
-        figure = row["of_medians"] if "of_medians" in row else row["figure"]["median"]
-        asked.append((row["bound"]["kind"], row["bound"]["value"], figure, ""))
+        asked.append(_verdict(row["bound"], row["of_medians"] if "of_medians" in row else row["figure"]["median"]))
     if row.get("least_rate"):
-        asked.append(("at least", row["least_rate"], row["rate"]["median"], "/s"))
-    return ", ".join(
-        f"{kind} {value:,g}{unit}: {'yes' if (figure <= value) == (kind == 'at most') else '**no**'}"
-        for kind, value, figure, unit in asked
-    )
+        asked.append(_verdict({"kind": "at least", "value": row["least_rate"]}, row["rate"]["median"], "/s"))
+    return ", ".join(asked)
+
+
+def _verdict(bound: Row, figure: float, unit: str = "") -> str:
+    holds = figure <= bound["value"] if bound["kind"] == "at most" else figure >= bound["value"]
+    return f"{bound['kind']} {bound['value']:,g}{unit}: {'yes' if holds else '**no**'}"
+
+
+def _judgements(row: Row) -> str:
+    """What was asked of a step, and of the generator."""
+    judged = [f"{one['name']} {_verdict(one['bound'], one['figure'])}" for one in row["judgements"]]
+    if row["left_out"]:
+        what = "left out" if row["counts"] else "**does not count**"
+        judged.append(f"sent late in {row['left_out']} rounds: {what}")
+    return ", ".join(judged)
 
 
 def _contest(figure: str, format_spec: str, yardstick: str, rate: str = "calls/s") -> list[Column]:
@@ -75,27 +101,73 @@ def _contest(figure: str, format_spec: str, yardstick: str, rate: str = "calls/s
 
 # Benchmark -> the title of its section, and its table.
 SECTIONS: dict[str, tuple[str, list[Column]]] = {
-    "overhead": (
-        "CPU per request, beside a bare grpc.aio echo",
+    "service-cost": (
+        "Service: CPU of the whole server for a request",
+        _contest("CPU a request, us", ",.1f", "of C++'s", "requests/s"),
+    ),
+    "service-latency": (
+        "Service: median latency of one request at a time",
+        _contest("p50, us", ".0f", "of C++'s", "requests/s"),
+    ),
+    "service-concurrency": (
+        "Service: requests a second and what each costs, by how many are under way",
+        _contest("CPU a request, us", ",.1f", "of C++'s", "requests/s"),
+    ),
+    "service-start": (
+        "Service: from its start to its first answers",
         [
             _plain("case", "case"),
-            _spread("bare echo, us", "echo_us", ".0f"),
-            _spread("YAIS, us", "yais_us", ".0f"),
-            _spread("above the echo, us", "above_us", ".0f"),
-            _spread("ratio", "ratio", ".2f"),
-            _median("requests/s", "rate", ",.0f"),
-            _median("core busy", "busy", ".0%"),
+            _plain("who", "name"),
+            _spread("ready after, s", "figure", ".2f"),
+            Column("target", _verdicts),
+            _spread("memory then, MB", "memory", ".0f"),
+            _memory_target(lambda row: row["memory"]["median"]),
+            _plain("requests", "calls", ","),
+            _plain("memory after them, MB", "memory_after", ".0f"),
+            _memory_target(lambda row: row["memory_after"]),
+        ],
+    ),
+    "service-engines": (
+        "Service: image classifiers on the CPU",
+        _contest("ms an image", ".2f", "of bare ONNX Runtime's", "images/s"),
+    ),
+    "service-overload": (
+        "Service: under more than it can do",
+        [
+            _plain("case", "case"),
+            _plain("who", "name"),
+            _plain("x the sustainable rate", "factor", "g"),
+            _plain("requests/s", "rate", ",.0f"),
+            _spread("answers/s", "goodput", ",.0f"),
+            _plain("offered", "offered", ","),
+            _plain("sent", "sent", ","),
+            _plain("accepted", "accepted", ","),
+            _plain("refused", "refused", ","),
+            _plain("failed", "failed", ","),
+            _spread("p50, ms", "p50_ms", ",.1f"),
+            _spread("p99, ms", "p99_ms", ",.1f"),
+            _spread("p99 of refusals, ms", "refused_p99_ms", ",.1f"),
+            _spread("sent late by, ms", "lag_ms", ",.1f"),
+            Column("target", _judgements),
             _OTHERS,
         ],
     ),
-    "resnet": (
-        "ResNet-50 on the CPU, beside ONNX Runtime alone",
+    "service-scaling": (
+        "Service: CPU of the whole server for a request, with many connections and with many requests in flight",
+        _contest("CPU a request, us", ".1f", "of the least before", "requests/s"),
+    ),
+    "service-workers": (
+        "Service: processes that share a port, on all cores",
         [
             _plain("case", "case"),
-            _spread("bare, images/s", "bare_rate", ".2f"),
-            _spread("served, images/s", "served_rate", ".2f"),
-            _spread("served, ms", "served_ms", ".1f"),
-            _spread("slower by, %", "slower", ".1f"),
+            _plain("processes", "processes"),
+            _spread("requests/s", "rate", ",.0f"),
+            _spread("of one process's", "of_one", ".2f"),
+            _spread("CPU a request, us", "server_us", ".1f"),
+            _spread("h2load's, us", "load_us", ".1f"),
+            _spread("cores used", "cores", ".2f"),
+            _median("of that by the busiest process", "busiest", ".0%"),
+            Column("requests/s for each further core", lambda row: f"{1e6 / row['server_us']['median']:,.0f}"),
             _OTHERS,
         ],
     ),
@@ -154,6 +226,11 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
         ],
     ),
 }
+
+
+def noisy_rows(path: Path) -> int:
+    """How many rows of a benchmark's results were taken while other processes had too much."""
+    return sum(_is_noisy(row) for row in json.loads(path.read_text())["rows"])
 
 
 def page(folder: Path) -> str:

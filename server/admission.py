@@ -6,24 +6,27 @@ from yais.server.errors import DrainingError
 
 
 class Admission:
-    """The server's door: a request is in flight for as long as a `with` block on it runs.
-
-    Entering raises `DrainingError` after `close`.
-    """
+    """The server's door: a request is in flight from `enter` to `leave`."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.is_closed = False
         self._empty = asyncio.Event()
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raises `DrainingError` after `close`."""
         if self.is_closed:
             raise DrainingError
+
+    def enter(self) -> None:
+        """Raises `DrainingError` after `close`."""
+        self.check()
         self.in_flight += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
         self.in_flight -= 1
-        self._note_empty()
+        if self.is_closed:
+            self._note_empty()
 
     def close(self) -> None:
         self.is_closed = True
@@ -34,5 +37,5 @@ class Admission:
         await self._empty.wait()
 
     def _note_empty(self) -> None:
-        if self.is_closed and not self.in_flight:
+        if not self.in_flight:
             self._empty.set()

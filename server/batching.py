@@ -9,8 +9,8 @@ The rules:
 3. The queue is bounded in requests. Whatever has expired or was cancelled never reaches a batch.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Collection, Hashable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from yais.server.errors import QueueFullError
@@ -39,82 +39,98 @@ class Batch(NamedTuple, Generic[T]):
     expired: list[T]
 
 
+def pack(waiting: deque[T], max_rows: int, now: int) -> Batch[T]:
+    """Takes the next batch of what waits in order: all that fits, and the first whatever its size."""
+    items: list[T] = []
+    expired: list[T] = []
+    room = max_rows
+    while waiting:
+        item = waiting[0]
+        if item.deadline is not None and item.deadline <= now:
+            expired.append(item)
+        elif item.rows <= room or not items:
+            items.append(item)
+            room -= item.rows
+        else:
+            break
+        waiting.popleft()
+    return Batch(items, expired)
+
+
 class Batcher(Generic[T]):
     """Bounded lanes of waiting items. `max_rows` 1 serves each alone; `max_delay` is in nanoseconds."""
 
     def __init__(self, max_rows: int, max_items: int, max_delay: int = 0) -> None:
-        self._max_rows = max_rows
-        self._max_items = max_items
-        self._max_delay = max_delay
-        self._lanes: OrderedDict[Hashable, OrderedDict[T, int]] = OrderedDict()
-        self._waiting = 0
+        self.max_rows = max_rows
+        self.max_items = max_items
+        self.max_delay = max_delay
+        self.waiting = 0
+        self._lanes: OrderedDict[Hashable, deque[T]] = OrderedDict()
+        # When each came.
+        self._since: dict[T, int] = {}
 
     def __len__(self) -> int:
-        return self._waiting
+        return self.waiting
 
     def add(self, item: T, now: int) -> None:
         """Queues `item`. Raises `QueueFullError` at the bound."""
-        if self._waiting >= self._max_items:
-            raise QueueFullError(self._max_items)
+        if self.waiting >= self.max_items:
+            raise QueueFullError(self.max_items)
         lane = self._lanes.get(item.shapes)
         if lane is None:
-            lane = self._lanes[item.shapes] = OrderedDict()
-        lane[item] = now
-        self._waiting += 1
+            lane = self._lanes[item.shapes] = deque()
+        lane.append(item)
+        self.waiting += 1
+        self._since[item] = now
 
     def discard(self, item: T) -> bool:
         """Takes back a waiting item; False when it no longer waits."""
         lane = self._lanes.get(item.shapes)
-        if lane is None or lane.pop(item, None) is None:
+        if lane is None or item not in lane:
             return False
-        self._waiting -= 1
+        lane.remove(item)
         if not lane:
             del self._lanes[item.shapes]
+        self._forget([item])
         return True
 
-    def take(self, now: int, only: Hashable = None) -> Batch[T] | None:
-        """The next batch, or the next of the shapes `only`; None when nothing waits, or had better wait for company."""
-        lanes = self._lanes if only is None else {only: self._lanes[only]} if only in self._lanes else {}
-        for shapes, lane in lanes.items():
+    def take(self, now: int) -> Batch[T] | None:
+        """The next batch; None when nothing waits, or had better wait for company."""
+        for shapes, lane in self._lanes.items():
             if self._is_due(lane, now):
                 return self._take_from(shapes, lane, now)
         return None
 
     def due_at(self) -> int | None:
         """When the earliest lane need not wait any longer; None when nothing waits."""
-        return min((self._oldest(lane) + self._max_delay for lane in self._lanes.values()), default=None)
+        return min((self._oldest(lane) + self.max_delay for lane in self._lanes.values()), default=None)
 
     def drain(self) -> Iterator[T]:
         """Empties the queue."""
         while self._lanes:
             _, lane = self._lanes.popitem(last=False)
-            self._waiting -= len(lane)
+            self._forget(lane)
             yield from lane
 
-    def _oldest(self, lane: OrderedDict[T, int]) -> int:
-        return next(iter(lane.values()))
+    def _oldest(self, lane: deque[T]) -> int:
+        return self._since[lane[0]]
 
-    def _is_due(self, lane: OrderedDict[T, int], now: int) -> bool:
-        if not self._max_delay or now - self._oldest(lane) >= self._max_delay:
+    def _is_due(self, lane: deque[T], now: int) -> bool:
+        if not self.max_delay or now - self._oldest(lane) >= self.max_delay:
             return True
-        return sum(item.rows for item in lane) >= self._max_rows
+        return sum(item.rows for item in lane) >= self.max_rows
 
-    def _take_from(self, shapes: Hashable, lane: OrderedDict[T, int], now: int) -> Batch[T]:
-        batch: Batch[T] = Batch([], [])
-        room = self._max_rows
-        while lane:
-            item = next(iter(lane))
-            if item.deadline is not None and item.deadline <= now:
-                batch.expired.append(item)
-            elif item.rows <= room or not batch.items:
-                batch.items.append(item)
-                room -= item.rows
-            else:
-                break
-            del lane[item]
-        self._waiting -= len(batch.items) + len(batch.expired)
+    def _take_from(self, shapes: Hashable, lane: deque[T], now: int) -> Batch[T]:
+        batch = pack(lane, self.max_rows, now)
+        self._forget(batch.items)
+        self._forget(batch.expired)
         if lane:
             self._lanes.move_to_end(shapes)
         else:
             del self._lanes[shapes]
         return batch
+
+    def _forget(self, items: Collection[T]) -> None:
+        self.waiting -= len(items)
+        for item in items:
+            del self._since[item]

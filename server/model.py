@@ -50,16 +50,16 @@ class Model:
         self.options = options
         self.signature = Signature(name, engine)
         self.recorder = Recorder(name, self.version)
-        self._batcher: Batcher[Request] = Batcher(
+        batcher: Batcher[Request] = Batcher(
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
         contexts = [warmed_up(engine.create_context(), engine) for _ in range(options.buffers)]
-        self._pool = Pool(name, contexts, options.contexts, self._batcher, self._finish, loop)
+        self._pool = Pool(name, contexts, options.contexts, batcher, self._finish, loop)
 
     @property
     def waiting(self) -> int:
         """How many requests no context has taken yet."""
-        return len(self._batcher)
+        return self._pool.waiting
 
     def start(self) -> None:
         self._pool.start()
@@ -69,8 +69,7 @@ class Model:
         self._pool.add(request)
 
     def cancel(self, request: Request) -> None:
-        """Nobody waits for `request` any more: it is not run unless it already is, and not answered."""
-        request.cancelled = True
+        """Nobody wants `request` any more: it is not run, unless it already is."""
         self._pool.discard(request)
 
     def close(self, patience: float | None = None) -> bool:
@@ -78,39 +77,34 @@ class Model:
         return self._pool.close(patience)
 
     def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
-        for request in expired:
-            if request.is_wanted:
-                request.refuse(ExpiredError())
         for execution in executions:
             if isinstance(execution.outcome, ServiceError):
                 self._refuse(execution.requests, execution.outcome)
             else:
                 self._answer(execution, execution.outcome)
+        if expired:
+            self._refuse(expired, ExpiredError())
 
     def _refuse(self, requests: Sequence[Request], error: ServiceError) -> None:
         for request in requests:
             if request.is_wanted:
                 request.refuse(error)
 
-    def _answer(self, execution: Execution, shares: Sequence[Outputs]) -> None:
+    def _answer(self, execution: Execution, outputs: Outputs) -> None:
         began = monotonic_ns()
         answered = []
-        for request, outputs in zip(execution.requests, shares, strict=True):
-            if request.is_wanted and _answered(request, outputs):
-                answered.append(request)
+        row = 0
+        for request in execution.requests:
+            try:
+                if request.is_wanted:
+                    request.answer(outputs, row)
+                    answered.append(request)
+            except Exception:  # Whatever goes wrong with an answer stays its own.
+                logger.exception("A result could not be made an answer")
+                request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
+            row += request.rows
         now = monotonic_ns()
         self.recorder.succeed(execution, answered, now - began, now)
-
-
-def _answered(request: Request, outputs: Outputs) -> bool:
-    """Answers `request`; whatever goes wrong with that stays its own."""
-    try:
-        request.answer(outputs)
-    except Exception:
-        logger.exception("A result could not be made an answer")
-        request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
-        return False
-    return True
 
 
 def warmed_up(context: Context, engine: Engine) -> Context:

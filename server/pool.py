@@ -6,19 +6,22 @@ falls behind stops the threads instead of piling up results.
 
 The loop and a thread meet twice a batch: under `_lock`, when the thread takes it, and in `_hand_back`. Waking a
 thread and being woken by it costs more than a run of a very small model. Requests of the shapes that ran last are
-therefore run on the loop, all that came in one turn of it together, for as long as such runs are short on average.
+therefore run on the loop, all that came in one turn of it together and on one context, for as long as such runs are
+short on average. They never see the batcher, unless the loop cannot run them after all. A delay that the user set makes
+batches rare, and leaves them to the threads.
 """
 
 import logging
 from asyncio import AbstractEventLoop
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from threading import Condition, Lock, Thread
 from time import monotonic, monotonic_ns
 
 from yais.engines import Context
-from yais.server.batching import Batch, Batcher
-from yais.server.errors import EngineFailureError
+from yais.server.batching import Batch, Batcher, pack
+from yais.server.errors import EngineFailureError, QueueFullError
 from yais.server.execution import Execution, execute
 from yais.server.request import Request
 
@@ -29,6 +32,10 @@ OnBatch = Callable[[Sequence[Execution], Sequence[Request]], None]
 
 # About what two hops between threads cost: shorter runs are quicker on the loop, and hold up nobody noticeably.
 _SHORT_NS = 100_000
+# A longer run counts as one of this length, so that a single one, which may be the machine's doing, decides nothing.
+_LONG_NS = 4 * _SHORT_NS
+# How long the loop runs batches before it looks after its connections again.
+_TURN_NS = 2_000_000
 # The share of the latest run in the moving average.
 _WEIGHT = 0.1
 
@@ -54,11 +61,18 @@ class Pool:
         self._changed = Condition(self._lock)
         self._average_of: Hashable = None
         self._average_ns = 0.0
-        # The shapes whose runs are short, if any are; the loop runs requests of these.
+        # The shapes whose runs are short, if any are.
         self._short: Hashable = None
-        self._turn_is_due = False
+        # What came in this turn of the loop to be run at its end, all of the same shapes.
+        self._turn: deque[Request] = deque()
+        self._turn_shapes: Hashable = None
         # Daemons, because the exit on a second signal must not wait for a run of the engine.
         self._threads = [Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)]
+
+    @property
+    def waiting(self) -> int:
+        """How many requests no context has taken yet."""
+        return self._batcher.waiting + len(self._turn)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -66,20 +80,26 @@ class Pool:
 
     def add(self, request: Request) -> None:
         """Queues `request`. Raises `QueueFullError` at the queue's bound."""
+        turn, batcher = self._turn, self._batcher
+        if batcher.waiting + len(turn) >= batcher.max_items:
+            raise QueueFullError(batcher.max_items)
         request.queued = monotonic_ns()
-        with self._lock:
-            self._batcher.add(request, request.queued)
-            if request.shapes != self._short:
-                self._changed.notify()
-                return
-        if not self._turn_is_due:
-            self._turn_is_due = True
-            self._loop.call_soon(self._take_turn)
+        if not turn:
+            self._turn_shapes = self._short
+        if request.shapes != self._turn_shapes:
+            self._leave_to_threads(request)
+            return
+        if not turn:
+            self._loop.call_soon(self._end_turn)
+        turn.append(request)
 
-    def discard(self, request: Request) -> bool:
-        """Takes back a request that has not been taken yet; False when it is too late."""
+    def discard(self, request: Request) -> None:
+        """Takes back a request, unless it has been taken already."""
+        if request in self._turn:
+            self._turn.remove(request)
+            return
         with self._lock:
-            return self._batcher.discard(request)
+            self._batcher.discard(request)
 
     def close(self, patience: float | None = None) -> bool:
         """Ends the threads after what they are running; what else waits is left in the batcher.
@@ -94,27 +114,34 @@ class Pool:
             thread.join(None if until is None else max(0, until - monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _take_turn(self) -> None:
-        """Runs on the loop all that waits in the shapes that are short."""
-        self._turn_is_due = False
-        while (job := self._take_short()) is not None:
-            context, batch = job
-            self._conclude(context, self._execute(context, batch.items), batch.expired)
-
-    def _take_short(self) -> Job | None:
-        """The next batch for the loop; once there is none, the threads get what else waits."""
+    def _leave_to_threads(self, *requests: Request) -> None:
         with self._lock:
-            if self._closed or not self._batcher:
-                return None
-            job = None if self._short is None else self._take(self._short)
-            if job is None:
+            for request in requests:
+                self._batcher.add(request, request.queued)
                 self._changed.notify()
-            return job
+
+    def _end_turn(self) -> None:
+        """Runs what came in this turn on the loop, and leaves to the threads what they had better run after all."""
+        context = self._borrow()
+        if context is not None:
+            self._run_turn(context, monotonic_ns() + _TURN_NS)
+            self._give_back(context)
+        if self._turn and context is not None and self._turn_shapes == self._short:
+            self._loop.call_soon(self._end_turn)
+        elif self._turn:
+            self._leave_to_threads(*self._turn)
+            self._turn.clear()
+
+    def _run_turn(self, context: Context, until: int) -> None:
+        turn = self._turn
+        while turn and self._turn_shapes == self._short and (now := monotonic_ns()) < until:
+            batch = pack(turn, self._batcher.max_rows, now)
+            self._conclude(self._execute(context, batch.items, now), batch.expired)
 
     def _work(self) -> None:
         while (job := self._wait()) is not None:
             context, batch = job
-            executions = self._execute(context, batch.items)
+            executions = self._execute(context, batch.items, monotonic_ns())
             # A loop that did not wait for this run may be closed by now.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._hand_back, context, executions, batch.expired)
@@ -123,14 +150,11 @@ class Pool:
         """Waits for a batch and a free context; None when the pool closes."""
         with self._lock:
             while not self._closed:
-                if (job := self._take()) is not None:
-                    return job
+                batch = self._batcher.take(monotonic_ns()) if self._free else None
+                if batch is not None:
+                    return self._free.pop(), batch
                 self._changed.wait(self._patience())
         return None
-
-    def _take(self, shapes: Hashable = None) -> Job | None:
-        batch = self._batcher.take(monotonic_ns(), shapes) if self._free else None
-        return None if batch is None else (self._free.pop(), batch)
 
     def _patience(self) -> float | None:
         """Seconds until waiting requests are due although no further one comes; None when nothing can become due."""
@@ -138,34 +162,44 @@ class Pool:
         return None if due_at is None else max(0, due_at - monotonic_ns()) / 1e9
 
     def _hand_back(self, context: Context, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
-        self._conclude(context, executions, expired)
-        with self._lock:
-            self._changed.notify()
+        self._conclude(executions, expired)
+        self._give_back(context)
 
-    def _conclude(self, context: Context, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
+    def _borrow(self) -> Context | None:
+        with self._lock:
+            return self._free.pop() if self._free and not self._closed else None
+
+    def _give_back(self, context: Context) -> None:
+        with self._lock:
+            self._free.append(context)
+            if self._batcher:
+                self._changed.notify()
+
+    def _conclude(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         try:
             self._on_batch(executions, expired)
         except Exception as error:
             self._loop.call_exception_handler({"message": "A batch could not be answered", "exception": error})
-        self._free.append(context)
 
-    def _execute(self, context: Context, requests: Sequence[Request]) -> list[Execution]:
+    def _execute(self, context: Context, requests: Sequence[Request], started: int) -> list[Execution]:
         """As `execute`, for a caller that must survive whatever happens in it."""
         if not requests:
             return []
-        started = monotonic_ns()
         try:
-            executions = execute(context, requests)
+            executions = execute(context, requests, started)
         except Exception:
             failed_ns = monotonic_ns() - started
             logger.exception("A batch of %d request(s) failed", len(requests))
             failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
             executions = [Execution(requests, failure, 0, started, 0, failed_ns)]
-        self._average(requests[0].shapes, sum([each.input_ns + each.infer_ns for each in executions]))
+        if not self._batcher.max_delay:
+            for execution in executions:
+                self._average(requests[0].shapes, execution.input_ns + execution.infer_ns)
         return executions
 
     def _average(self, shapes: Hashable, run_ns: int) -> None:
         """Takes a run into the average, which is of one set of shapes at a time."""
+        run_ns = min(run_ns, _LONG_NS)
         if shapes == self._average_of:
             self._average_ns += _WEIGHT * (run_ns - self._average_ns)
         else:

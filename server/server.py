@@ -24,6 +24,7 @@ from yais.server.metrics.gpu import PowerSampler
 from yais.server.model import Model, ModelOptions
 from yais.server.registry import Registry
 from yais.server.services.health import HealthService
+from yais.server.services.infer import InferMethod
 from yais.server.services.v2 import InferenceService
 from yais.server.transport import Registration, grpc_server
 
@@ -123,7 +124,10 @@ class Server:
     async def _listen_grpc(self) -> None:
         self._health = HealthService(model.name for model in self.models)
         self._grpc = grpc_server(self.config.transport, self.config.max_message_size)
-        registration = Registration(self._grpc)
+        infer = InferMethod(self.models, self._admission)
+        if self.config.transport == "native":
+            infer.recognise_forms()
+        registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         reflected = reflection.aio.ReflectionServicer((_INFERENCE, _HEALTH, reflection.SERVICE_NAME))

@@ -20,12 +20,6 @@ _BATCH_NOTE = (
 )
 
 
-# The inputs of a request as they came, without their data. Requests come in few forms, and which one keeps the rules
-# does not change, so that the layouts of small ones are kept.
-Form = tuple[bytes, ...]
-_MAX_LAYOUTS = 1024
-_MAX_FORM_BYTES = 1024
-
 _MAX_DIM = 2**31 - 1
 # numpy takes the product of all dimensions but 0 times the size of an element (16 at most) for the size of an array.
 _MAX_ELEMENTS = (2**63 - 1) // 16
@@ -72,7 +66,6 @@ class Signature:
         self.outputs = tuple(self._rule(spec) for spec in engine.outputs)
         self._input_names = {rule.name for rule in self.inputs}
         self._output_names = frozenset(rule.name for rule in self.outputs)
-        self._layouts: dict[Form, Layout] = {}
 
     def check_outputs(self, names: Sequence[str]) -> Collection[str]:
         """The outputs that are asked for: `names`, or all of them when there are none."""
@@ -91,15 +84,6 @@ class Signature:
         except _ViolationError as violation:
             raise _told(violation, request_id) from violation
         return Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
-
-    def known(self, form: Form) -> Layout | None:
-        """The layout that was kept for `form`."""
-        return self._layouts.get(form)
-
-    def keep(self, form: Form, layout: Layout) -> None:
-        """Keeps what `lay_out` made of `form`, within bounds of number and size."""
-        if len(self._layouts) < _MAX_LAYOUTS and sum(map(len, form)) <= _MAX_FORM_BYTES:
-            self._layouts[form] = layout
 
     def arrays(self, layout: Layout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
         """The inputs by name, in the model's order; `raws` holds the elements of each header, little-endian."""

@@ -1,13 +1,16 @@
 """The gRPC server that carries the services: the native transport's, or grpcio's under asyncio."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from yais.server.services.errors import UNREADABLE
+from yais.server.raw_call import AwaitedCall, RawCall
+from yais.server.services.errors import UNREADABLE, Context, abort
 
 _UNLIMITED = -1
 # Beyond the usual bounds of a queue, so that a request is refused in words and does not wait inside of its client.
@@ -15,19 +18,26 @@ _MAX_STREAMS = 10_000
 # What clients may have sent on one connection of messages that are not complete: at least so much, or so many messages.
 _HELD = 256 * 2**20
 _HELD_MESSAGES = 4
+# grpcio reports "no deadline" as centuries.
+_FOREVER_S = 1e9
 
 TransportName = Literal["native", "grpcio"]
 Deserializer = Callable[[bytes], Any]
+RawCallback = Callable[[RawCall, memoryview], None]
 
 
-class GrpcServer(Protocol):
-    """What both transports' servers have in common."""
+class NativeServer(Protocol):
+    """What is asked of the native transport's server; all but raw methods grpcio's has, too."""
 
+    def add_raw_method(self, path: str, callback: RawCallback) -> None: ...
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None: ...
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None: ...
     def add_insecure_port(self, address: str) -> int: ...
     async def start(self) -> None: ...
     async def stop(self, grace: float | None) -> None: ...
+
+
+GrpcServer = NativeServer | grpc.aio.Server
 
 
 def has_native() -> bool:
@@ -71,10 +81,13 @@ class Registration:
     for its next call, and puts the tasks of all methods into one `asyncio.wait` whenever any call comes: 24 of them.
     Its generic handlers know the same methods, and need a single task. Those made here give a request that cannot be
     parsed to the servicer as `UNREADABLE`, where transports would answer with the name of a Python class.
+
+    Methods in `raw` are served by their callbacks, which see the bytes, and not by the servicer.
     """
 
-    def __init__(self, server: GrpcServer) -> None:
+    def __init__(self, server: GrpcServer, raw: Mapping[str, RawCallback] | None = None) -> None:
         self._server = server
+        self._raw = raw or {}
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Does nothing: the same methods come through the other call."""
@@ -84,10 +97,36 @@ class Registration:
             name: handler._replace(request_deserializer=_lenient(handler.request_deserializer))
             for name, handler in handlers.items()
         }
+        paths = {name: f"/{service}/{name}" for name in handlers}
+        raw = {name: self._raw[path] for name, path in paths.items() if path in self._raw}
         if isinstance(self._server, grpc.aio.Server):
+            lenient |= {name: _awaited(callback) for name, callback in raw.items()}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
         else:
             self._server.add_registered_method_handlers(service, lenient)
+            for name, callback in raw.items():
+                self._server.add_raw_method(paths[name], callback)
+
+
+def _awaited(callback: RawCallback) -> Any:
+    """A handler for grpcio which waits for what becomes of a call to `callback`."""
+
+    async def serve(message: bytes, context: Context) -> bytes:
+        call = AwaitedCall(deadline_after(context.time_remaining()))
+        callback(call, memoryview(message))
+        outcome = await call.wait()
+        if isinstance(outcome, tuple):
+            await abort(context, *outcome)
+        return outcome
+
+    return grpc.unary_unary_rpc_method_handler(serve)
+
+
+def deadline_after(remaining: float | None) -> float:
+    """The deadline on the monotonic clock, given the seconds that are left; infinite for none."""
+    if remaining is None or remaining > _FOREVER_S or math.isnan(remaining):
+        return math.inf
+    return monotonic() + remaining
 
 
 def _lenient(deserializer: Deserializer) -> Deserializer:

@@ -78,7 +78,8 @@ cdef class ServerConnection(Connection):
     def sweep(self, double begun_before, double stalled_rounds):
         """Ends calls whose client has not finished what it began before `begun_before`, or takes nothing any more.
 
-        The latter after `stalled_rounds` calls of this. False when the connection is to be dropped: when nothing can be
+        The latter after `stalled_rounds` calls of this. Raw calls past their deadline are ended as well; those of
+        servicers have timers of their own. False when the connection is to be dropped: when nothing can be
         written to it, when it was told to go, and when it stopped in the middle of headers, until whose end no other
         frame can come.
         """
@@ -92,6 +93,8 @@ cdef class ServerConnection(Connection):
                 if not call.has_headers:
                     return False
                 call.finish(_DEADLINE_EXCEEDED, "The message of the request did not come in time")
+            elif call.deadline < now and not call.is_answered and call.method is not None and call.method.is_raw:
+                call.finish(_DEADLINE_EXCEEDED, "Deadline Exceeded")
             elif call.is_stalled(stalled_rounds):
                 call.reset(NGHTTP2_CANCEL)
         return True

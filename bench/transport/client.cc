@@ -1,15 +1,19 @@
 // A load generator on gRPC's C++ client: calls in a closed loop, all answers checked, on one thread.
 //
-//   client PORT CONNECTIONS IN_FLIGHT SIZE
+//   client PORT CONNECTIONS IN_FLIGHT SIZE [PATH FILE]
 //
 // reads lines of "KIND CALLS MESSAGES" and answers each, once all is done, with "SECONDS P50 P99": how long it took,
 // and the percentiles of a call's latency in microseconds. KIND is a method of the service, MESSAGES how many of SIZE
-// bytes a streaming call carries; IN_FLIGHT calls are under way on each connection.
+// bytes a streaming call carries; IN_FLIGHT calls are under way on each connection. The kind "Call" sends what is in FILE
+// to the unary method PATH of any service, whose answers must all be equal.
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,6 +30,15 @@ struct Work {
   int calls_left = 0;
   uint64_t messages = 0;
   std::vector<double> latencies;
+  std::string path;
+  grpc::Slice bytes;   // What "Call" sends,
+  grpc::Slice answer;  // and the first of its answers.
+};
+
+struct Connection {
+  explicit Connection(std::shared_ptr<grpc::Channel> channel) : echo(bench::Echo::NewStub(channel)), any(channel) {}
+  std::unique_ptr<bench::Echo::Stub> echo;
+  grpc::GenericStub any;
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -40,7 +53,7 @@ void expect_equal(const Message& reply, uint64_t id, const std::string& raw) {
 // One place in the loop: whatever it asked of the queue last is done when `proceed` is called.
 class Place {
  public:
-  Place(Work& work, bench::Echo::Stub& stub) : work_(work), stub_(stub) {}
+  Place(Work& work, Connection& connection) : work_(work), stub_(*connection.echo), any_(connection.any) {}
   virtual ~Place() = default;
 
   bool next() {
@@ -69,6 +82,7 @@ class Place {
 
   Work& work_;
   bench::Echo::Stub& stub_;
+  grpc::GenericStub& any_;
   std::unique_ptr<grpc::ClientContext> context_;
   grpc::Status status_;
   Message reply_;
@@ -86,6 +100,27 @@ class Do final : public Place {
   bool step(bool) override { return true; }
   void check() override { expect_equal(reply_, work_.request.id(), work_.request.raw()); }
   std::unique_ptr<grpc::ClientAsyncResponseReader<Message>> reader_;
+};
+
+class Call final : public Place {
+  using Place::Place;
+  void start() override {
+    grpc::ByteBuffer request(&work_.bytes, 1);
+    reader_ = any_.PrepareUnaryCall(&*context_, work_.path, request, &work_.queue);
+    reader_->StartCall();
+    reader_->Finish(&reply_, &status_, this);
+  }
+  bool step(bool) override { return true; }
+  void check() override {
+    grpc::Slice answer;
+    if (!reply_.DumpToSingleSlice(&answer).ok() || answer.size() == 0) fail("an answer without a message");
+    if (work_.answer.size() == 0) work_.answer = answer;
+    if (answer.size() != work_.answer.size() || !std::equal(answer.begin(), answer.end(), work_.answer.begin())) {
+      fail("answers that differ");
+    }
+  }
+  grpc::ByteBuffer reply_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<grpc::ByteBuffer>> reader_;
 };
 
 class Expand final : public Place {
@@ -178,23 +213,30 @@ class Chat final : public Place {
   std::unique_ptr<grpc::ClientAsyncReaderWriter<Message, Message>> talk_;
 };
 
-std::unique_ptr<Place> make_place(const std::string& kind, Work& work, bench::Echo::Stub& stub) {
-  if (kind == "Do") return std::make_unique<Do>(work, stub);
-  if (kind == "Expand") return std::make_unique<Expand>(work, stub);
-  if (kind == "Collect") return std::make_unique<Collect>(work, stub);
-  if (kind == "Chat") return std::make_unique<Chat>(work, stub);
+std::unique_ptr<Place> make_place(const std::string& kind, Work& work, Connection& connection) {
+  if (kind == "Do") return std::make_unique<Do>(work, connection);
+  if (kind == "Call") return std::make_unique<Call>(work, connection);
+  if (kind == "Expand") return std::make_unique<Expand>(work, connection);
+  if (kind == "Collect") return std::make_unique<Collect>(work, connection);
+  if (kind == "Chat") return std::make_unique<Chat>(work, connection);
   fail("there is no kind " + kind);
 }
 
-std::vector<std::unique_ptr<bench::Echo::Stub>> connect(const std::string& port, int connections) {
-  std::vector<std::unique_ptr<bench::Echo::Stub>> stubs;
-  for (int index = 0; index < connections; ++index) {
+std::vector<std::unique_ptr<Connection>> connect(const std::string& port, int count) {
+  std::vector<std::unique_ptr<Connection>> connections;
+  for (int index = 0; index < count; ++index) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    stubs.push_back(bench::Echo::NewStub(
+    connections.push_back(std::make_unique<Connection>(
         grpc::CreateCustomChannel("127.0.0.1:" + port, grpc::InsecureChannelCredentials(), arguments)));
   }
-  return stubs;
+  return connections;
+}
+
+grpc::Slice content(const std::string& name) {
+  std::ifstream file(name, std::ios::binary);
+  if (!file) fail("there is no file " + name);
+  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 double percentile(std::vector<double>& values, double fraction) {
@@ -203,12 +245,16 @@ double percentile(std::vector<double>& values, double fraction) {
   return *at;
 }
 
-int main(int, char** arguments) {
-  auto stubs = connect(arguments[1], std::stoi(arguments[2]));
+int main(int count, char** arguments) {
+  auto connections = connect(arguments[1], std::stoi(arguments[2]));
   const int in_flight = std::stoi(arguments[3]);
   Work work;
   work.request.set_id(7);
   for (int index = 0; index < std::stoi(arguments[4]); ++index) work.request.mutable_raw()->push_back(index * 131 + index / 256);
+  if (count > 6) {
+    work.path = arguments[5];
+    work.bytes = content(arguments[6]);
+  }
   std::cout << "ready" << std::endl;
 
   std::string kind;
@@ -218,8 +264,8 @@ int main(int, char** arguments) {
     auto started = Clock::now();
     int under_way = 0;
     for (int turn = 0; turn < in_flight; ++turn) {
-      for (auto& stub : stubs) {
-        places.push_back(make_place(kind, work, *stub));
+      for (auto& connection : connections) {
+        places.push_back(make_place(kind, work, *connection));
         under_way += places.back()->next();
       }
     }

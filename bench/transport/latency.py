@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 from bench.measure import Size, Subject, choose_cores
-from bench.transport.loads import Client, Shape, client, cpp_client
+from bench.transport.loads import Client, Kind, Shape, client, cpp_client
 from bench.transport.peers import Name, serving
 from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
@@ -20,13 +20,15 @@ def run(size: Size) -> list[Row]:
         contestants = []
         for name, server in servers.items():
             load = stack.enter_context(client(command, server, SERIAL, 100, cores.load))
-            contestants.append(Contestant(name, _median_latency(server, load), bound=BOUNDS.get(name)))
+            contestants.append(Contestant(name, median_latency(server, load, "Do"), bound=BOUNDS.get(name)))
         return compare("100 B, one call at a time", contestants, size, yardstick="C++")
 
 
-def _median_latency(server: Subject, load: Client) -> Burst:
+def median_latency(server: Subject, load: Client, kind: Kind) -> Burst:
+    """A burst whose figure is the median latency of a call, in microseconds."""
+
     def burst(calls: int) -> Sample:
-        timing, spent = metered(server, lambda: load("Do", calls), load.subject)
+        timing, spent = metered(server, lambda: load(kind, calls), load.subject)
         return Sample.of(timing.p50_us, calls, spent)
 
     return burst

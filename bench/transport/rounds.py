@@ -10,8 +10,6 @@ Result = TypeVar("Result")
 
 WARM_UP = 0.1  # Of a round.
 
-_TICK_S = 0.01
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -127,14 +125,9 @@ def cpu_per_call(subject: Subject, load: Callable[[int], object], other_end: Sub
 
     def burst(calls: int) -> Sample:
         _, spent = metered(subject, lambda: load(calls), other_end)
-        return Sample.of(cpu_s(spent) * 1e6 / calls, calls, spent)
+        return Sample.of(spent.subject * 1e6 / calls, calls, spent)
 
     return burst
-
-
-def cpu_s(spent: Usage) -> float:
-    """What the subject had, of which the clock sees nothing below a tick."""
-    return max(spent.subject, _TICK_S)
 
 
 def metered(subject: Subject, work: Callable[[], Result], other_end: Subject | None = None) -> tuple[Result, Usage]:

@@ -1,7 +1,10 @@
 // The yardstick: gRPC's C++ callback server with default options.
+//
+//   server [PORT]
 #include <grpcpp/grpcpp.h>
 
 #include <iostream>
+#include <string>
 
 #include "echo.grpc.pb.h"
 
@@ -75,11 +78,11 @@ class Echo final : public bench::Echo::CallbackService {
   grpc::ServerBidiReactor<Message, Message>* Chat(CallbackServerContext*) override { return new Conversation; }
 };
 
-int main() {
+int main(int count, char** arguments) {
   Echo echo;
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(std::string("127.0.0.1:") + (count > 1 ? arguments[1] : "0"), grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&echo);
   auto server = builder.BuildAndStart();
   std::cout << "gRPC 127.0.0.1:" << port << std::endl;

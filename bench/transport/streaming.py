@@ -8,7 +8,7 @@ from bench.transport.clients import CLIENTS
 from bench.transport.loads import Client, Kind, Shape, client, cpp_client
 from bench.transport.peers import available, serving
 from bench.transport.programs import program
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, cpu_s, metered
+from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
 # Requests are streams here.
 SHORT = Size(rounds=3, requests=160)
@@ -65,6 +65,6 @@ def _messages(kind: Kind, subject: Subject, other_end: Subject, load: Client) ->
 
     def burst(calls: int) -> Sample:
         _, spent = metered(subject, lambda: load(kind, calls, MESSAGES), other_end)
-        return Sample.of(calls * MESSAGES / cpu_s(spent), calls * MESSAGES, spent)
+        return Sample.of(calls * MESSAGES / spent.subject, calls * MESSAGES, spent)
 
     return burst

@@ -1,10 +1,9 @@
 """What one model has done, recorded once a batch.
 
-A batch costs one `array.extend` a request; counting, bucketing and summing happen for hundreds of requests at a time,
-when the array is full, when a sub-window ends, or when somebody reads.
+A batch costs one extension of a list for its run and one for each request; counting, bucketing and summing happen for
+hundreds of them at a time, when the lists are full, when a sub-window ends, or when somebody reads.
 """
 
-from array import array
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time_ns
 from typing import get_args
@@ -24,7 +23,11 @@ STAGE_BUCKETS_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 
 # The original's 1.25, 1.5, 2, 10 and 100, and finer ones near 1, where scaling is decided.
 LOAD_RATIO_BUCKETS = (1.01, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 25, 50, 100)
 
-_FLUSH_AT = 1024 * len(STAGES)
+# The columns of what waits to be counted: of a run, its rows, when it started and when its answers were there, the
+# stages that it charges to each of its requests, and how many these are; of a request, its rows and its two times.
+_RUN_COLUMNS = 7
+_REQUEST_COLUMNS = 3
+_FLUSH_AT = 1024 * (_RUN_COLUMNS + _REQUEST_COLUMNS)
 
 
 class Histogram:
@@ -58,7 +61,6 @@ class Recorder:
         self.version = version
         self.inference_count = 0
         self.execution_count = 0
-        self.last_inference_ms = 0
         self.failures: dict[Reason, int] = dict.fromkeys(get_args(Reason), 0)
         self.failure_ns = 0
         self.batches: dict[int, BatchStats] = {}
@@ -69,20 +71,28 @@ class Recorder:
         self.load_ratio = Histogram(LOAD_RATIO_BUCKETS)
         self._quantiles = [SlidingQuantiles() for _ in STAGES]
         self._clock = clock
-        self._pending = array("q")
-        self._pending_slot = 0
+        self._runs: list[int] = []
+        self._requests: list[int] = []
+        self._slot = self._window_end = 0
+        self._last_inference = 0
+
+    @property
+    def last_inference_ms(self) -> int:
+        """When the last run's results were there, in milliseconds of the wall clock; 0 before the first."""
+        ago = self._clock() - self._last_inference
+        return (time_ns() - ago) // 1_000_000 if self._last_inference else 0
 
     def succeed(self, execution: Execution, answered: Sequence[Request], output_ns: int, now: int) -> None:
         """Records one run of the engine, whose requests in `answered` got their results at `now`."""
-        self._record_batch(execution, output_ns)
-        slot = now // SUB_WINDOW_NS
-        if slot != self._pending_slot or len(self._pending) >= _FLUSH_AT:
+        if now >= self._window_end or len(self._runs) + len(self._requests) >= _FLUSH_AT:
             self._flush()
-            self._pending_slot = slot
-        compute = (execution.input_ns, execution.infer_ns, output_ns)
+            self._slot = now // SUB_WINDOW_NS
+            self._window_end = (self._slot + 1) * SUB_WINDOW_NS
+        _, _, rows, started, input_ns, infer_ns = execution
+        self._runs += (rows, started, now, input_ns, infer_ns, output_ns, len(answered))
         for request in answered:
-            self._pending.extend((now - request.arrived, execution.started - request.queued, *compute))
-            self.inference_count += request.rows
+            self._requests += (request.rows, request.arrived, request.queued)
+        self._last_inference = now
 
     def fail(self, reason: Reason, elapsed_ns: int) -> None:
         """Records a request that got no result."""
@@ -98,24 +108,37 @@ class Recorder:
         """Quantiles of a stage over the last 60 s, in nanoseconds; NaN each when nothing happened."""
         return self._quantiles[STAGES.index(stage)].quantiles(ranks, self._clock() // SUB_WINDOW_NS)
 
-    def _record_batch(self, execution: Execution, output_ns: int) -> None:
-        self.execution_count += 1
-        self.last_inference_ms = time_ns() // 1_000_000
-        stats = self.batches.get(execution.rows) or self.batches.setdefault(execution.rows, BatchStats())
-        stats.count += 1
-        stats.input_ns += execution.input_ns
-        stats.infer_ns += execution.infer_ns
-        stats.output_ns += output_ns
-
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        durations = np.frombuffer(self._pending, np.int64).reshape(-1, len(STAGES))
+        runs = _table(self._runs, _RUN_COLUMNS)
+        requests = _table(self._requests, _REQUEST_COLUMNS)
+        self._runs, self._requests = [], []
+        self._count_runs(runs)
+        if len(requests):
+            rows, arrived, queued = requests.T
+            _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
+            self.inference_count += int(rows.sum())
+            self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))
+
+    def _count_runs(self, runs: NDArray[np.int64]) -> None:
+        self.execution_count += len(runs)
+        for rows in np.unique(runs[:, 0]).tolist():
+            stats = self.batches.setdefault(rows, BatchStats())
+            _, _, _, *spent = runs[runs[:, 0] == rows, :6].T
+            stats.count += len(spent[0])
+            stats.input_ns += int(spent[0].sum())
+            stats.infer_ns += int(spent[1].sum())
+            stats.output_ns += int(spent[2].sum())
+
+    def _count_requests(self, durations: NDArray[np.int64]) -> None:
+        """A row for each request, with the columns of `STAGES`."""
         self.successes += len(durations)
         self.duration_ns += durations.sum(axis=0)
         self.duration_us += (durations // 1000).sum(axis=0)
         for column, (histogram, quantiles) in enumerate(zip(self.histograms, self._quantiles, strict=True)):
             histogram.observe(durations[:, column] / 1e6)
-            quantiles.observe(durations[:, column], self._pending_slot)
+            quantiles.observe(durations[:, column], self._slot)
         self.load_ratio.observe(durations[:, 0] / np.maximum(1, durations[:, STAGES.index("infer")]))
-        self._pending = array("q")
+
+
+def _table(values: list[int], columns: int) -> NDArray[np.int64]:
+    return np.fromiter(values, np.int64, len(values)).reshape(-1, columns)

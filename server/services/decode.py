@@ -50,18 +50,10 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
     """Reads and checks `message`. Raises `ServiceError`s with Triton's texts."""
     if message.parameters:
         _check_parameters(message.parameters)
-    tensors, raws = message.inputs[:], message.raw_input_contents[:]
-    form = tuple([tensor.SerializeToString() for tensor in tensors]) if len(raws) == len(tensors) else None
-    layout = signature.known(form) if form else None
-    if layout is None:
-        raws = _data(tensors, raws, signature.model)
-    outputs = signature.check_outputs([_output_name(output) for output in message.outputs] if message.outputs else ())
-    if layout is None:
-        layout = signature.lay_out(
-            [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors], message.id
-        )
-        if form:
-            signature.keep(form, layout)
+    tensors = message.inputs[:]
+    raws = _data(tensors, message.raw_input_contents[:], signature.model)
+    outputs = signature.check_outputs([_output_name(output) for output in message.outputs])
+    layout = signature.lay_out([(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors], message.id)
     return Inference(layout, signature.arrays(layout, raws, message.id), outputs)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
+from grpc import StatusCode
 from grpc.aio import InternalError, ServicerContext
 
 from yais.server.errors import ServiceError, UnreadableError
@@ -39,10 +40,18 @@ def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer,
     return answering
 
 
+def fitted(error: ServiceError) -> str:
+    """The error's text, cut to what a status can carry."""
+    return str(error).encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
+
+
 async def refuse(context: Context, error: ServiceError) -> NoReturn:
     """Ends the call with the error's status, or quietly when it has ended meanwhile and nobody can be told."""
-    text = str(error).encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
+    await abort(context, error.status, fitted(error))
+
+
+async def abort(context: Context, status: StatusCode, text: str) -> NoReturn:
     try:
-        await context.abort(error.status, text)
-    except InternalError:
+        await context.abort(status, text)
+    except InternalError as error:
         raise CancelledError from error

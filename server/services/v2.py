@@ -1,19 +1,16 @@
 """`inference.GRPCInferenceService`: the Open Inference Protocol v2 with Triton's messages.
 
-RPCs that are not defined here answer UNIMPLEMENTED.
+RPCs that are not defined here answer UNIMPLEMENTED; ModelInfer is in `infer.py`.
 """
 
-import asyncio
 from importlib.metadata import version
-from time import monotonic_ns
 
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from yais.server.admission import Admission
-from yais.server.errors import DrainingError, InvalidRequestError, ServiceError
+from yais.server.errors import DrainingError, InvalidRequestError
 from yais.server.model import Model
 from yais.server.registry import Registry, parse_version
-from yais.server.services.call import InferCall, deadline_after
 from yais.server.services.describe import model_config, model_metadata
 from yais.server.services.errors import Context, answers_errors
 from yais.server.services.statistics import model_statistics
@@ -28,30 +25,6 @@ class InferenceService(GRPCInferenceServiceServicer):
     def __init__(self, registry: Registry, admission: Admission) -> None:
         self._registry = registry
         self._admission = admission
-
-    @answers_errors
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        arrived = monotonic_ns()
-        model = self._registry.find(request.model_name, request.model_version)
-        call = None
-        try:
-            with self._admission:
-                call = InferCall(request, model, arrived, deadline_after(arrived, context.time_remaining()))
-                model.submit(call)
-                return await call.reply
-        except ServiceError as error:
-            model.recorder.fail(error.reason, monotonic_ns() - arrived)
-            raise
-        except asyncio.CancelledError:
-            self._note_cancelled(model, call, arrived)
-            raise
-
-    def _note_cancelled(self, model: Model, call: InferCall | None, arrived: int) -> None:
-        """A call that was answered in the very turn of its cancellation has been counted as a success."""
-        if call is not None:
-            model.cancel(call)
-        if call is None or not call.is_answered:
-            model.recorder.fail("CANCELED", monotonic_ns() - arrived)
 
     @answers_errors
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:

@@ -72,7 +72,7 @@ def test_callers_that_give_up_about_when_they_are_answered_harm_nobody(engines: 
         hasty: list[Outcome] = []
         patient: list[Outcome] = []
         for _ in range(ROUNDS):
-            timeouts = [chance.uniform(0.0005, 0.003) for _ in range(8)]
+            timeouts = [chance.uniform(0.0001, 0.003) for _ in range(8)]
             giving_up = [hasty_stub.ModelInfer.future(mlp_request(), timeout=timeout) for timeout in timeouts]
             patient += outcomes([patient_stub.ModelInfer.future(mlp_request(), timeout=15) for _ in range(2)])
             hasty += outcomes(giving_up)

@@ -32,5 +32,6 @@ def gate(serve: Serve) -> Iterator[Gate]:
 
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every run take exactly as long as its engine says, however busy the machine is."""
-    monkeypatch.setattr("yais.server.execution.monotonic_ns", lambda: 0)
+    """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
+    for module in ("execution", "pool"):
+        monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)

@@ -13,13 +13,5 @@ class Aborted(Exception):  # noqa: N818
 
 
 class FakeCall:
-    """`remaining` are the seconds until the caller's deadline."""
-
-    def __init__(self, remaining: float | None = None) -> None:
-        self._remaining = remaining
-
-    def time_remaining(self) -> float | None:
-        return self._remaining
-
     async def abort(self, status: grpc.StatusCode, text: str) -> NoReturn:
         raise Aborted(status, text)

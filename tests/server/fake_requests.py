@@ -5,28 +5,33 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from yais.engines import Array
+from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
 from yais.server.model import Model
-from yais.server.request import Request
-from yais.server.signature import InputLayout, Layout
 
 
-class FakeRequest(Request):
+class FakeRequest:
     """Keeps every answer and refusal, so that a second one shows."""
 
-    __slots__ = ("on_reply", "replies", "values")
-
     def __init__(self, values: Array, deadline: int | None = None, arrived: int = 0) -> None:
-        nbytes = values.nbytes
-        layout = Layout(len(values), (values.shape[1:],), (InputLayout("X", values.dtype, values.shape, nbytes, 0),))
-        super().__init__({"X": values}, layout, arrived, deadline)
         self.values = values
+        self.rows = len(values)
+        self.shapes: tuple[Shape, ...] = (values.shape[1:],)
+        self.deadline = deadline
+        self.arrived = self.queued = arrived
+        self.cancelled = False
         self.replies: list[Array | ServiceError] = []
         self.on_reply: Callable[[], None] = lambda: None
 
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        self.replies.append(outputs["Y"].copy())
+    @property
+    def is_wanted(self) -> bool:
+        return not self.cancelled
+
+    def fill(self, inputs: Mapping[str, Array], row: int) -> None:
+        inputs["X"][row : row + self.rows] = self.values
+
+    def answer(self, outputs: Mapping[str, Array], row: int) -> None:
+        self.replies.append(outputs["Y"][row : row + self.rows].copy())
         self.on_reply()
 
     def refuse(self, error: ServiceError) -> None:
@@ -55,6 +60,12 @@ async def replies(*sent: FakeRequest) -> None:
         while not all(each.replies for each in sent):
             replied.clear()
             await replied.wait()
+
+
+def give_up(model: Model, request: FakeRequest) -> None:
+    """Takes `request` back as the service does when its caller has gone."""
+    request.cancelled = True
+    model.cancel(request)
 
 
 async def idle(model: Model) -> None:

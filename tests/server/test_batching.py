@@ -1,9 +1,10 @@
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from yais.server.batching import Batcher
+from yais.server.batching import Batch, Batcher, pack
 from yais.server.errors import QueueFullError
 
 
@@ -22,13 +23,15 @@ def filled(items: Sequence[Item], max_rows: int = 8, max_delay: int = 0, now: in
     return batcher
 
 
-def names(batcher: Batcher[Item], now: int = 0, only: Hashable = None) -> str | None:
-    """The items of the next batch, with those that had expired behind a bar."""
-    batch = batcher.take(now, only)
-    if batch is None:
-        return None
+def written(batch: Batch[Item]) -> str:
+    """The items of a batch, with those that had expired behind a bar."""
     expired = "".join(item.name for item in batch.expired)
     return "".join(item.name for item in batch.items) + (f"|{expired}" if expired else "")
+
+
+def names(batcher: Batcher[Item], now: int = 0) -> str | None:
+    batch = batcher.take(now)
+    return None if batch is None else written(batch)
 
 
 def all_names(batcher: Batcher[Item], now: int = 0) -> list[str]:
@@ -151,21 +154,6 @@ def test_a_lane_that_emptied_goes_behind_those_that_waited() -> None:
     assert all_names(batcher) == ["b", "d", "c"]
 
 
-def test_one_lane_can_be_asked_for_alone() -> None:
-    batcher = filled([Item("a", 5, "s"), Item("b", 5, "t"), Item("c", 5, "t")])
-    assert names(batcher, only="t") == "b"
-    assert names(batcher, only="t") == "c"
-    assert names(batcher, only="t") is None
-    assert names(batcher, only="unknown") is None
-    assert all_names(batcher) == ["a"]
-
-
-def test_asking_for_one_lane_does_not_cut_its_delay_short() -> None:
-    batcher = filled([Item("a", 1, "s")], max_delay=10)
-    assert names(batcher, 9, only="s") is None
-    assert names(batcher, 10, only="s") == "a"
-
-
 @pytest.mark.parametrize(("deadline", "batch"), [(None, "a"), (11, "a"), (10, "|a"), (9, "|a"), (-5, "|a")])
 def test_a_deadline_that_has_come_keeps_an_item_out(deadline: int | None, batch: str) -> None:
     assert names(filled([Item("a", deadline=deadline)]), now=10) == batch
@@ -181,6 +169,26 @@ def test_expired_items_take_no_room_and_are_told_apart() -> None:
 def test_an_expired_item_behind_a_full_batch_is_found_by_the_next_take() -> None:
     batcher = filled([Item("a", 5), Item("b", 5), Item("x", 1, deadline=1)])
     assert [names(batcher, now=5), names(batcher, now=5)] == ["a", "b|x"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"),
+    [([], ""), ([9], "a"), ([1, 9], "a"), ([4, 4, 1], "ab"), ([5, 5, 3], "a"), ([8, 0, 0, 1], "abc"), ([0, 9], "a")],
+    ids=lambda value: "+".join(map(str, value)) if isinstance(value, list) else value or "nothing",
+)
+def test_what_waits_in_order_is_packed_as_a_queue_does_it(rows: list[int], batch: str) -> None:
+    waiting = deque(Item(chr(ord("a") + i), count) for i, count in enumerate(rows))
+    assert written(pack(waiting, 8, 0)) == batch
+    assert len(waiting) == len(rows) - len(batch)
+
+
+def test_packing_tells_the_expired_ahead_of_where_a_batch_ends_apart_and_looks_no_further() -> None:
+    waiting = deque(
+        [Item("x", 9, deadline=1), Item("a", 9), Item("y", 1, deadline=5), Item("b", 1), Item("z", deadline=1)]
+    )
+    assert written(pack(waiting, 8, 5)) == "a|xy"
+    assert [item.name for item in waiting] == ["b", "z"]
+    assert written(pack(deque([Item("x", 9, deadline=1), Item("y", 1, deadline=5)]), 8, 5)) == "|xy"
 
 
 def test_the_queue_is_bounded_in_requests() -> None:

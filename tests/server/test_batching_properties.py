@@ -68,14 +68,9 @@ class Queueing(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        shapes = self._take(None)
+        shapes = self._take()
         if shapes is not None:
             self._check_turns(shapes)
-
-    @rule(only=st.sampled_from("stu"))
-    def take_only(self, only: str) -> None:
-        assert self._take(only) in (None, only)
-        self.passed_over.clear()
 
     @rule()
     def drain(self) -> None:
@@ -97,16 +92,16 @@ class Queueing(RuleBasedStateMachine):
         if not hasattr(self, "batcher"):
             return
         self.now += self.max_delay
-        while self._take(None):
+        while self._take():
             pass
         assert len(self.left) == len({item.number for item in self.left}) == self.added
 
-    def _take(self, only: str | None) -> str | None:
+    def _take(self) -> str | None:
         """Takes a batch and checks it; returns its shapes, or None where nothing is due."""
         due = {shapes for shapes, lane in self.waiting.items() if lane and self._is_due(lane)}
-        batch = self.batcher.take(self.now, only)
+        batch = self.batcher.take(self.now)
         if batch is None:
-            assert not due if only is None else only not in due
+            assert not due
             return None
         (shapes,) = {item.shapes for item in (*batch.items, *batch.expired)}
         assert shapes in due

@@ -67,7 +67,9 @@ class Ended(FakeCall):
 async def test_an_error_for_a_caller_who_has_gone_ends_the_call_quietly() -> None:
     with pytest.raises(asyncio.CancelledError) as caught:
         await Servicer().fail(ExpiredError(), Ended())
-    assert isinstance(caught.value.__cause__, ExpiredError)
+    cause = caught.value.__cause__
+    assert isinstance(cause, grpc.aio.InternalError)
+    assert isinstance(cause.__context__, ExpiredError)
 
 
 async def test_other_exceptions_and_replies_pass_through() -> None:

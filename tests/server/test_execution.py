@@ -5,7 +5,7 @@ import pytest
 from fake_engine import FakeContext, FakeEngine, fixed, refuse_negative_rows
 from fake_requests import FakeRequest, expected, request
 
-from yais.engines import Array, EngineError, InvalidInputError, Shape
+from yais.engines import Array, Context, EngineError, InvalidInputError, Shape
 from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
 from yais.server.execution import Execution, execute
 
@@ -14,15 +14,26 @@ def context(engine: FakeEngine | None = None) -> FakeContext:
     return (engine or FakeEngine()).create_context()
 
 
-def shares(execution: Execution) -> list[Array]:
+def run(used: Context, sent: list[FakeRequest]) -> list[Execution]:
+    return execute(used, sent, 0)
+
+
+def outputs(execution: Execution) -> Mapping[str, Array]:
     assert not isinstance(execution.outcome, ServiceError)
-    return [share["Y"] for share in execution.outcome]
+    return execution.outcome
+
+
+def shares(execution: Execution, name: str = "Y") -> list[Array]:
+    """Each request's own rows of an output."""
+    rows = [request.rows for request in execution.requests]
+    ends = np.cumsum(rows)
+    return [outputs(execution)[name][end - count : end] for count, end in zip(rows, ends, strict=True)]
 
 
 def test_requests_lie_one_behind_the_other_and_get_their_own_rows_back() -> None:
     engine = FakeEngine()
     sent = [request(1, 2), request(3), request(4, 5, 6)]
-    (execution,) = execute(context(engine), sent)
+    (execution,) = run(context(engine), sent)
     assert execution.requests == sent
     assert execution.rows == 6
     assert engine.runs[0].values == [1, 2, 3, 4, 5, 6]
@@ -32,28 +43,27 @@ def test_requests_lie_one_behind_the_other_and_get_their_own_rows_back() -> None
 
 def test_a_request_without_rows_gets_an_output_without_rows() -> None:
     sent = [request(1), request(width=1), request(2)]
-    (execution,) = execute(context(), sent)
+    (execution,) = run(context(), sent)
     assert [share.shape for share in shares(execution)] == [(1, 1), (0, 1), (1, 1)]
 
 
-def test_shares_are_views_of_the_batch_buffers() -> None:
-    engine = FakeEngine(**fixed(1))
-    used = context(engine)
-    (execution,) = execute(used, [request(1), request(2)])
-    assert all(np.shares_memory(share, used.outputs["Y"]) for share in shares(execution))
+def test_the_outcome_is_the_batch_buffers_themselves() -> None:
+    used = context(FakeEngine(**fixed(1)))
+    (execution,) = run(used, [request(1), request(2)])
+    assert outputs(execution)["Y"] is used.outputs["Y"]
 
 
 def test_requests_that_run_alone_get_outputs_of_their_own() -> None:
     engine = FakeEngine(**fixed(1), on_run=refuse_negative_rows)
     used = context(engine)
     sent = [request(1), request(-2), request(3), request(4)]
-    executions = execute(used, sent)
+    executions = run(used, sent)
     assert [each.requests for each in executions] == [[one] for one in sent]
     assert isinstance(executions[1].outcome, EngineFailureError)
     for position in (0, 2, 3):
         (share,) = shares(executions[position])
         np.testing.assert_array_equal(share, expected(sent[position].values))
-        assert not np.shares_memory(share, used.outputs["Y"])
+        assert not np.shares_memory(outputs(executions[position])["Y"], used.outputs["Y"])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +75,7 @@ def test_an_engines_error_becomes_the_services_with_the_same_text(error: EngineE
     def fail(rows: Array) -> None:
         raise error
 
-    (execution,) = execute(context(FakeEngine(on_run=fail)), [request(1)])
+    (execution,) = run(context(FakeEngine(on_run=fail)), [request(1)])
     assert type(execution.outcome) is kind
     assert str(execution.outcome) == "it broke"
 
@@ -76,7 +86,7 @@ def test_an_unexpected_exception_is_not_caught_here(count: int) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        execute(context(FakeEngine(on_run=fail)), [request(1)] * count)
+        run(context(FakeEngine(on_run=fail)), [request(1)] * count)
 
 
 class Clock:
@@ -96,8 +106,8 @@ class SlowToFit(FakeContext):
 def test_a_run_says_when_it_began_and_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     used = SlowToFit(FakeEngine(run_ns=lambda: 77))
     used.clock = Clock(monkeypatch)
-    (execution,) = execute(used, [request(1, 2)])
-    assert (execution.started, execution.input_ns, execution.infer_ns) == (1_000, 300, 77)
+    (execution,) = execute(used, [request(1, 2)], 900)
+    assert (execution.started, execution.input_ns, execution.infer_ns) == (900, 400, 77)
 
 
 def test_a_run_that_fails_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,15 +117,19 @@ def test_a_run_that_fails_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
         clock.now += 5_000
         raise EngineError
 
-    (execution,) = execute(context(FakeEngine(on_run=fail)), [request(1, 2)])
+    (execution,) = execute(context(FakeEngine(on_run=fail)), [request(1, 2)], 1_000)
     assert (execution.rows, execution.started, execution.input_ns + execution.infer_ns) == (2, 1_000, 5_000)
 
 
 class TwoInputs(FakeRequest):
     def __init__(self, first: Array, second: Array) -> None:
         super().__init__(first)
-        self.inputs: Mapping[str, Array] = {"A": first, "B": second}
+        self.second = second
         self.shapes = (first.shape[1:], second.shape[1:])
+
+    def fill(self, inputs: Mapping[str, Array], row: int) -> None:
+        inputs["A"][row : row + self.rows] = self.values
+        inputs["B"][row : row + self.rows] = self.second
 
 
 class Adder:
@@ -135,7 +149,17 @@ class Adder:
 
 def test_every_input_and_output_of_a_request_keeps_its_rows() -> None:
     sent = [TwoInputs(np.full((rows, 2), rows), np.full((rows, 1), 10 * rows)) for rows in (1, 2)]
-    (execution,) = execute(Adder(), sent)
-    assert not isinstance(execution.outcome, ServiceError)
-    assert [share["SUM"].tolist() for share in execution.outcome] == [[[11, 11]], [[22, 22], [22, 22]]]
-    assert [share["A"].tolist() for share in execution.outcome] == [[[1, 1]], [[2, 2], [2, 2]]]
+    (execution,) = run(Adder(), sent)
+    assert [share.tolist() for share in shares(execution, "SUM")] == [[[11, 11]], [[22, 22], [22, 22]]]
+    assert [share.tolist() for share in shares(execution, "A")] == [[[1, 1]], [[2, 2], [2, 2]]]
+
+
+def test_every_request_is_told_from_which_row_on_its_own_are() -> None:
+    rows: list[int] = []
+
+    class Noting(FakeRequest):
+        def fill(self, inputs: Mapping[str, Array], row: int) -> None:
+            rows.append(row)
+
+    run(context(), [Noting(np.zeros((count, 1), np.int64)) for count in (2, 0, 1, 5)])
+    assert rows == [0, 2, 2, 3]

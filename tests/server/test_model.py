@@ -124,5 +124,5 @@ async def test_a_result_that_cannot_be_made_an_answer_fails_alone(
 
 
 class Unanswerable(FakeRequest):
-    def answer(self, outputs: Mapping[str, Array]) -> None:
+    def answer(self, outputs: Mapping[str, Array], row: int) -> None:
         raise ZeroDivisionError

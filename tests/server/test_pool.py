@@ -4,9 +4,8 @@ from time import monotonic_ns
 
 import pytest
 from fake_engine import LONG_NS, FakeEngine, Gate, Serve, options
-from fake_requests import answered, assert_answered, idle, replies, request, requests
+from fake_requests import answered, assert_answered, give_up, idle, replies, request, requests
 
-from yais.engines import Array
 from yais.server.errors import ExpiredError, QueueFullError
 
 DAY_NS = 86_400 * 10**9
@@ -106,7 +105,7 @@ async def test_a_request_that_is_cancelled_in_the_queue_is_never_run(serve: Serv
     gate.wait_for_runs(1)
     model.submit(cancelled)
     model.submit(waiting)
-    model.cancel(cancelled)
+    give_up(model, cancelled)
     assert model.waiting == 1
     gate.open()
     await replies(running, waiting)
@@ -123,7 +122,7 @@ async def test_a_request_that_is_cancelled_while_it_runs_gets_no_reply_and_its_c
     model.submit(cancelled)
     model.submit(company)
     gate.wait_for_runs(1)
-    model.cancel(cancelled)
+    give_up(model, cancelled)
     gate.open()
     await replies(company)
     assert cancelled.replies == []
@@ -167,7 +166,7 @@ async def test_when_all_that_waits_has_expired_nothing_is_run(
     engine = FakeEngine(run_ns=lambda: run_ns)
     model = serve(engine, options(contexts=1, buffers=1))
     for number in (1, 2):
-        late, after = request(9, deadline=1), request(number)
+        late, after = request(9, deadline=0), request(number)
         model.submit(late)
         await replies(late)
         model.submit(after)
@@ -179,109 +178,16 @@ async def test_when_all_that_waits_has_expired_nothing_is_run(
 
 
 @pytest.mark.usefixtures("still_clock")
-async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_one_turn(serve: Serve) -> None:
-    engine = FakeEngine(run_ns=lambda: 0)
-    model = serve(engine)
-    first, *rest = requests(4)
-    await answered(model, first)
-    for each in rest:
-        model.submit(each)
-    assert model.waiting == 3
-    await asyncio.sleep(0)
-    assert_answered(first, *rest)
-    assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([2, 3, 4], False)]
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) -> None:
-    engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
-    model = serve(engine)
-    first, *rest = requests(6)
-    await answered(model, first)
-    for each in rest:
-        model.submit(each)
-    await asyncio.sleep(0)
-    assert_answered(first, *rest)
-    assert [run.values for run in engine.runs if not run.on_thread] == [[2, 3], [4, 5], [6]]
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_other_shapes_than_the_short_ones_stay_on_threads(serve: Serve, gate: Gate) -> None:
-    def wait_if_wide(rows: Array) -> None:
-        if rows.shape[1] > 1:
-            gate.pass_through(rows)
-
-    engine = FakeEngine(run_ns=lambda: 0, on_run=wait_if_wide)
-    model = serve(engine)
-    first, second, wide = request(1), request(2), request(3, 4, width=2)
-    await answered(model, first)
-    model.submit(wide)
-    gate.wait_for_runs(1)
-    model.submit(second)
-    await replies(second)
-    gate.open()
-    await replies(wide)
-    assert_answered(first, second, wide)
-    assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([3, 4], True), ([2], False)]
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_runs_that_become_long_go_back_to_the_threads_and_return_once_they_are_short(serve: Serve) -> None:
-    times = iter([0, LONG_NS, *[0] * 50])
-    engine = FakeEngine(run_ns=lambda: next(times))
-    model = serve(engine)
-    for each in requests(50):
-        await answered(model, each)
-    paths = [run.on_thread for run in engine.runs]
-    assert paths[:3] == [True, False, True]
-    back = paths.index(False, 2)
-    assert paths[2:back] == [True] * (back - 2)
-    assert not any(paths[back:])
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_what_came_for_the_loop_goes_to_a_thread_when_no_context_is_free(serve: Serve, gate: Gate) -> None:
-    engine = FakeEngine(run_ns=lambda: 0, on_run=lambda rows: gate.pass_through(rows) if rows.shape[1] > 1 else None)
-    model = serve(engine, options(contexts=1, buffers=1))
-    first, second, wide = request(1), request(2), request(3, 4, width=2)
-    model.submit(first)
-    await replies(first)
-    model.submit(wide)
-    gate.wait_for_runs(1)
-    model.submit(second)
-    await asyncio.sleep(0)
-    assert model.waiting == 1
-    gate.open()
-    await replies(wide, second)
-    assert_answered(first, wide, second)
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_a_delay_holds_on_the_loop_too(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0
-    monkeypatch.setattr("yais.server.pool.monotonic_ns", lambda: now)
+async def test_a_delay_leaves_short_runs_to_the_threads_too(serve: Serve) -> None:
     engine = FakeEngine(max_batch_size=4, run_ns=lambda: 0)
     model = serve(engine, options(delay=DAY_NS))
-    full, lone, company = request(1, 2, 3, 4), request(5), request(6)
+    full, lone, company = request(1, 2, 3, 4), request(5), request(6, 7, 8)
     await answered(model, full)
     model.submit(lone)
     await asyncio.sleep(0)
     await idle(model)
     assert not lone.replies
-    now = DAY_NS
     model.submit(company)
     await replies(lone, company)
     assert_answered(full, lone, company)
-    assert [run.values for run in engine.runs] == [[1, 2, 3, 4], [5, 6]]
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_a_lone_request_for_the_loop_is_run_when_its_delay_is_over(serve: Serve) -> None:
-    engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
-    model = serve(engine, options(delay=20_000_000))
-    full, lone = request(1, 2), request(3)
-    model.submit(full)
-    await replies(full)
-    model.submit(lone)
-    await replies(lone)
-    assert_answered(full, lone)
+    assert [(run.values, run.on_thread) for run in engine.runs] == [([1, 2, 3, 4], True), ([5, 6, 7, 8], True)]

@@ -7,7 +7,7 @@ from itertools import count
 import numpy as np
 import uvloop
 from fake_engine import FakeEngine, fixed, options, refuse_negative_rows
-from fake_requests import FakeRequest, expected
+from fake_requests import FakeRequest, expected, give_up
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +103,7 @@ class Caller:
 
     def cancel(self, request: FakeRequest) -> None:
         self.cancelled.setdefault(request, len(request.replies))
-        self.model.cancel(request)
+        give_up(self.model, request)
 
     async def all_settled(self) -> None:
         while any(not request.replies for _, request in self.sent if request not in self.cancelled):

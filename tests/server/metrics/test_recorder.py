@@ -37,7 +37,7 @@ def record(
     for request in requests:
         request.queued = request.arrived + 5
     input_ns, infer_ns, output_ns = run
-    execution = Execution(requests, [], rows * len(requests), 10**9, input_ns, infer_ns)
+    execution = Execution(requests, {}, rows * len(requests), 10**9, input_ns, infer_ns)
     recorder.succeed(execution, requests, output_ns, now)
 
 
@@ -87,15 +87,14 @@ def test_batches_are_summed_by_their_number_of_rows() -> None:
     record(recorder, 0, 0, now=1, rows=4, run=(1, 2, 3))
     record(recorder, 0, now=1, rows=8, run=(10, 20, 30))
     record(recorder, 0, now=1, rows=1, run=(100, 200, 300))
-    stats = {
-        rows: (each.count, each.input_ns, each.infer_ns, each.output_ns) for rows, each in recorder.batches.items()
-    }
+    batches = recorder.read().batches
+    stats = {rows: (each.count, each.input_ns, each.infer_ns, each.output_ns) for rows, each in batches.items()}
     assert stats == {8: (2, 11, 22, 33), 1: (1, 100, 200, 300)}
 
 
 def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
     recorder = Recorder("m", "1")
-    recorder.succeed(Execution([], [], 4, 0, 1, 2), [], 3, 5)
+    recorder.succeed(Execution([], {}, 4, 0, 1, 2), [], 3, 5)
     recorder.read()
     assert (recorder.execution_count, recorder.inference_count, recorder.successes) == (1, 0, 0)
     assert recorder.batches[4].count == 1
@@ -138,9 +137,9 @@ def test_every_stage_has_its_histogram_in_milliseconds() -> None:
 
 def test_the_last_inference_is_told_in_milliseconds_of_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder_module, "time_ns", lambda: 1_700_000_000_123_999_999)
-    recorder = Recorder("m", "1")
+    recorder = Recorder("m", "1", Clock(5 * MS))
     assert recorder.last_inference_ms == 0
-    record(recorder, 0, now=1)
+    record(recorder, 0, now=5 * MS)
     assert recorder.last_inference_ms == 1_700_000_000_123
 
 
@@ -196,7 +195,8 @@ def test_reading_twice_counts_nothing_twice() -> None:
 
 
 def test_what_waits_to_be_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "_FLUSH_AT", 4 * len(STAGES))
+    columns = recorder_module._RUN_COLUMNS + recorder_module._REQUEST_COLUMNS
+    monkeypatch.setattr(recorder_module, "_FLUSH_AT", 4 * columns)
     recorder = Recorder("m", "1", Clock())
     counted = []
     for _ in range(10):
@@ -222,3 +222,21 @@ def test_sums_do_not_depend_on_when_somebody_reads(batches: Sequence[Sequence[in
     slot = Clock(10**10 + len(batches) * SUB_WINDOW_NS // 3)
     often._clock = once._clock = slot
     assert often.quantiles("request", [0.5, 0.9]) == pytest.approx(once.quantiles("request", [0.5, 0.9]), nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(0, 9)), max_size=20))
+@settings(deadline=None, max_examples=50)
+def test_however_many_runs_wait_to_be_counted_each_charges_its_own_requests(runs: list[tuple[int, int, int]]) -> None:
+    """`runs`: rows of a request, how many requests are answered, and what each stage takes."""
+    together, alone = Recorder("m", "1", Clock()), Recorder("m", "1", Clock())
+    for rows, count, took in runs:
+        for recorder in (together, alone):
+            record(recorder, *[took] * count, now=10**9 + took, rows=rows, run=(took, 2 * took, 3 * took))
+        alone.read()
+    assert together.read().inference_count == alone.inference_count == sum(rows * count for rows, count, _ in runs)
+    assert together.execution_count == len(runs)
+    assert together.duration_ns.tolist() == alone.duration_ns.tolist()
+    infer_ns = sum(count * 2 * took for _, count, took in runs)
+    assert together.duration_ns[STAGES.index("infer")] == infer_ns
+    for rows, stats in together.batches.items():
+        assert stats.infer_ns == alone.batches[rows].infer_ns

@@ -8,7 +8,6 @@ from specs import Described, one_input, spec
 
 from yais.proto.grpc_service_pb2 import InferParameter, InferTensorContents, ModelInferRequest
 from yais.proto.tensors import CONTENTS_FIELDS, DTYPES, pack_strings, to_raw
-from yais.server import signature as signature_module
 from yais.server.errors import InvalidRequestError, NotFoundError, ServiceError, UnsupportedError
 from yais.server.services.decode import Inference, decode
 from yais.server.signature import Signature
@@ -278,51 +277,3 @@ def test_other_parameters_of_a_tensor_are_nobodys_business() -> None:
     sent.inputs[0].parameters["binary_data_size"].int64_param = 12
     sent.outputs.add(name="Y").parameters["binary_data"].bool_param = True
     assert values(decode(sent, three("FP32"))) == [0, 0, 0]
-
-
-PAIR = Described((spec("A", "FP32", 2), spec("B", "INT32", -1)), (spec("P", "FP32", 2),), 8)
-LEFT, RIGHT = tensor("FP32", 1, 2, name="A"), tensor("INT32", 1, 5, name="B")
-
-
-def test_a_form_that_was_accepted_once_lets_no_other_through() -> None:
-    signature = Signature("m", PAIR)
-    for _ in range(2):
-        decode(message(LEFT, RIGHT, raws=[bytes(8), bytes(20)]), signature)
-        decode(message(RIGHT, LEFT, raws=[bytes(20), bytes(8)]), signature)
-        for swapped in ((LEFT, RIGHT), (RIGHT, LEFT)):
-            assert "byte size mismatch" in refused(message(*swapped, raws=[bytes(8), bytes(19)]), signature)
-        for bad in (
-            (LEFT, RIGHT, RIGHT),
-            (LEFT, tensor("FP32", 1, 5, name="B")),
-            (LEFT, tensor("INT32", 2, 5, name="B")),
-            (LEFT,),
-        ):
-            refused(message(*bad, raws=[bytes(8), bytes(20), bytes(20)][: len(bad)]), signature)
-        typed = tensor("FP32", 1, 2, name="A", fp32_contents=[1, 2])
-        assert "contents field must not be specified" in refused(
-            message(typed, RIGHT, raws=[bytes(8), bytes(20)]), signature
-        )
-
-
-def test_a_form_that_was_refused_once_is_refused_again() -> None:
-    signature = Signature("m", PAIR)
-    bad = message(LEFT, tensor("INT64", 1, 5, name="B"), raws=[bytes(8), bytes(40)])
-    assert len({refused(bad, signature) for _ in range(3)}) == 1
-
-
-def test_no_more_forms_are_kept_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signature_module, "_MAX_LAYOUTS", 3)
-    signature = Signature("m", one_input("FP32", -1))
-    for _ in range(2):
-        for length in range(10):
-            inference = decode(message(tensor("FP32", length), raws=[bytes(4 * length)]), signature)
-            assert inference.inputs["X"].shape == (1, length)
-    assert len(signature._layouts) == 3
-
-
-def test_a_large_form_is_not_kept() -> None:
-    signature = Signature("m", one_input("FP32", 1))
-    sent = message(tensor("FP32", 1), raws=[bytes(4)])
-    sent.inputs[0].parameters["comment"].string_param = "x" * 2000
-    assert decode(sent, signature).layout.rows == 1
-    assert not signature._layouts

@@ -22,7 +22,6 @@ ENGINES = [
     Described((spec("X", "INT64", -1), spec("Z", "BYTES", 2), spec("W", "BOOL")), (spec("Y", "FP32"),), 3),
     one_input("BF16", max_batch_size=1),
 ]
-# One signature of each for all examples, so that what it remembers of some is there for the others.
 SIGNATURES = [Signature("m", engine) for engine in ENGINES]
 
 int64s = st.integers(-(2**63), 2**63 - 1)

@@ -14,7 +14,7 @@ def run(recorder: Recorder, rows: list[int], output_ns: int, now: int) -> None:
     sent = [request(*range(count)) for count in rows]
     for each in sent:
         each.arrived, each.queued = 0, 10
-    recorder.succeed(Execution(sent, [], sum(rows), 100, 20, 3000), sent, output_ns, now)
+    recorder.succeed(Execution(sent, {}, sum(rows), 100, 20, 3000), sent, output_ns, now)
 
 
 async def test_each_request_of_a_batch_is_charged_all_of_its_compute_time(serve: Serve) -> None:

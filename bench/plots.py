@@ -1,16 +1,22 @@
 """The results of a folder as pictures, one beside each JSON file; matplotlib draws them, where it is installed."""
 
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.service import curves
+
 Row = dict[str, Any]
 
 # Benchmark -> what its figures are.
 BARS = {
+    "service-cost": "CPU of the server, µs a request",
+    "service-latency": "p50, µs",
+    "service-start": "seconds to the first answer",
     "transport-unary": "CPU of the server, µs a call",
     "transport-bodies": "CPU of the server, µs a call",
     "transport-latency": "p50, µs",
@@ -18,23 +24,44 @@ BARS = {
     "transport-streaming": "messages a CPU second",
     "transport-idle": "kB a connection",
 }
-LINES = {"transport-scaling": "CPU of the server, µs a call"}
+# Benchmark -> what there is an axis of for each series: the key of a row, and what it says.
+LINES = {
+    "service-concurrency": {"figure": "CPU of the server, µs a request", "rate": "requests/s"},
+    "service-scaling": {"figure": "CPU of the server, µs a request"},
+    "transport-scaling": {"figure": "CPU of the server, µs a call"},
+}
+# Benchmark -> what draws the rows of a case on an axis.
+CASES: dict[str, Callable[[Any, list[Row]], None]] = {"service-overload": curves.overload}
 
-_COLOURS = {"native": "#1f77b4", "native, raw": "#0b3c5d", "native, bytes": "#6baed6", "grpc.aio": "#e58606"}
+_COLOURS = {
+    "native": "#1f77b4",
+    "native, raw": "#0b3c5d",
+    "native, bytes": "#6baed6",
+    "YAIS": "#1f77b4",
+    "YAIS, grpcio": "#6baed6",
+    "grpc.aio": "#e58606",
+    "Triton, C++ backend": "#2f6b2f",
+    "Triton, Python backend": "#7fbf6f",
+}
 _OTHERS = "#9aa0a6"
 _COLUMNS = 2
 
 
 def draw(folder: Path) -> None:
     """Draws whatever there are results of; the same results make the same files."""
-    paths = [path for name in (*BARS, *LINES) if (path := folder / f"{name}.json").exists()]
+    paths = [path for name in (*BARS, *LINES, *CASES) if (path := folder / f"{name}.json").exists()]
     if paths and not find_spec("matplotlib"):
         click.echo("  without plots: matplotlib: not installed (pip install 'yais[bench]')", err=True)
         return
     for path in paths:
-        rows = json.loads(path.read_text())["rows"]
-        figure = _bars(rows, BARS[path.stem]) if path.stem in BARS else _lines(rows, LINES[path.stem])
+        figure = _figure(path.stem, json.loads(path.read_text())["rows"])
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def _figure(name: str, rows: list[Row]) -> Any:
+    if name in BARS:
+        return _bars(rows, BARS[name])
+    return _lines(rows, LINES[name]) if name in LINES else _cases(rows, CASES[name])
 
 
 def _bars(rows: list[Row], label: str) -> Any:
@@ -58,25 +85,37 @@ def _bars(rows: list[Row], label: str) -> Any:
     return figure
 
 
-def _lines(rows: list[Row], label: str) -> Any:
-    """An axis for each series, whose cases end with a count."""
-    by_series: dict[str, dict[str, list[tuple[int, float]]]] = {}
+def _lines(rows: list[Row], labels: dict[str, str]) -> Any:
+    """Axes for each series, whose cases end with a count: one of each key of `labels`."""
+    by_series: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        series, _, count = row["case"].partition(": ")
-        line = by_series.setdefault(series, {}).setdefault(row["name"], [])
-        line.append((int(count.replace(",", "")), row["figure"]["median"]))
-    figure, axes = _axes(len(by_series), height=3.5)
-    for axis, (series, lines) in zip(axes, by_series.items(), strict=False):
-        for name, points in lines.items():
-            counts, medians = zip(*points, strict=True)
+        by_series.setdefault(row["case"].partition(": ")[0], {}).setdefault(row["name"], []).append(row)
+    figure, axes = _axes(len(by_series) * len(labels), height=3.5)
+    drawn = ((series, key) for series in by_series for key in labels)
+    for axis, (series, key) in zip(axes, drawn, strict=False):
+        for name, points in by_series[series].items():
+            counts = [int(row["case"].partition(": ")[2].replace(",", "")) for row in points]
+            medians = [row[key]["median"] for row in points]
             axis.plot(counts, medians, marker="o", color=_colour(name), label=name)
         axis.set_xscale("log")
         axis.set_xticks(counts, labels=[f"{count:,}" for count in counts])
         axis.minorticks_off()
         axis.set_ylim(bottom=0)
         axis.set_xlabel(series)
-        axis.set_ylabel(label)
+        axis.set_ylabel(labels[key])
         axis.legend(frameon=False)
+    return figure
+
+
+def _cases(rows: list[Row], draw_case: Callable[[Any, list[Row]], None]) -> Any:
+    """An axis for each contestant in each case."""
+    by_case: dict[str, list[Row]] = {}
+    for row in rows:
+        by_case.setdefault(f"{row['name']}: {row['case']}", []).append(row)
+    figure, axes = _axes(len(by_case), height=3.5)
+    for axis, (title, mine) in zip(axes, by_case.items(), strict=True):
+        draw_case(axis, mine)
+        axis.set_title(title, loc="left", fontsize=10)
     return figure
 
 

@@ -1,4 +1,6 @@
-"""The yardstick: a grpc.aio server under uvloop, with default options, that sends back the contents of a ModelInfer."""
+"""A grpc.aio server under uvloop, with default options, that sends back the contents of a ModelInfer."""
+
+import sys
 
 import grpc
 import uvloop
@@ -23,14 +25,13 @@ class EchoService(GRPCInferenceServiceServicer):
         return response
 
 
-async def serve() -> None:
+async def serve(port: int) -> None:
     server = grpc.aio.server()
     add_GRPCInferenceServiceServicer_to_server(EchoService(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    print(f"gRPC 127.0.0.1:{port}", flush=True)
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve(int(sys.argv[1])))
