@@ -36,6 +36,8 @@ _SHORT_NS = 100_000
 _LONG_NS = 4 * _SHORT_NS
 # How long the loop runs batches before it looks after its connections again.
 _TURN_NS = 2_000_000
+# A caller who waits for each answer needs longer than this to ask again; many callers together leave no such pause.
+_LULL_NS = 50_000
 # The share of the latest run in the moving average.
 _WEIGHT = 0.1
 
@@ -66,6 +68,7 @@ class Pool:
         # What came in this turn of the loop to be run at its end, all of the same shapes.
         self._turn: deque[Request] = deque()
         self._turn_shapes: Hashable = None
+        self._turn_ended_at = 0
         # Daemons, because the exit on a second signal must not wait for a run of the engine.
         self._threads = [Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)]
 
@@ -83,15 +86,15 @@ class Pool:
         turn, batcher = self._turn, self._batcher
         if batcher.waiting + len(turn) >= batcher.max_items:
             raise QueueFullError(batcher.max_items)
-        request.queued = monotonic_ns()
+        now = request.queued = monotonic_ns()
         if not turn:
             self._turn_shapes = self._short
         if request.shapes != self._turn_shapes:
             self._leave_to_threads(request)
             return
-        if not turn:
-            self._loop.call_soon(self._end_turn)
         turn.append(request)
+        if len(turn) == 1:
+            self._begin_turn(now)
 
     def discard(self, request: Request) -> None:
         """Takes back a request, unless it has been taken already."""
@@ -120,12 +123,20 @@ class Pool:
                 self._batcher.add(request, request.queued)
                 self._changed.notify()
 
+    def _begin_turn(self, now: int) -> None:
+        """After a lull the next request hardly comes in this turn as well, so the first is not kept waiting for it."""
+        if now - self._turn_ended_at > _LULL_NS:
+            self._end_turn()
+        else:
+            self._loop.call_soon(self._end_turn)
+
     def _end_turn(self) -> None:
         """Runs what came in this turn on the loop, and leaves to the threads what they had better run after all."""
         context = self._borrow()
         if context is not None:
             self._run_turn(context, monotonic_ns() + _TURN_NS)
             self._give_back(context)
+            self._turn_ended_at = monotonic_ns()
         if self._turn and context is not None and self._turn_shapes == self._short:
             self._loop.call_soon(self._end_turn)
         elif self._turn:

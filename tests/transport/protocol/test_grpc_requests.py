@@ -116,6 +116,12 @@ async def test_a_deadline_ends_a_call_that_has_not_come_in_whole(peer: Peer) -> 
     assert answer.status == DEADLINE_EXCEEDED
 
 
+async def test_a_deadline_ends_a_raw_call_that_nobody_answers(peer: Peer) -> None:
+    answer = await call(peer, request("Hold", grpc_timeout="50m"))
+    assert (answer.status, answer.details, answer.is_ended) == (DEADLINE_EXCEEDED, "Deadline Exceeded", True)
+    await peer.expect_service(3)
+
+
 async def test_metadata_reach_the_method_and_the_protocols_own_fields_do_not(peer: Peer) -> None:
     fields = request(
         "Describe", ("x-text", "one"), ("x-data-bin", "AAH/"), ("user-agent", "probe/1"), grpc_timeout="1H"
