@@ -27,6 +27,7 @@ BENCHMARKS = (
     "service-latency",
     "service-concurrency",
     "service-start",
+    "service-stages",
     "service-engines",
     "service-overload",
     "service-scaling",

@@ -183,6 +183,10 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             Column("statuses", lambda row: ", ".join(f"{name} {count:,}" for name, count in row["statuses"].items())),
         ],
     ),
+    "service-stages": (
+        "Service: the parts of a request, without a transport",
+        [_plain("case", "case"), _plain("part", "part"), _spread("ns a request", "ns", ",.0f")],
+    ),
     "recording": (
         "Recording the metrics of a request, ns of CPU",
         [

@@ -36,6 +36,9 @@ class RawCall(Protocol):
 
     def fail(self, code: grpc.StatusCode, details: str = "") -> None: ...
 
+    def hold_back(self) -> None:
+        """More requests from the same client would be refused as well; it may be read more slowly."""
+
 
 class AwaitedCall:
     """A `RawCall` for a coroutine of grpcio's, which waits for what becomes of it."""
@@ -57,6 +60,9 @@ class AwaitedCall:
     def fail(self, code: grpc.StatusCode, details: str = "") -> None:
         if not self.is_over:
             self._outcome.set_result((code, details))
+
+    def hold_back(self) -> None:
+        """Does nothing: grpcio reads as it likes."""
 
     async def wait(self) -> Outcome:
         """The response, or status and text; tells the listener when the waiting is cancelled."""

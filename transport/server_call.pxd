@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t
 
+from yais.transport.fields cimport Fields
 from yais.transport.stream cimport Stream
 from yais.transport.wire cimport Wire
 
@@ -28,7 +29,7 @@ cdef class ServerCall(Stream):
 
     cdef bint is_waiting(self) noexcept
     cdef int begin(self, list extra) except -1
-    cdef int reject(self, list fields) except -1
+    cdef int reject(self, Fields fields) except -1
     cdef int accept(self) except -1
     cdef int dispatch(self, object message) except -1
 

@@ -24,6 +24,26 @@ cdef enum:
 cdef list _HEADERS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 cdef Fields _USUAL_HEADERS = Fields(_HEADERS)
 cdef Fields _USUAL_TRAILERS = Fields([(b"grpc-status", b"0")])
+# Answers of headers only that were given before; a server at its limit gives the same again and again.
+cdef dict _refusals = {}
+_MAX_REFUSALS = 64
+
+
+cdef list status_fields(int code, str details):
+    cdef list fields = [(b"grpc-status", b"%d" % code)]
+    if details:
+        fields.append((b"grpc-message", percent_encode(details)))
+    return fields
+
+
+cdef Fields refusal(int code, str details):
+    cdef Fields fields = _refusals.get((code, details))
+    if fields is None:
+        fields = Fields(_HEADERS + status_fields(code, details))
+        if len(_refusals) == _MAX_REFUSALS:
+            _refusals.clear()
+        _refusals[code, details] = fields
+    return fields
 
 
 cdef class Method:
@@ -108,18 +128,25 @@ cdef class ServerCall(Stream):
         """Ends the answer with the number of a status, a text about it and trailing metadata, pairs of bytes."""
         if self.is_closed or self.is_answered:
             return
-        trailers = [(b"grpc-status", b"%d" % code)]
-        if details:
-            trailers.append((b"grpc-message", percent_encode(details)))
-        if trailing:
-            trailers += trailing
+        if not self.has_begun and not trailing:
+            self.reject(refusal(code, details))
+            return
+        trailers = status_fields(code, details) + (trailing or [])
         if not self.has_begun:
-            self.reject(_HEADERS + trailers)
+            self.reject(Fields(_HEADERS + trailers))
             return
         self.is_answered = self.is_finished = True
         self.trailers = trailers
         self.resume()
         self.wire.push()
+
+    def hold_back(self):
+        """Has nothing more read from this client for a moment, since more of the kind would be refused as well.
+
+        Requests that come one at a time each wake the process, which costs more than to refuse them, and takes the
+        core from whatever works off the queue; after a rest they come in a bunch.
+        """
+        self.wire.is_to_rest = True
 
     cdef bint is_waiting(self) noexcept:
         """Whether the client has begun something, headers or a message, that it has not ended."""
@@ -134,9 +161,8 @@ cdef class ServerCall(Stream):
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, &source)
         return 0
 
-    cdef int reject(self, list answer) except -1:
+    cdef int reject(self, Fields fields) except -1:
         """An answer of headers only."""
-        cdef Fields fields = Fields(answer)
         self.has_begun = self.is_answered = self.is_finished = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, NULL)
         self.wire.push()
@@ -179,9 +205,9 @@ cdef class ServerCall(Stream):
             self.finish(_RESOURCE_EXHAUSTED, f"Received metadata of {self.header_size} bytes; "
                                              f"at most {self.wire.header_limit} are taken")
         elif not self.is_post:
-            self.reject([(b":status", b"405"), (b"allow", b"POST")])
+            self.reject(Fields([(b":status", b"405"), (b"allow", b"POST")]))
         elif not self.is_grpc:
-            self.reject([(b":status", b"415"), (b"accept", b"application/grpc")])
+            self.reject(Fields([(b":status", b"415"), (b"accept", b"application/grpc")]))
         else:
             self.accept()
         return 0

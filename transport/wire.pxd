@@ -28,6 +28,7 @@ cdef class Wire:
     cdef bint is_write_paused
     cdef bint is_read_paused
     cdef bint is_reading_body
+    cdef bint is_to_rest
     cdef int frames_this_turn
     cdef double spent_this_turn
     cdef int portion

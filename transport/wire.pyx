@@ -11,8 +11,8 @@ transport's own buffer is full, nothing is taken from the session.
 
 Fairness. A peer that sends as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` frames, or `_TURN`
 seconds of work, its connection is not read again before all others had their turn, and one whose bytes are dear is
-read in smaller portions. A peer that sends but does not read would make the session's queue grow; past `_QUEUED_FRAMES`
-it is not read until it has taken what there is.
+read in smaller portions. One whose requests are refused for now may be told to rest. A peer that sends but does not
+read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -38,6 +38,8 @@ cdef tuple _PORTIONS = tuple(_LARGE[:size * 1024] for size in (4, 8, 16, 32, 64)
 cdef double _DEAR = 2e-3
 cdef double _CHEAP = 0.5e-3
 cdef double _TURN = 2e-3
+# How long a connection that is to rest is not read.
+cdef double _REST = 2e-3
 
 cdef enum:
     _LAST_PORTION = 4
@@ -219,6 +221,11 @@ cdef class Wire:
             self.is_read_paused = True
             self.transport.pause_reading()
             self.loop.call_soon(self.resume_reading)
+        elif self.is_to_rest:
+            self.is_read_paused = True
+            self.transport.pause_reading()
+            self.loop.call_later(_REST, self.resume_reading)
+        self.is_to_rest = False
         return 0
 
     cdef int fail(self, object error) except -1:

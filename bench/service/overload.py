@@ -43,7 +43,7 @@ MOST_OFFERED = 150_000
 
 PEERS: tuple[Name, ...] = ("Triton, Python backend",)
 MAX_QUEUE = 1024
-# What waits no longer but has no answer yet: batches that are filled, run or read.
+# Rows that wait no longer but have no answer yet: of batches that are filled, run or read.
 IN_BATCHES = 3 * 64
 # Far more than what the server lets wait, so that it is the server that refuses.
 MAX_OUTSTANDING = 20_000
@@ -151,10 +151,11 @@ def _alone(case: Case, cores: Cores, size: Size) -> list[Row]:
     command = [*yais(engine(case.model.name)), "--max-queue-size", str(MAX_QUEUE)]
     with running("YAIS", command, cores.server) as server, pinned(cores.load):
         sustainable, rows = _measure(server, case, cores, size)
+    ahead = MAX_QUEUE + IN_BATCHES // case.model.shape[0]
     peak = max((row.goodput.median for row in rows if row.counts), default=0.0)
     for row in rows:
         if row.counts:
-            row.judgements.extend(_judge(row, peak, sustainable))
+            row.judgements.extend(_judge(row, peak, ahead / sustainable * 1e3))
     return rows
 
 
@@ -229,10 +230,9 @@ def _spread(figures: Sequence[float | None]) -> Spread | None:
     return Spread.of(known) if known else None
 
 
-def _judge(row: Row, peak: float, sustainable: float) -> Iterator[Judgement]:
-    """What is accepted should wait no longer than the queue and the batches ahead of it take, and a margin."""
+def _judge(row: Row, peak: float, queue_ms: float) -> Iterator[Judgement]:
+    """What is accepted should wait no longer than a full queue and the batches ahead of it take, and a margin."""
     if row.p99_ms:
-        longest = (MAX_QUEUE + IN_BATCHES) / sustainable * 1e3 + MARGIN_MS
-        yield Judgement("p99, ms:", row.p99_ms.median, Bound("at most", round(longest)))
+        yield Judgement("p99, ms:", row.p99_ms.median, Bound("at most", round(queue_ms + MARGIN_MS)))
     if row.factor == DOUBLE:
         yield Judgement("of the best answers/s:", row.goodput.median / peak, Bound("at least", LEAST_GOODPUT))

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from yais.engines import Array, Shape
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.admission import Admission
-from yais.server.errors import ServiceError, UnreadableError
+from yais.server.errors import QueueFullError, ServiceError, UnreadableError
 from yais.server.model import Model
 from yais.server.raw_call import RawCall
 from yais.server.registry import Registry
@@ -105,8 +105,9 @@ class InferMethod:
         visit.call.listener = visit
         try:
             visit.model.submit(visit)
-        except ServiceError as error:
+        except QueueFullError as error:
             self.refuse(visit, error)
+            visit.call.hold_back()
 
     def _fail(self, call: RawCall, model: Model | None, arrived: int, error: ServiceError) -> None:
         if model is not None:

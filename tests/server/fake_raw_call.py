@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 import grpc
+import numpy as np
 
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.server.admission import Admission
@@ -25,6 +26,7 @@ class FakeRawCall:
         self.listener: Listener | None = None
         self.outcomes: list[Outcome] = []
         self.has_left = False
+        self.is_held_back = False
         self.on_outcome: Callable[[], None] = lambda: None
 
     @property
@@ -36,6 +38,9 @@ class FakeRawCall:
 
     def fail(self, code: grpc.StatusCode, details: str = "") -> None:
         self._end((code, details))
+
+    def hold_back(self) -> None:
+        self.is_held_back = True
 
     def leave(self) -> None:
         """The caller goes; the listener hears of it, as a transport's does."""
@@ -108,3 +113,14 @@ class Served:
     @property
     def failures(self) -> dict[str, int]:
         return {reason: count for reason, count in self.model.recorder.failures.items() if count}
+
+
+def infer(*numbers: int, model: str = "m", version: str = "", request_id: str = "r7") -> ModelInferRequest:
+    raw = np.array(numbers, "<i8").tobytes()
+    request = ModelInferRequest(model_name=model, model_version=version, id=request_id, raw_input_contents=[raw])
+    request.inputs.add(name="X", datatype="INT64", shape=[len(numbers), 1])
+    return request
+
+
+def numbers(response: ModelInferResponse) -> list[int]:
+    return np.frombuffer(response.raw_output_contents[0], "<i8").tolist()

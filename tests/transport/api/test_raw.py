@@ -1,4 +1,6 @@
 import asyncio
+from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -176,3 +178,27 @@ async def test_a_raw_method_sees_metadata_deadline_and_peer(bench: Bench) -> Non
     await channel.unary_unary(PATH)(b"", metadata=[("key", "a")], timeout=10)
     assert seen[0][:2] == (b"a", True)
     assert seen[0][2].startswith("ipv4:127.0.0.1:")
+
+
+async def test_a_client_that_is_held_back_is_served_again_after_a_moment(bench: Bench) -> None:
+    came = []
+
+    def refuse(call: Any, message: memoryview) -> None:
+        came.append(monotonic())
+        call.fail(grpc.StatusCode.UNAVAILABLE, "full")
+        call.hold_back()
+
+    channel = await serve_raw(bench, refuse)
+    for _ in range(3):
+        assert await status(channel.unary_unary(PATH)(b"")) == (grpc.StatusCode.UNAVAILABLE, "full")
+    # The loop's clock counts milliseconds, so that a rest of two may be one.
+    assert all(later - sooner >= 0.001 for sooner, later in pairwise(came))
+
+
+async def test_refusals_with_many_texts_keep_their_own(bench: Bench) -> None:
+    def refuse(call: Any, message: memoryview) -> None:
+        call.fail(grpc.StatusCode.UNAVAILABLE, bytes(message).decode())
+
+    channel = await serve_raw(bench, refuse)
+    for text in [f"no. {number}, 100 %" for number in range(150)] * 2:
+        assert await status(channel.unary_unary(PATH)(text.encode())) == (grpc.StatusCode.UNAVAILABLE, text)
