@@ -40,7 +40,8 @@ class Context(Protocol):
     """One execution at a time, with the buffers of one batch; used by one thread at a time.
 
     Every buffer has rows as its first axis: `(capacity, *spec.shape)`. The capacity is the largest batch, or 1 when the
-    model has no batch dimension.
+    model has no batch dimension. Those of inputs are in C order and the machine's byte order, since rows of numbers are
+    copied to where they lie.
     """
 
     @property

@@ -35,7 +35,7 @@ _SHORT_NS = 100_000
 # A longer run counts as one of this length, so that a single one, which may be the machine's doing, decides nothing.
 _LONG_NS = 4 * _SHORT_NS
 # How long the loop runs batches before it looks after its connections again.
-_TURN_NS = 2_000_000
+_TURN_NS = 10_000_000
 # A caller who waits for each answer needs longer than this to ask again; many callers together leave no such pause.
 _LULL_NS = 50_000
 # The share of the latest run in the moving average.
