@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from bench.load import message
-from bench.measure import Size, Spread, choose_cores, engine, pinned
+from bench.measure import BenchError, Size, Spread, choose_cores, engine, pinned
 from yais.engines import EngineOptions, open_engine
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.admission import Admission
@@ -63,7 +63,9 @@ class Call:
         self.is_over = True
 
     def fail(self, code: grpc.StatusCode, details: str = "") -> None:
-        raise AssertionError(details)
+        raise BenchError(details)
+
+    def hold_back(self) -> None: ...
 
 
 def run(size: Size) -> list[Row]:
