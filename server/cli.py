@@ -1,24 +1,20 @@
 """`inference-grpc`: the command line of the server."""
 
-import asyncio
 import logging
-import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
-import uvloop
 
 from yais.engines import EngineError
 from yais.server.banner import banner
 from yais.server.config import Config, ConfigError, EngineSource
+from yais.server.listening import StartError
 from yais.server.options import ByteSize, Duration, Engine, read_toml
-from yais.server.server import Server, StartError
+from yais.server.process import ExitCode, leave, log_to_stderr, run
+from yais.server.server import Server
 from yais.server.transport import has_native
-
-UNANSWERED = 1
-FAILED_START = 3
 
 _PORT = click.IntRange(0, 65535)
 _LARGEST_MESSAGE = 2**31 - 1
@@ -48,6 +44,12 @@ Examples:
 @click.option("--host", default="0.0.0.0", help="The address to listen on.")
 @click.option("--port", type=_PORT, default=50051, help="gRPC; 0 lets the system choose.")
 @click.option("--metrics", type=_PORT, default=50078, help="Metrics and health over HTTP; 0 lets the system choose.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes that share the port. Each loads all engines; contexts, buffers and queues are per worker.",
+)
 @click.option("--contexts", type=click.IntRange(1, 1024), default=1, help="Batches that run at once, for each model.")
 @click.option(
     "--buffers",
@@ -55,7 +57,9 @@ Examples:
     help="Batches of each model that are being filled, run or read.  [default: contexts + 2]",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), help="CPU threads of one run.  [default: cores / contexts of all models]"
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="CPU threads of one run.  [default: cores / contexts of all models of all workers]",
 )
 @click.option(
     "--max-batch-size",
@@ -102,27 +106,22 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
     the file before the defaults.
 
     Exit codes: 0 after a complete drain, 1 when accepted requests were dropped at the end of --drain-timeout, 2 for
-    settings that cannot be, 3 when the server cannot start. A second signal ends it at once, with 128 + its number.
+    settings that cannot be, 3 when the server cannot start, 4 when one of several workers ended by itself and the
+    others have drained. A second signal ends it at once, with 128 + its number.
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(log_level.upper())
     try:
         config = Config(engine, **settings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    sys.exit(_run(config))
+    _serve(config)
 
 
-def _run(config: Config) -> int:
-    """Serves; returns the exit code, unless an engine hangs, whose thread would not survive the interpreter's end."""
+def _serve(config: Config) -> NoReturn:
     server = Server(config)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            code = 0 if runner.run(server.serve(lambda started: click.echo(banner(started)))) else UNANSWERED
+        code = run(server.serve(lambda started: click.echo(banner(started))))
     except (EngineError, StartError) as error:
         logger.error("%s", error)
-        return FAILED_START
-    if server.is_hanging:
-        logger.warning("A run still goes on for nobody; leaving it behind")
-        logging.shutdown()
-        os._exit(code)
-    return code
+        sys.exit(ExitCode.FAILED_START)
+    leave(code, server.is_hanging)

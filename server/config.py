@@ -36,6 +36,7 @@ class Config:
     max_message_size: int
     drain_timeout: float
     transport: TransportName
+    workers: int
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]

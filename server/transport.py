@@ -49,13 +49,15 @@ def has_native() -> bool:
     return True
 
 
-def grpc_server(name: TransportName, max_message_size: int) -> GrpcServer:
-    """A server that takes requests of up to `max_message_size` bytes."""
-    # Without SO_REUSEPORT a port that another server has is an error, and does not silently share its clients.
+def grpc_server(name: TransportName, max_message_size: int, shares_port: bool = False) -> GrpcServer:
+    """A server that takes requests of up to `max_message_size` bytes.
+
+    Unless it `shares_port`, a port that another server has is an error, and does not silently share its clients.
+    """
     options = [
         ("grpc.max_receive_message_length", max_message_size),
         ("grpc.max_send_message_length", _UNLIMITED),
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
     ]
     if name == "grpcio":
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)

@@ -1,8 +1,7 @@
 """What one process of the server reaches with all cores, and what a second one on the same port brings."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.measure import Size, Spread, Subject, engine, running, yais
@@ -18,16 +17,13 @@ FULL = Size(rounds=9, requests=400_000)
 SHAPE = Shape(connections=64, in_flight=8)
 MODELS = (Model("identity", (16,)), Model("mlp", (1, 64)))
 
-# The processes that share a port.
-Team = Sequence[Subject]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """So many processes that share a port, on cores that they share with the load generator.
+    """So many workers, on cores that they share with the load generator.
 
-    CPU is in microseconds a request. `cores` is how many the processes had, and `busiest` the part of that which one of
-    them had alone; `of_one` is the rate through that of one process.
+    CPU is in microseconds a request. `cores` is how many they had, and `busiest` the part of that which one of them had
+    alone; `of_one` is the rate through that of one worker.
     """
 
     case: str
@@ -43,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A team in one round; see `Row`."""
+    """A server in one round; see `Row`."""
 
     rate: float
     server_us: float
@@ -59,36 +55,32 @@ def run(size: Size) -> list[Row]:
 
 
 def _measure(model: Model, size: Size) -> list[Row]:
-    """In turn; the team that has nothing to do costs the other nothing."""
+    """In turn; the server that has nothing to do costs the other nothing."""
     question = infer(model)
-    with sharing(model, 1) as one, sharing(model, 2) as two:
-        loads = [(team, question.load(team[0].port, SHAPE)) for team in (one, two)]
-        for team, load in loads:
-            _sample(team, load, round(size.requests * WARM_UP))  # Not counted.
-        rounds = [[_sample(team, load, size.requests) for team, load in loads] for _ in range(size.rounds)]
-        question.verify(one[0].port)
-        question.verify(two[0].port)
+    with serving(model, 1) as one, serving(model, 2) as two:
+        loads = [(server, question.load(server.port, SHAPE)) for server in (one, two)]
+        for server, load in loads:
+            _sample(server, load, round(size.requests * WARM_UP))  # Not counted.
+        rounds = [[_sample(server, load, size.requests) for server, load in loads] for _ in range(size.rounds)]
+        question.verify(one.port)
+        question.verify(two.port)
     alone, shared = zip(*rounds, strict=True)
     return [_row(model.name, 1, alone, None), _row(model.name, 2, shared, alone)]
 
 
 @contextmanager
-def sharing(model: Model, processes: int) -> Iterator[Team]:
-    """Servers of one port, each with a thread for its runs, on whatever core is free."""
-    with ExitStack() as stack:
-        team: list[Subject] = []
-        for _ in range(processes):
-            flags = yais(engine(model.name), port=team[0].port if team else 0)[1:]
-            command = [sys.executable, "-m", "bench.service.sharing", *flags, "--threads", "1"]
-            team.append(stack.enter_context(running("YAIS", command, core=None)))
-        yield team
+def serving(model: Model, workers: int) -> Iterator[Subject]:
+    """A server with a thread for its runs in each worker, on whatever core is free."""
+    command = [*yais(engine(model.name)), "--workers", str(workers), "--threads", "1"]
+    with running(f"{workers} worker(s)", command, core=None) as server:
+        yield server
 
 
-def _sample(team: Team, load: H2load, requests: int) -> Sample:
-    together = Subject("the team", team[0].port, team[0].process, tuple(each.process for each in team[1:]))
-    before = [each.cpu_s() for each in team]
-    _, spent = metered(together, lambda: load(requests))
-    shares = [each.cpu_s() - had for each, had in zip(team, before, strict=True)]
+def _sample(server: Subject, load: H2load, requests: int) -> Sample:
+    workers = [Subject("worker", server.port, process) for process in server.children or [server.process]]
+    before = [each.cpu_s() for each in workers]
+    _, spent = metered(server, lambda: load(requests))
+    shares = [each.cpu_s() - had for each, had in zip(workers, before, strict=True)]
     return Sample(
         rate=requests / spent.seconds,
         server_us=spent.subject * 1e6 / requests,

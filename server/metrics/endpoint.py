@@ -1,18 +1,18 @@
 """The metrics port: `/metrics` for Prometheus, and the health of the server for whoever speaks only HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from yais.server.metrics.text import CONTENT_TYPE, render
 
 
 class MetricsEndpoint:
-    """Serves `registry` and `is_ready` over HTTP."""
+    """Serves over HTTP what `collect` and `is_ready` tell when asked."""
 
-    def __init__(self, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
-        self._registry = registry
+    def __init__(self, collect: Callable[[], Awaitable[Iterable[Metric]]], is_ready: Callable[[], bool]) -> None:
+        self._collect = collect
         self._is_ready = is_ready
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
@@ -31,7 +31,7 @@ class MetricsEndpoint:
         await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=render(self._registry.collect()).encode(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=render(await self._collect()).encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _live(self, request: web.Request) -> web.Response:
         return web.Response()

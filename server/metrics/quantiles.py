@@ -6,6 +6,7 @@ emptied when time moves on to it.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ _GROWTH = (1 + ERROR) / (1 - ERROR)
 _LOG_GROWTH = np.log(_GROWTH)
 _SMALLEST_NS = 100
 _BUCKETS = 1280  # 100 ns ~ 3.6 hours
+
+# What is pickled: the latest sub-window, and the places and the counts of the buckets that are not empty.
+_State: TypeAlias = tuple[int, NDArray[np.int64], NDArray[np.int64]]
 
 
 class SlidingQuantiles:
@@ -33,6 +37,12 @@ class SlidingQuantiles:
         if slot > self._slot - SUB_WINDOWS:
             self._counts[slot % SUB_WINDOWS] += np.bincount(_bucket(values), minlength=_BUCKETS)
 
+    def merge(self, other: "SlidingQuantiles") -> None:
+        """Adds what `other` counted by the same clock."""
+        self._advance(other._slot)
+        other._advance(self._slot)
+        self._counts += other._counts
+
     def quantiles(self, ranks: Sequence[float], slot: int) -> list[float]:
         """The values at `ranks` (0 to 1) in nanoseconds, NaN each when the window is empty."""
         self._advance(slot)
@@ -42,6 +52,15 @@ class SlidingQuantiles:
             return [float("nan")] * len(ranks)
         wanted = np.maximum(1, np.ceil(np.asarray(ranks) * total))
         return [_middle(bucket) for bucket in np.searchsorted(cumulated, wanted)]
+
+    def __getstate__(self) -> _State:
+        used = np.flatnonzero(self._counts)
+        return self._slot, used, self._counts.flat[used]
+
+    def __setstate__(self, state: _State) -> None:
+        self.__init__()  # type: ignore[misc]
+        self._slot, used, counts = state
+        self._counts.flat[used] = counts
 
     def _advance(self, slot: int) -> None:
         for passed in range(max(self._slot + 1, slot - SUB_WINDOWS + 1), slot + 1):

@@ -43,6 +43,10 @@ class Histogram:
         self.counts += np.bincount(buckets, minlength=len(self.counts))
         self.total += float(values.sum())
 
+    def merge(self, other: "Histogram") -> None:
+        self.counts += other.counts
+        self.total += other.total
+
 
 class BatchStats:
     """Runs of one batch size, and the nanoseconds that their stages took together."""
@@ -51,6 +55,12 @@ class BatchStats:
 
     def __init__(self) -> None:
         self.count = self.input_ns = self.infer_ns = self.output_ns = 0
+
+    def merge(self, other: "BatchStats") -> None:
+        self.count += other.count
+        self.input_ns += other.input_ns
+        self.infer_ns += other.infer_ns
+        self.output_ns += other.output_ns
 
 
 class Recorder:
@@ -103,6 +113,24 @@ class Recorder:
         """Brings all figures up to date before they are read."""
         self._flush()
         return self
+
+    def merge(self, other: "Recorder") -> None:
+        """Adds the figures of another process's recorder of the same model, which has been read."""
+        self.inference_count += other.inference_count
+        self.execution_count += other.execution_count
+        for reason, count in other.failures.items():
+            self.failures[reason] += count
+        self.failure_ns += other.failure_ns
+        for rows, stats in other.batches.items():
+            self.batches.setdefault(rows, BatchStats()).merge(stats)
+        self.successes += other.successes
+        self.duration_ns += other.duration_ns
+        self.duration_us += other.duration_us
+        for own, its in zip((*self.histograms, self.load_ratio), (*other.histograms, other.load_ratio), strict=True):
+            own.merge(its)
+        for mine, theirs in zip(self._quantiles, other._quantiles, strict=True):
+            mine.merge(theirs)
+        self._last_inference = max(self._last_inference, other._last_inference)
 
     def quantiles(self, stage: str, ranks: Sequence[float]) -> list[float]:
         """Quantiles of a stage over the last 60 s, in nanoseconds; NaN each when nothing happened."""

@@ -20,6 +20,7 @@ USAGE = {
     "--engine {mlp} --port 65536": "Invalid value for '--port': 65536 is not in the range 0<=x<=65535",
     "--engine {mlp} --port http": "Invalid value for '--port': 'http' is not a valid integer range",
     "--engine {mlp} --metrics -1": "Invalid value for '--metrics': -1 is not in the range 0<=x<=65535",
+    "--engine {mlp} --workers 65": "Invalid value for '--workers': 65 is not in the range 1<=x<=64",
     "--engine {mlp} --contexts 0": "Invalid value for '--contexts': 0 is not in the range 1<=x<=1024",
     "--engine {mlp} --max-queue-size 0": "Invalid value for '--max-queue-size': 0 is not in the range 1<=x<=1000000",
     "--engine {mlp} --drain-timeout soon": "'soon' is not a duration; write a number and one of us, ms, s, m",
@@ -159,7 +160,7 @@ def test_help_tells_of_every_flag_and_exit_code() -> None:
     done = run_command("--help")
     assert done.returncode == 0
     flags = (
-        "engine host port metrics contexts buffers threads max-batch-size max-queue-delay max-queue-size "
+        "engine host port metrics workers contexts buffers threads max-batch-size max-queue-delay max-queue-size "
         "max-message-size drain-timeout log-level config version"
     )
     assert [flag for flag in flags.split() if f"--{flag}" not in done.stdout] == []

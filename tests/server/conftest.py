@@ -3,8 +3,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from fake_engine import FakeEngine, Gate, Serve, options
+from running_service import Service
 
 from yais.server.model import Model, ModelOptions
+from yais.server.transport import TransportName
 
 
 @pytest.fixture
@@ -35,3 +37,20 @@ def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
     for module in ("execution", "pool"):
         monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def transport(request: pytest.FixtureRequest) -> TransportName:
+    return request.param
+
+
+@pytest.fixture
+async def service(serve: Serve, transport: TransportName) -> AsyncIterator[Service]:
+    async with Service(serve(FakeEngine()), transport).run(transport, 1024) as service:
+        yield service
+
+
+@pytest.fixture(params=[False, True], ids=["parsed", "by form"])
+def by_form(request: pytest.FixtureRequest) -> bool:
+    """Whether requests of ModelInfer are recognised by their form."""
+    return request.param

@@ -20,5 +20,6 @@ def config(*names: str, **changes: Any) -> Config:
         "max_message_size": 2**27,
         "drain_timeout": 30.0,
         "transport": "native",
+        "workers": 1,
     }
     return Config(**(settings | changes))

@@ -6,21 +6,19 @@ import pytest
 from fake_engine import FakeEngine, options
 from server_config import config
 
-from yais.server.banner import banner
+from yais.server.banner import banner, summary
 from yais.server.model import Model, ModelOptions
-from yais.server.registry import Registry
 from yais.server.server import Server
 
 
 class Started:
     """What the banner reads of a server."""
 
-    def __init__(self, **models: tuple[FakeEngine, ModelOptions]) -> None:
-        self.config = config(host="127.0.0.1")
+    def __init__(self, workers: int = 1, **models: tuple[FakeEngine, ModelOptions]) -> None:
+        self.config = config(host="127.0.0.1", workers=workers)
         self.port, self.metrics_port = 12345, 23456
-        self.models = Registry()
-        for name, (engine, pool) in models.items():
-            self.models.add(Model(name, engine, pool, asyncio.get_running_loop()))
+        loop = asyncio.get_running_loop()
+        self.summaries = {name: summary(Model(name, engine, pool, loop)) for name, (engine, pool) in models.items()}
 
 
 async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:
@@ -38,6 +36,11 @@ async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:
         "  client-sync --port 12345 --model flowers --count 10",
         "  siege --port 12345 --model flowers --rate 20 --duration 10",
     ]
+
+
+async def test_the_number_of_workers_is_told_when_there_are_several() -> None:
+    started = Started(workers=3, m=(FakeEngine(), options()))
+    assert banner(cast("Server", started)).splitlines()[3] == "  workers   3, each with all that follows"
 
 
 @pytest.mark.parametrize(("buffers", "text"), [(1, "1 context, 1 buffer"), (2, "1 context, 2 buffers")])

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -24,27 +25,29 @@ from server_config import config
 from yais.engines import EngineError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from yais.server import server as server_module
+from yais.server import service as service_module
 from yais.server.banner import banner
 from yais.server.config import Config
-from yais.server.server import Server, StartError
+from yais.server.listening import StartError
+from yais.server.process import ExitCode
+from yais.server.server import Server
 
 HOST = "127.0.0.1"
 
 
 class Running:
-    """A server that serves until a signal comes; `drained` is what it returns."""
+    """A server that serves until a signal comes; `ended` is what it returns."""
 
     def __init__(self, settings: Config) -> None:
         self.server = Server(settings)
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.drained = asyncio.create_task(self.server.serve(lambda _: self._started.set_result(None)))
+        self.ended = asyncio.create_task(self.server.serve(lambda _: self._started.set_result(None)))
 
     async def start(self) -> "Running":
         async with asyncio.timeout(30):
-            await asyncio.wait([self._started, self.drained], return_when=asyncio.FIRST_COMPLETED)
-        if self.drained.done():
-            self.drained.result()
+            await asyncio.wait([self._started, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        if self.ended.done():
+            self.ended.result()
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{self.server.port}")
         self.infer = GRPCInferenceServiceStub(self._channel).ModelInfer
         return self
@@ -60,12 +63,12 @@ class Running:
         ):
             return response.status, await response.text()
 
-    async def stop(self) -> bool:
+    async def stop(self) -> ExitCode:
         """Sends the first signal, unless that was done; a second would end this process."""
-        if not self.server._signalled.is_set():
+        if not self.server._is_signalled:
             signal.raise_signal(signal.SIGTERM)
         async with asyncio.timeout(30):
-            return await self.drained
+            return await self.ended
 
     async def close(self) -> None:
         await self._channel.close()
@@ -95,7 +98,7 @@ async def launch() -> AsyncIterator[Launch]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """What every engine file turns out to be."""
     engine = FakeEngine()
-    monkeypatch.setattr(server_module, "open_engine", lambda path, options: engine)
+    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
     return engine
 
 
@@ -132,7 +135,7 @@ async def test_a_server_serves_until_a_signal_comes(launch: Launch) -> None:
     _, metrics = await running.http("/metrics")
     assert 'nv_inference_request_success{model="other",version="1"} 1\n' in metrics
     assert "\nprocess_resident_memory_bytes " in metrics
-    assert await running.stop()
+    assert await running.stop() == ExitCode.DRAINED
     assert not running.server.is_hanging
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((HOST, running.server.metrics_port))
@@ -147,7 +150,7 @@ async def test_engines_are_opened_for_all_contexts_of_all_models(
         opened.append((path, options))
         return FakeEngine()
 
-    monkeypatch.setattr(server_module, "open_engine", open_engine)
+    monkeypatch.setattr(service_module, "open_engine", open_engine)
     await launch("a", "b", contexts=3, threads=2, max_batch_size=5)
     assert opened == [(Path(f"{name}.onnx"), EngineOptions(6, 2, 5)) for name in "ab"]
 
@@ -177,10 +180,10 @@ async def test_a_draining_server_answers_what_it_accepted_and_refuses_the_rest(
         await running.infer(request(2), timeout=30)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "GRPC server is shutting down and has stopped accepting new requests."
-    assert not running.drained.done()
+    assert not running.ended.done()
     gate.open()
     assert len((await accepted).raw_output_contents) == 1
-    assert await running.drained
+    assert await running.ended == ExitCode.DRAINED
     assert "Draining: 1 request(s) in flight" in caplog.messages
 
 
@@ -205,7 +208,7 @@ async def test_a_drain_that_takes_too_long_is_given_up_although_the_engine_hangs
     running = await launch(drain_timeout=0.01)
     accepted = await in_flight(running, gate)
     with hanging(gate) as has_opened:
-        assert not await running.stop()
+        assert await running.stop() == ExitCode.UNANSWERED
         assert not has_opened.is_set()
     assert running.server.is_hanging
     with pytest.raises(grpc.aio.AioRpcError):
@@ -228,7 +231,7 @@ async def test_a_second_signal_exits_at_once(
     launch: Launch, gate: Gate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(server_module.os, "_exit", exited.set_result)
+    monkeypatch.setattr(os, "_exit", exited.set_result)
     running = await launch()
     accepted = await in_flight(running, gate)
     signal.raise_signal(signal.SIGTERM)
@@ -238,7 +241,7 @@ async def test_a_second_signal_exits_at_once(
     assert "SIGINT again: exiting at once, 1 request(s) unanswered" in caplog.messages
     gate.open()
     await accepted
-    assert await running.drained
+    assert await running.ended == ExitCode.DRAINED
 
 
 @pytest.mark.usefixtures("engine")
@@ -252,7 +255,7 @@ async def test_a_port_that_is_taken_is_a_failed_start_that_names_the_flag(flag: 
             await server.serve(lambda _: pytest.fail("has started"))
         # What the exit of the process would end.
         await server._endpoint.stop()
-        for model in server.models:
+        for model in server._service.models:
             model.close()
 
 

@@ -31,6 +31,7 @@ def test_the_options_are_those_of_the_configuration() -> None:
         2**20,
         drain_timeout=1,
         transport="grpcio",
+        workers=1,
     )
     assert ModelOptions.of(config) == ModelOptions(3, 5, 2_000_000, 77)
 

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 from fake_engine import LONG_NS, FakeEngine, Gate, Serve, options
-from fake_requests import FakeRequest, answered, assert_answered, give_up, replies, request, requests
+from fake_requests import answered, assert_answered, give_up, replies, request, requests
 
 from yais.engines import Array
-from yais.server import pool as pool_module
-from yais.server.errors import ExpiredError, QueueFullError
+from yais.server.errors import QueueFullError
 from yais.server.execution import Execution
-from yais.server.model import Model
 from yais.server.request import Request
 
 pytestmark = pytest.mark.usefixtures("still_clock")
@@ -99,77 +97,6 @@ async def test_what_came_for_the_loop_goes_to_a_thread_when_no_context_is_free(s
     assert_answered(first, wide, second)
 
 
-class Clock:
-    """The pool's clock, which only passes when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000
-        monkeypatch.setattr("yais.server.pool.monotonic_ns", lambda: self.now)
-
-    def pass_by(self, share: float) -> None:
-        """Lets a part of a turn pass."""
-        self.now += int(share * pool_module._TURN_NS)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-async def serve_one_by_one(serve: Serve, clock: Clock, share: float) -> Model:
-    """A model of batches of 1 that runs them on the loop, each for a `share` of what a turn may take."""
-    engine = FakeEngine(max_batch_size=1, run_ns=lambda: 0)
-    model = serve(engine)
-    await answered(model, request(0))
-    engine.on_run = lambda rows: clock.pass_by(share)
-    return model
-
-
-def count_answered(sent: list[FakeRequest]) -> int:
-    """How many have their answer; those must be the first."""
-    count = sum(bool(each.replies) for each in sent)
-    assert_answered(*sent[:count])
-    return count
-
-
-@pytest.mark.parametrize(("share", "runs"), [(0.45, 3), (0.5, 2), (0.34, 3), (1.0, 1), (50.0, 1)])
-async def test_a_turn_begins_no_run_once_its_time_is_over_and_the_next_goes_on(
-    serve: Serve, clock: Clock, share: float, runs: int
-) -> None:
-    model = await serve_one_by_one(serve, clock, share)
-    sent = requests(7)
-    for each in sent:
-        model.submit(each)
-    for turn in range(1, 8):
-        await asyncio.sleep(0)
-        assert count_answered(sent) == min(7, turn * runs)
-        assert model.waiting == 7 - count_answered(sent)
-    assert not any(run.on_thread for run in model.engine.runs[1:])  # type: ignore[attr-defined]
-
-
-async def test_between_two_turns_the_loop_sees_to_everything_else(serve: Serve, clock: Clock) -> None:
-    model = await serve_one_by_one(serve, clock, 1.0)
-    sent = requests(3)
-    seen: list[int] = []
-    for each in sent:
-        model.submit(each)
-        asyncio.get_running_loop().call_soon(lambda: seen.append(count_answered(sent)))
-    await replies(*sent)
-    assert seen == [1, 1, 1]
-
-
-async def test_who_comes_while_a_turn_is_left_over_lines_up_behind_it(serve: Serve, clock: Clock) -> None:
-    model = await serve_one_by_one(serve, clock, 1.0)
-    sent = requests(3)
-    for each in sent[:2]:
-        model.submit(each)
-    await asyncio.sleep(0)
-    model.submit(sent[2])
-    for turn in (2, 3):
-        await asyncio.sleep(0)
-        assert count_answered(sent) == turn
-
-
 async def test_what_is_left_over_when_runs_have_become_long_goes_to_the_threads(serve: Serve) -> None:
     times = iter([0, *[LONG_NS] * 10])
     engine = FakeEngine(max_batch_size=1, run_ns=lambda: next(times))
@@ -184,21 +111,6 @@ async def test_what_is_left_over_when_runs_have_become_long_goes_to_the_threads(
     on_thread = [run.on_thread for run in engine.runs]
     gone = on_thread.index(True, 1)
     assert on_thread == [True] + [False] * (gone - 1) + [True] * (11 - gone)
-
-
-async def test_shapes_that_become_long_between_two_turns_leave_the_rest_to_the_threads(
-    serve: Serve, clock: Clock
-) -> None:
-    model = await serve_one_by_one(serve, clock, 1.0)
-    sent = requests(2)
-    for each in sent:
-        model.submit(each)
-    await asyncio.sleep(0)
-    for _ in range(10):
-        model._pool._average(sent[0].shapes, LONG_NS)
-    await replies(*sent)
-    assert_answered(*sent)
-    assert [run.on_thread for run in model.engine.runs] == [True, False, True]  # type: ignore[attr-defined]
 
 
 async def test_shapes_that_become_the_short_ones_within_a_turn_never_share_a_batch_with_it(serve: Serve) -> None:
@@ -274,17 +186,6 @@ async def test_a_caller_who_leaves_because_another_is_answered_is_not_run(serve:
     assert_answered(answering, staying)
     assert leaving.replies == []
     assert [run.values for run in engine.runs] == [[1], [2], [4]]
-
-
-async def test_a_left_over_request_whose_deadline_passes_is_refused_and_not_run(serve: Serve, clock: Clock) -> None:
-    model = await serve_one_by_one(serve, clock, 1.0)
-    first, late, staying = request(1), request(2, deadline=clock.now + 1), request(3)
-    for each in (first, late, staying):
-        model.submit(each)
-    await replies(first, late, staying)
-    assert_answered(first, staying)
-    assert isinstance(late.replies[0], ExpiredError)
-    assert [run.values for run in model.engine.runs] == [[0], [1], [3]]  # type: ignore[attr-defined]
 
 
 async def test_the_bound_of_the_queue_counts_the_turn_as_well(serve: Serve) -> None:

@@ -1,9 +1,10 @@
 """The command line of `inference-grpc`, up to the point where a server would start."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,7 +12,9 @@ from click.testing import CliRunner, Result
 from yais.engines import EngineError
 from yais.server import cli
 from yais.server.config import Config, EngineSource
-from yais.server.server import Server, StartError
+from yais.server.listening import StartError
+from yais.server.process import ExitCode
+from yais.server.server import Server
 
 
 class Command:
@@ -21,9 +24,9 @@ class Command:
         self.config: Config | None = None
         self.exit_code = 0
 
-    def start(self, config: Config) -> int:
+    def serve(self, config: Config) -> NoReturn:
         self.config = config
-        return self.exit_code
+        raise SystemExit(self.exit_code)
 
     def __call__(self, *arguments: str, **variables: str) -> Result:
         environment = {f"YAIS_{name}": value for name, value in variables.items()}
@@ -46,7 +49,7 @@ class Command:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     command = Command()
-    monkeypatch.setattr(cli, "_run", command.start)
+    monkeypatch.setattr(cli, "_serve", command.serve)
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     return command
 
@@ -66,6 +69,7 @@ def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
         max_message_size=128 * 2**20,
         drain_timeout=30.0,
         transport="native",
+        workers=1,
     )
 
 
@@ -83,6 +87,7 @@ FLAGS: dict[str, tuple[str, str, Any]] = {
     "max-message-size": ("1M", "max_message_size", 10**6),
     "drain-timeout": ("5", "drain_timeout", 5.0),
     "transport": ("grpcio", "transport", "grpcio"),
+    "workers": ("2", "workers", 2),
 }
 
 
@@ -136,6 +141,8 @@ def test_engines_of_one_source_do_not_mix_with_those_of_another(command: Command
         ("--engine m.onnx --port x", "Invalid value for '--port': 'x' is not a valid integer range"),
         ("--engine m.onnx --metrics 65536", "Invalid value for '--metrics': 65536 is not in the range"),
         ("--engine m.onnx --metrics 50051", "--metrics: port 50051 is that of --port"),
+        ("--engine m.onnx --workers 0", "Invalid value for '--workers': 0 is not in the range 1<=x<=64"),
+        ("--engine m.onnx --workers 65", "Invalid value for '--workers': 65 is not in the range 1<=x<=64"),
         ("--engine m.onnx --contexts 0", "Invalid value for '--contexts': 0 is not in the range 1<=x<=1024"),
         ("--engine m.onnx --contexts 1025", "Invalid value for '--contexts': 1025 is not in the range"),
         ("--engine m.onnx --buffers 0", "Invalid value for '--buffers': 0 is not in the range 1<=x<=4096"),
@@ -210,7 +217,7 @@ def test_the_log_has_the_level_that_is_asked_for(command: Command, monkeypatch: 
     assert levels == [level.upper()]
 
 
-@pytest.mark.parametrize("exit_code", [0, cli.UNANSWERED, cli.FAILED_START])
+@pytest.mark.parametrize("exit_code", ExitCode)
 def test_the_exit_code_is_that_of_the_server(command: Command, exit_code: int) -> None:
     command.exit_code = exit_code
     assert command("--engine", "m.onnx").exit_code == exit_code
@@ -226,10 +233,10 @@ def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> N
     assert command("--version").output.startswith("main, version ")
 
 
-def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], bool]) -> int:
+def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], ExitCode]) -> int:
     """What the command exits with when a server comes to this outcome."""
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> bool:
+    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
         return outcome()
 
     monkeypatch.setattr(Server, "serve", serve)
@@ -238,37 +245,39 @@ def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], bool]) -> int
     return result.exit_code
 
 
-@pytest.mark.parametrize(("is_drained", "exit_code"), [(True, 0), (False, 1)])
-def test_a_server_exits_by_whether_all_was_answered(
-    monkeypatch: pytest.MonkeyPatch, is_drained: bool, exit_code: int
+@pytest.mark.parametrize(
+    ("end", "exit_code"), [(ExitCode.DRAINED, 0), (ExitCode.UNANSWERED, 1), (ExitCode.LOST_WORKER, 4)]
+)
+def test_a_server_exits_by_how_it_came_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, end: ExitCode, exit_code: int
 ) -> None:
-    assert serving(monkeypatch, lambda: is_drained) == exit_code
+    assert serving(monkeypatch, lambda: end) == exit_code
 
 
 @pytest.mark.parametrize("error", [EngineError("engine 'm.onnx': no such file"), StartError("--port: taken")])
 def test_a_server_that_cannot_start_says_why_and_exits_with_3(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    def fail() -> bool:
+    def fail() -> ExitCode:
         raise error
 
     assert serving(monkeypatch, fail) == 3
     assert caplog.record_tuples == [("yais.server", logging.ERROR, str(error))]
 
 
-@pytest.mark.parametrize(("is_drained", "exit_code"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize("end", [ExitCode.DRAINED, ExitCode.UNANSWERED])
 def test_a_run_that_hangs_is_left_behind(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_drained: bool, exit_code: int
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: ExitCode
 ) -> None:
     codes: list[int] = []
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> bool:
+    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
         self.is_hanging = True
-        return is_drained
+        return end
 
     monkeypatch.setattr(Server, "serve", serve)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
-    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
-    assert codes == [exit_code]
+    assert codes == [end]
     assert caplog.messages == ["A run still goes on for nobody; leaving it behind"]

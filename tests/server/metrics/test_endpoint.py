@@ -1,17 +1,19 @@
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 from fake_engine import FakeEngine, options
 from fake_nvml import FakeNvml
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from yais.server.metrics.collector import ServiceCollector
 from yais.server.metrics.endpoint import MetricsEndpoint
+from yais.server.metrics.figures import Figures
 from yais.server.metrics.gpu import PowerSampler
+from yais.server.metrics.page import families
+from yais.server.metrics.process import ProcessReader
 from yais.server.model import Model
 
 HOST = "127.0.0.1"
@@ -20,11 +22,20 @@ HOST = "127.0.0.1"
 class Page:
     """A metrics port in service."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, model: Model) -> None:
         self.is_ready = True
         self.in_flight = 3
         self.port = 0
-        self.endpoint = MetricsEndpoint(registry, lambda: self.is_ready)
+        self.endpoint = MetricsEndpoint(self._families, lambda: self.is_ready)
+        self._model = model
+        self._power = PowerSampler(FakeNvml(5000))
+        self._power._watts = self._power._read()
+        self._process = ProcessReader()
+
+    async def _families(self) -> Iterator[Metric]:
+        model = self._model
+        figures = Figures([model.recorder.read()], {model.name: model.waiting}, self.in_flight, self._process.read())
+        return families(figures, self._power)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Status, content type and text."""
@@ -38,14 +49,7 @@ class Page:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    registry = CollectorRegistry()
-    model = Model("m", FakeEngine(), options(), asyncio.get_running_loop())
-    power = PowerSampler(FakeNvml(5000))
-    power._watts = power._read()
-    page = Page(registry)
-    registry.register(ServiceCollector([model], lambda: page.in_flight, power))
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+    page = Page(Model("m", FakeEngine(), options(), asyncio.get_running_loop()))
     page.port = await page.endpoint.start(HOST, 0)
     yield page
     await page.endpoint.stop()
@@ -95,9 +99,9 @@ async def test_nothing_else_is_served(page: Page, method: str, path: str, status
     assert (await page.get(path, method))[0] == status
 
 
-async def test_a_port_that_is_taken_is_an_error() -> None:
+async def test_a_port_that_is_taken_is_an_error(page: Page) -> None:
     with socket.create_server((HOST, 0)) as taken:
-        endpoint = MetricsEndpoint(CollectorRegistry(), lambda: True)
+        endpoint = MetricsEndpoint(page._families, lambda: True)
         with pytest.raises(OSError, match="address already in use"):
             await endpoint.start(HOST, taken.getsockname()[1])
         await endpoint.stop()

@@ -1,41 +1,23 @@
 """ModelInfer behind a call of no transport, with requests that are parsed and with such as are known by their form."""
 
-import asyncio
+import sys
 from time import monotonic
+from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from fake_engine import FakeEngine, Gate, Serve, fixed, options, refuse_negative_rows
-from fake_raw_call import FakeRawCall, Served
-from fake_requests import idle
+from fake_raw_call import FakeRawCall, Served, infer, numbers
 
-from yais.engines import Array
-from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.model import Model
 
 DAY_NS = 86_400 * 10**9
 
 
-@pytest.fixture(params=[False, True], ids=["parsed", "by form"])
-def by_form(request: pytest.FixtureRequest) -> bool:
-    return request.param
-
-
 @pytest.fixture
 async def served(serve: Serve, by_form: bool) -> Served:
     return Served(serve(FakeEngine(on_run=refuse_negative_rows)), by_form)
-
-
-def infer(*numbers: int, model: str = "m", version: str = "", request_id: str = "r7") -> ModelInferRequest:
-    raw = np.array(numbers, "<i8").tobytes()
-    request = ModelInferRequest(model_name=model, model_version=version, id=request_id, raw_input_contents=[raw])
-    request.inputs.add(name="X", datatype="INT64", shape=[len(numbers), 1])
-    return request
-
-
-def numbers(response: ModelInferResponse) -> list[int]:
-    return np.frombuffer(response.raw_output_contents[0], "<i8").tolist()
 
 
 @pytest.mark.parametrize("request_id", ["r7", "", "é", "x" * 500])
@@ -57,12 +39,12 @@ async def test_a_visit_says_what_it_brings(serve: Serve, gate: Gate, by_form: bo
     served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_form)
     before = monotonic()
     call = served.send(infer(1, 2), deadline=before + 1000)
-    visit = call.listener
-    assert (visit.rows, visit.shapes, visit.model, visit.call) == (2, ((1,),), served.model, call)  # type: ignore[union-attr]
-    assert before * 1e9 <= visit.arrived <= visit.queued <= monotonic() * 1e9  # type: ignore[union-attr]
-    assert visit.deadline == pytest.approx((before + 1000) * 1e9)  # type: ignore[union-attr]
-    assert visit.is_wanted  # type: ignore[union-attr]
-    visit.changed()  # type: ignore[union-attr]
+    visit: Any = call.listener
+    assert (visit.rows, visit.shapes, visit.model, visit.call) == (2, ((1,),), served.model, call)
+    assert before * 1e9 <= visit.arrived <= visit.queued <= monotonic() * 1e9
+    assert visit.deadline == pytest.approx((before + 1000) * 1e9)
+    assert visit.is_wanted
+    visit.changed()
     gate.open()
     assert numbers(await call.response()) == [3, 5]
 
@@ -145,15 +127,27 @@ async def test_a_full_queue_rejects(serve: Serve, gate: Gate, by_form: bool) -> 
     running = served.send(infer(1))
     gate.wait_for_runs(1)
     waiting = served.send(infer(2))
-    assert await served.refusal(infer(3)) == (
+    refused = served.send(infer(3))
+    assert await refused.outcome() == (
         grpc.StatusCode.UNAVAILABLE,
         "Exceeds maximum queue size: 1 requests are waiting (--max-queue-size)",
     )
     assert served.failures == {"REJECTED": 1}
     assert served.admission.in_flight == 2
+    assert [call.is_held_back for call in (running, waiting, refused)] == [False, False, True]
     gate.open()
     assert [numbers(await call.response()) for call in (running, waiting)] == [[3], [5]]
     assert served.admission.in_flight == 0
+
+
+async def test_only_a_full_queue_holds_a_client_back(served: Served) -> None:
+    calls = [served.send(infer(-1)), served.send(infer(1), deadline=1e-9), served.send(infer(*range(9)))]
+    calls.append(served.send_bytes(b"\xff"))
+    served.admission.close()
+    calls.append(served.send(infer(1)))
+    for call in calls:
+        assert isinstance(await call.outcome(), tuple)
+        assert not call.is_held_back
 
 
 async def test_a_draining_server_rejects_but_answers_what_it_accepted(serve: Serve, gate: Gate, by_form: bool) -> None:
@@ -171,113 +165,6 @@ async def test_a_draining_server_rejects_but_answers_what_it_accepted(serve: Ser
     gate.open()
     assert numbers(await accepted.response()) == [3]
     await served.admission.wait_empty()
-
-
-@pytest.mark.parametrize("is_running", [True, False])
-async def test_a_cancelled_request_is_taken_back_and_counted(
-    serve: Serve, gate: Gate, by_form: bool, is_running: bool
-) -> None:
-    engine = FakeEngine(max_batch_size=1, on_run=gate.pass_through)
-    served = Served(serve(engine), by_form)
-    running, waiting = served.send(infer(1)), served.send(infer(2))
-    gate.wait_for_runs(1)
-    cancelled, other = (running, waiting) if is_running else (waiting, running)
-    cancelled.leave()
-    assert served.failures == {"CANCELED": 1}
-    assert served.model.waiting == (1 if is_running else 0)
-    assert served.admission.in_flight == 1
-    gate.open()
-    assert numbers(await other.response()) == ([5] if is_running else [3])
-    await idle(served.model)
-    assert cancelled.outcomes == []
-    assert len(engine.runs) == (2 if is_running else 1)
-    assert served.admission.in_flight == 0
-    assert served.model.recorder.read().successes == 1
-
-
-async def test_a_call_that_ended_otherwise_is_not_answered_and_counted_once(
-    serve: Serve, gate: Gate, by_form: bool
-) -> None:
-    """The transport ends calls past their deadline itself, and tells the listener only when the stream is gone."""
-    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_form)
-    running, other = served.send(infer(1)), served.send(infer(2))
-    gate.wait_for_runs(1)
-    running.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    gate.open()
-    assert numbers(await other.response()) == [5]
-    await idle(served.model)
-    assert served.admission.in_flight == 1
-    running.leave()
-    assert len(running.outcomes) == 1
-    assert served.failures == {"CANCELED": 1}
-    assert served.admission.in_flight == 0
-
-
-async def test_an_answered_call_is_not_counted_again_when_its_stream_ends(served: Served) -> None:
-    call = served.send(infer(1))
-    assert numbers(await call.response()) == [3]
-    call.leave()
-    assert served.failures == {}
-    assert served.admission.in_flight == 0
-
-
-@pytest.mark.parametrize("is_refused", [False, True], ids=["answered", "refused"])
-async def test_a_caller_who_leaves_just_as_the_batch_comes_back_takes_no_one_along(
-    serve: Serve, gate: Gate, by_form: bool, is_refused: bool
-) -> None:
-    """A call of grpcio's is over at once, and its listener hears of it only in a later turn of the loop."""
-
-    def run(rows: Array) -> None:
-        gate.pass_through(rows)
-        if is_refused:
-            raise ZeroDivisionError
-
-    problems: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-    served = Served(serve(FakeEngine(max_batch_size=2, on_run=run), options(delay=DAY_NS)), by_form)
-    leaving, staying = served.send(infer(1)), served.send(infer(2))
-    gate.wait_for_runs(1)
-    leaving.has_left = True
-    gate.open()
-    outcome = await staying.outcome()
-    assert isinstance(outcome, bytes) != is_refused
-    leaving.leave()
-    assert leaving.outcomes == []
-    assert served.failures == ({"BACKEND": 1, "CANCELED": 1} if is_refused else {"CANCELED": 1})
-    assert served.admission.in_flight == 0
-    assert problems == []
-
-
-@pytest.mark.usefixtures("still_clock")
-async def test_a_caller_who_leaves_before_a_run_on_the_loop_takes_no_one_along(serve: Serve, by_form: bool) -> None:
-    engine = FakeEngine(run_ns=lambda: 0)
-    served = Served(serve(engine), by_form)
-    await served.response(infer(1))
-    await idle(served.model)
-    leaving, over, staying = (served.send(infer(number)) for number in (2, 3, 4))
-    leaving.leave()
-    over.has_left = True
-    assert numbers(await staying.response()) == [9]
-    assert engine.runs[-1].values == [3, 4]
-    assert leaving.outcomes == over.outcomes == []
-    over.leave()
-    assert served.failures == {"CANCELED": 2}
-    assert served.admission.in_flight == 0
-
-
-async def test_a_request_that_expired_while_its_caller_left_is_counted_as_cancelled(
-    serve: Serve, gate: Gate, by_form: bool
-) -> None:
-    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_form)
-    running, late, after = served.send(infer(1)), served.send(infer(2), deadline=1e-9), served.send(infer(3))
-    gate.wait_for_runs(1)
-    late.has_left = True
-    gate.open()
-    assert [numbers(await call.response()) for call in (running, after)] == [[3], [7]]
-    late.leave()
-    assert late.outcomes == []
-    assert served.failures == {"CANCELED": 1}
-    assert served.admission.in_flight == 0
 
 
 async def test_an_answer_that_cannot_be_sent_fails_alone_and_leaves_nothing_behind(
@@ -330,3 +217,13 @@ async def test_what_happens_is_recorded_alike(serve: Serve, by_form: bool) -> No
     request, queue, *rest = recorder.duration_ns.tolist()
     assert 0 <= queue <= request
     assert all(each <= request for each in rest if each != 10_000_000)
+
+
+async def test_without_the_native_extension_no_form_can_be_recognised_and_requests_are_parsed_on(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(serve(FakeEngine()), by_form=False)
+    monkeypatch.setitem(sys.modules, "yais.server.services.forms", None)
+    with pytest.raises(ImportError):
+        served.method.recognise_forms()
+    assert numbers(await served.response(infer(1))) == [3]

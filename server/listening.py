@@ -1,0 +1,59 @@
+"""The ports that a server listens on: what is said when one cannot be had, and how one is kept for many processes."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from yais.server.config import Config
+
+
+class StartError(Exception):
+    """The server cannot start; the message names what stands in the way."""
+
+
+@contextmanager
+def naming(flag: str, config: Config, port: int) -> Iterator[None]:
+    """Makes what goes wrong when `port` is bound a `StartError` that names `flag`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise StartError(f"{flag}: cannot listen on {config.address}:{port}: {error}") from error
+
+
+def reserve(config: Config) -> list[socket.socket]:
+    """Sockets that keep the gRPC port for processes which share it, without listening. Raises `StartError`.
+
+    They are bound without SO_REUSEPORT, so that a port which another server has is an error even if that one would
+    share it, and are opened to sharing afterwards.
+    """
+    sockets: list[socket.socket] = []
+    port = config.port
+    with naming("--port", config, port), ExitStack() as closing:
+        for family, name in _resolved(config):
+            sockets.append(closing.enter_context(socket.socket(family, socket.SOCK_STREAM)))
+            _bind(sockets[-1], (name[0], port, *name[2:]))
+            port = port_of(sockets)
+        closing.pop_all()
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return sockets
+
+
+def port_of(sockets: list[socket.socket]) -> int:
+    """The one port of all `sockets`."""
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
+def _resolved(config: Config) -> list[tuple[int, tuple[object, ...]]]:
+    found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, name) for family, _, _, _, name in found))
+
+
+def _bind(sock: socket.socket, name: tuple[object, ...]) -> None:
+    # Connections that the last server closed are no reason to wait.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        # "::" is to mean IPv4 as well, unless it is bound by itself.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
+    sock.bind(name)

@@ -1,0 +1,142 @@
+"""The models of one process behind gRPC: loaded, served, drained."""
+
+import asyncio
+import gc
+import logging
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
+
+from yais.engines import EngineError, EngineOptions, open_engine
+from yais.proto import grpc_service_pb2
+from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from yais.server.admission import Admission
+from yais.server.banner import summary
+from yais.server.config import Config, EngineSource
+from yais.server.listening import naming
+from yais.server.metrics.figures import Figures
+from yais.server.metrics.process import ProcessReader
+from yais.server.model import Model, ModelOptions
+from yais.server.process import ExitCode
+from yais.server.registry import Registry
+from yais.server.services.health import HealthService
+from yais.server.services.infer import InferMethod
+from yais.server.services.v2 import InferenceService
+from yais.server.transport import Registration, grpc_server
+
+logger = logging.getLogger(__name__)
+
+# How long the transport may take to put the last answers on the wire once all work is done.
+_FLUSH_S = 1.0
+# How long the server goes on refusing after its last answer.
+_LATECOMERS_S = 0.1
+
+_INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class Service:
+    """Serves `config.engines`, on a port of its own or on one that it shares with other processes.
+
+    `port` is known once it listens; after it has drained, `is_hanging` tells whether a run of an engine still goes on,
+    for nobody.
+    """
+
+    def __init__(self, config: Config, shared_port: int | None = None) -> None:
+        self.config = config
+        self.models = Registry()
+        self.port = 0
+        self.is_hanging = False
+        self._shared_port = shared_port
+        self._admission = Admission()
+        self._process = ProcessReader()
+
+    @property
+    def summaries(self) -> dict[str, str]:
+        """What there is to say of each model, by its name."""
+        return {model.name: summary(model) for model in self.models}
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._admission.is_closed
+
+    @property
+    def unfinished(self) -> str:
+        """What an end at once would leave undone."""
+        return f"{self._admission.in_flight} request(s) unanswered"
+
+    async def load(self) -> None:
+        """Loads and warms up all engines. Raises `EngineError`."""
+        for source in self.config.engines:
+            self.models.add(await asyncio.to_thread(self._load, source, asyncio.get_running_loop()))
+        for model in self.models:
+            model.start()
+
+    async def listen(self) -> None:
+        """Serves from now on. Raises `StartError`."""
+        self._health = HealthService(model.name for model in self.models)
+        self._grpc = grpc_server(
+            self.config.transport, self.config.max_message_size, shares_port=self._shared_port is not None
+        )
+        infer = InferMethod(self.models, self._admission)
+        if self.config.transport == "native":
+            infer.recognise_forms()
+        registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
+        add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
+        add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
+        reflected = reflection.aio.ReflectionServicer((_INFERENCE, _HEALTH, reflection.SERVICE_NAME))
+        add_ServerReflectionServicer_to_server(reflected, self._grpc)
+        port = self.config.port if self._shared_port is None else self._shared_port
+        with naming("--port", self.config, port):
+            self.port = self._grpc.add_insecure_port(f"{self.config.address}:{port}")
+        await self._grpc.start()
+        # What is loaded by now stays; no collection needs to go through it while requests wait.
+        gc.collect()
+        gc.freeze()
+
+    async def figures(self) -> Figures:
+        recorders = [model.recorder.read() for model in self.models]
+        waiting = {model.name: model.waiting for model in self.models}
+        return Figures(recorders, waiting, self._admission.in_flight, self._process.read())
+
+    async def drain(self) -> ExitCode:
+        """Refuses what comes, finishes what was accepted, and stops."""
+        # Load balancers learn first, then new work is refused; what was accepted goes on.
+        self._health.drain()
+        self._admission.close()
+        logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
+        drained = await self._finish_accepted()
+        # grpc.aio cancels calls that wait to be taken up when it stops; who comes by now is still told why.
+        await asyncio.sleep(_LATECOMERS_S)
+        self._health.stop()
+        await self._grpc.stop(_FLUSH_S if drained else 0)
+        closed = [model.close(_FLUSH_S) for model in self.models]
+        self.is_hanging = not all(closed)
+        return ExitCode.DRAINED if drained else ExitCode.UNANSWERED
+
+    def kill(self) -> None:
+        """Has no process but the one that calls this, which sees to its own end."""
+
+    def _load(self, source: EngineSource, loop: asyncio.AbstractEventLoop) -> Model:
+        config = self.config
+        runs = config.contexts * len(config.engines) * config.workers
+        engine = open_engine(source.path, EngineOptions(runs, config.threads, config.max_batch_size))
+        try:
+            return Model(source.name, engine, ModelOptions.of(config), loop)
+        except EngineError as error:
+            raise EngineError(f"engine '{source.path}': {error}") from error
+
+    async def _finish_accepted(self) -> bool:
+        try:
+            async with asyncio.timeout(self.config.drain_timeout):
+                await self._admission.wait_empty()
+        except TimeoutError:
+            logger.error(
+                "--drain-timeout of %g s is over: dropping %d request(s)",
+                self.config.drain_timeout,
+                self._admission.in_flight,
+            )
+            return False
+        return True

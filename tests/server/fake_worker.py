@@ -1,0 +1,48 @@
+"""A process that talks to a supervisor as a worker does; the second comes to the end that its engine is named for."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.metrics.figures import Figures
+from yais.server.metrics.recorder import Recorder
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def answer(message: Any, number: int, end: str) -> object:
+    match message, end:
+        case (Setup(), "no engine") | (Command.LISTEN, "no port"):
+            return Failure(f"worker {number} has {end}")
+        case (Setup(), "killed at first") | (Command.READ, "killed in service") | (Command.DRAIN, "killed at last"):
+            killed()
+        case (Setup(), _):
+            return {"m": f"as worker {number} has it"}
+        case (Command.READ, "left in service"):
+            sys.exit(7)
+        case (Command.READ, _):
+            recorder = Recorder("m", "1")
+            recorder.failures["OTHER"] = number
+            return Figures([recorder], {"m": 10 * number}, 100 * number)
+        case (Command.DRAIN, _):
+            sys.exit(1 if end == "left undone" else 0)
+    return None
+
+
+async def talk() -> NoReturn:
+    channel = await Channel.open(socket.socket(fileno=0))
+    message = setup = await channel.receive()
+    end = setup.config.engines[0].name if setup.number == 2 else "well"
+    while True:
+        channel.send(answer(message, setup.number, end))
+        message = await channel.receive()
+
+
+if __name__ == "__main__":
+    asyncio.run(talk())

@@ -1,0 +1,174 @@
+"""A worker's side of the talk with its supervisor, in this process, with fake engines."""
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from fake_engine import FakeEngine, Gate
+from server_config import config
+
+from yais.engines import EngineOptions
+from yais.proto import grpc_service_pb2 as pb
+from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from yais.server import service as service_module
+from yais.server import worker as worker_module
+from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.listening import port_of, reserve
+from yais.server.metrics.figures import Figures
+from yais.server.process import ExitCode
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Talk:
+    """The supervisor's end of the channel of a worker that runs in a task."""
+
+    channel: Channel
+    port: int
+    task: "asyncio.Task[tuple[ExitCode, bool]]"
+
+    async def ask(self, message: object) -> Any:
+        self.channel.send(message)
+        async with asyncio.timeout(30):
+            return await self.channel.receive()
+
+    async def end(self) -> tuple[ExitCode, bool]:
+        async with asyncio.timeout(30):
+            return await self.task
+
+    async def infer(self) -> int:
+        request = pb.ModelInferRequest(model_name="m", raw_input_contents=[np.array([1], "<i8").tobytes()])
+        request.inputs.add(name="X", datatype="INT64", shape=[1, 1])
+        async with grpc.aio.insecure_channel(f"{HOST}:{self.port}") as channel:
+            answer = await GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+        return int(np.frombuffer(answer.raw_output_contents[0], "<i8")[0])
+
+    def setup(self, **changes: Any) -> Setup:
+        settings = config(**({"host": HOST, "port": 0, "metrics": 0, "contexts": 1, "workers": 2} | changes))
+        return Setup(2, settings, self.port, logging.INFO)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """What every engine file turns out to be."""
+    engine = FakeEngine()
+    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    return engine
+
+
+@pytest.fixture
+async def talk() -> AsyncIterator[Talk]:
+    reserved = reserve(config(host=HOST, port=0, metrics=0))
+    ours, its = socket.socketpair()
+    channel = await Channel.open(ours)
+    talk = Talk(channel, port_of(reserved), asyncio.create_task(worker_module._work(its)))
+    yield talk
+    await channel.close()
+    await asyncio.wait([talk.task], timeout=30)
+    for sock in reserved:
+        sock.close()
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+async def test_a_worker_serves_when_it_is_told_to_and_tells_its_figures(talk: Talk, transport: str) -> None:
+    assert list(await talk.ask(talk.setup(transport=transport))) == ["m"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, talk.port))
+    assert isinstance(await talk.ask(Command.READ), Figures)
+    assert await talk.ask(Command.LISTEN) is None
+    assert await talk.infer() == 3
+    figures = await talk.ask(Command.READ)
+    assert [(each.model, each.successes) for each in figures.recorders] == [("m", 1)]
+    assert (figures.waiting, figures.in_flight) == ({"m": 0}, 0)
+    assert "process_cpu_seconds" in {family.name for family in figures.process}
+    last = await talk.ask(Command.DRAIN)
+    assert last.recorders[0].successes == 1
+    with pytest.raises(EOFError):
+        await talk.channel.receive()
+    assert await talk.end() == (ExitCode.DRAINED, False)
+
+
+async def test_figures_are_told_during_a_drain_and_as_the_last_word(talk: Talk, engine: FakeEngine) -> None:
+    gate = Gate()
+    await talk.ask(talk.setup())
+    engine.on_run = gate.pass_through
+    await talk.ask(Command.LISTEN)
+    running = asyncio.create_task(talk.infer())
+    await asyncio.to_thread(gate.wait_for_runs, 1)
+    talk.channel.send(Command.DRAIN)
+    assert (await talk.ask(Command.READ)).in_flight == 1
+    gate.open()
+    assert await running == 3
+    assert (await talk.channel.receive()).recorders[0].successes == 1
+    assert await talk.end() == (ExitCode.DRAINED, False)
+
+
+async def test_a_run_that_hangs_makes_the_worker_say_so(talk: Talk, engine: FakeEngine) -> None:
+    gate = Gate()
+    await talk.ask(talk.setup(drain_timeout=0.01))
+    engine.on_run = gate.pass_through
+    await talk.ask(Command.LISTEN)
+    running = asyncio.create_task(talk.infer())
+    await asyncio.to_thread(gate.wait_for_runs, 1)
+    await talk.ask(Command.DRAIN)
+    assert await talk.end() == (ExitCode.UNANSWERED, True)
+    gate.open()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await running
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_worker_whose_supervisor_has_gone_drains(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "yais.server")
+    await talk.ask(talk.setup())
+    await talk.ask(Command.LISTEN)
+    assert await talk.infer() == 3
+    await talk.channel.close()
+    assert await talk.end() == (ExitCode.DRAINED, False)
+    assert caplog.messages.count("The supervisor has gone") == 1
+    assert "Draining: 0 request(s) in flight" in caplog.messages
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_worker_that_never_served_has_nothing_to_drain(talk: Talk) -> None:
+    await talk.ask(talk.setup())
+    await talk.channel.close()
+    assert await talk.end() == (ExitCode.DRAINED, False)
+
+
+async def test_an_engine_that_cannot_be_opened_is_told_to_the_supervisor(talk: Talk) -> None:
+    assert await talk.ask(talk.setup()) == Failure("engine 'm.onnx': no such file")
+    assert await talk.end() == (ExitCode.FAILED_START, False)
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_port_that_cannot_be_had_is_told_to_the_supervisor(talk: Talk) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        talk.port = taken.getsockname()[1]
+        await talk.ask(talk.setup())
+        failure = await talk.ask(Command.LISTEN)
+    assert failure.reason.startswith(f"--port: cannot listen on {HOST}:{talk.port}: ")
+    assert await talk.end() == (ExitCode.FAILED_START, False)
+
+
+async def test_the_cores_are_shared_out_among_all_workers(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[EngineOptions] = []
+
+    def open_engine(path: Path, options: EngineOptions) -> FakeEngine:
+        opened.append(options)
+        return FakeEngine()
+
+    monkeypatch.setattr(service_module, "open_engine", open_engine)
+    await talk.ask(talk.setup(contexts=3, workers=4))
+    assert opened == [EngineOptions(12)]
