@@ -79,7 +79,8 @@ cdef bint cut(const uint8_t* data, Py_ssize_t length, Cut* parts) noexcept nogil
     cdef const uint8_t* end = data + length
     cdef const uint8_t* field
     cdef Py_ssize_t size
-    parts.id.size = parts.count = parts.form_size = 0
+    parts.id = Piece(data, 0)
+    parts.count = parts.form_size = 0
     while data < end:
         field = data
         if field[0] < _MODEL_NAME or field[0] > _RAW_INPUT or field[0] & 7 != 2:

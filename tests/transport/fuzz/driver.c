@@ -1,4 +1,4 @@
-// libFuzzer around the Python of this folder: `fuzz.invariants.play` runs an input, `fuzz.mutator.mutate` makes a new one.
+// libFuzzer around Python: `play` of the module PLAY runs an input, `mutate` and `cross` of MUTATOR make new ones.
 //
 // It gives Python a module `fuzzer` with what only C can do: libFuzzer's own mutations, and poisoned memory.
 #define PY_SSIZE_T_CLEAN
@@ -57,7 +57,7 @@ static PyObject *find(const char *module_name, const char *name) {
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   // AddressSanitizer sees Python's objects when each is an allocation of its own.
   setenv("PYTHONMALLOC", "malloc", 1);
-  setenv("PYTHONPATH", FOLDER ":" HERE, 1);
+  setenv("PYTHONPATH", MODULES, 1);
   setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
   PyImport_AppendInittab("fuzzer", make_module);
   PyConfig config;
@@ -66,9 +66,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyConfig_SetBytesString(&config, &config.executable, PYTHON);
   PyConfig_SetBytesString(&config, &config.program_name, PYTHON);
   if (PyStatus_Exception(Py_InitializeFromConfig(&config))) abort();
-  play = find("fuzz.invariants", "play");
-  mutate = find("fuzz.mutator", "mutate");
-  cross = find("fuzz.mutator", "cross");
+  play = find(PLAY, "play");
+  mutate = find(MUTATOR, "mutate");
+  cross = find(MUTATOR, "cross");
   return 0;
 }
 
