@@ -1,5 +1,6 @@
-"""One run of the engine: requests write their rows into the batch buffers, and the engine runs."""
+"""One run of the engine: requests write their rows into the batch buffers, the engine runs, they take their answers."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 from yais.engines import Array, Context, EngineError, InvalidInputError
 from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
 from yais.server.request import Request
+
+logger = logging.getLogger(__name__)
 
 Outputs = Mapping[str, Array]
 
@@ -25,6 +28,31 @@ class Execution(NamedTuple):
     infer_ns: int = 0
 
 
+def fill(inputs: Mapping[str, Array], requests: Sequence[Request]) -> int:
+    """Has the rows of all requests written one behind the other; returns how many that are."""
+    rows = 0
+    for request in requests:
+        request.fill(inputs, rows)
+        rows += request.rows
+    return rows
+
+
+def answer(requests: Sequence[Request], outputs: Outputs) -> list[Request]:
+    """Gives each its rows; returns those that could be answered. Whatever goes wrong with one stays its own."""
+    answered = []
+    row = 0
+    for request in requests:
+        try:
+            if request.is_wanted:
+                request.answer(outputs, row)
+                answered.append(request)
+        except Exception:
+            logger.exception("A result could not be made an answer")
+            request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
+        row += request.rows
+    return answered
+
+
 def execute(context: Context, requests: Sequence[Request], started: int) -> list[Execution]:
     """Runs `requests` as one batch, at the time `started`.
 
@@ -32,11 +60,7 @@ def execute(context: Context, requests: Sequence[Request], started: int) -> list
     """
     try:
         context.fit(requests[0].shapes)
-        inputs = context.inputs
-        rows = 0
-        for request in requests:
-            request.fill(inputs, rows)
-            rows += request.rows
+        rows = fill(context.inputs, requests)
         input_ns = monotonic_ns() - started
         infer_ns = context.execute(rows)
         return [Execution(requests, context.outputs, rows, started, input_ns, infer_ns)]

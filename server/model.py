@@ -9,8 +9,8 @@ from time import monotonic_ns
 from yais.engines import Context, Engine, EngineError
 from yais.server.batching import Batcher
 from yais.server.config import Config
-from yais.server.errors import EngineFailureError, ExpiredError, ServiceError
-from yais.server.execution import Execution, Outputs
+from yais.server.errors import ExpiredError, ServiceError
+from yais.server.execution import Execution, Outputs, answer
 from yais.server.metrics.recorder import Recorder
 from yais.server.pool import Pool
 from yais.server.request import Request
@@ -54,7 +54,7 @@ class Model:
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
         contexts = [warmed_up(engine.create_context(), engine) for _ in range(options.buffers)]
-        self._pool = Pool(name, contexts, options.contexts, batcher, self._finish, loop)
+        self._pool = Pool(name, contexts, options.contexts, batcher, self._finish, self.recorder.note, loop)
 
     @property
     def waiting(self) -> int:
@@ -92,17 +92,7 @@ class Model:
 
     def _answer(self, execution: Execution, outputs: Outputs) -> None:
         began = monotonic_ns()
-        answered = []
-        row = 0
-        for request in execution.requests:
-            try:
-                if request.is_wanted:
-                    request.answer(outputs, row)
-                    answered.append(request)
-            except Exception:  # Whatever goes wrong with an answer stays its own.
-                logger.exception("A result could not be made an answer")
-                request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
-            row += request.rows
+        answered = answer(execution.requests, outputs)
         now = monotonic_ns()
         self.recorder.succeed(execution, answered, now - began, now)
 

@@ -20,10 +20,11 @@ from threading import Condition, Lock, Thread
 from time import monotonic, monotonic_ns
 
 from yais.engines import Context
-from yais.server.batching import Batch, Batcher, pack
+from yais.server.batching import Batch, Batcher
 from yais.server.errors import EngineFailureError, QueueFullError
 from yais.server.execution import Execution, execute
 from yais.server.request import Request
+from yais.server.turn import OnRun, run_batches
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,11 @@ _WEIGHT = 0.1
 
 
 class Pool:
-    """`threads` threads over `contexts`. `on_batch(executions, expired)` is called on `loop` for each batch taken."""
+    """`threads` threads over `contexts`.
+
+    `on_batch(executions, expired)` is called on `loop` for each batch taken, and `on_run` instead for one that was run
+    there and is answered.
+    """
 
     def __init__(
         self,
@@ -52,11 +57,13 @@ class Pool:
         threads: int,
         batcher: Batcher[Request],
         on_batch: OnBatch,
+        on_run: OnRun,
         loop: AbstractEventLoop,
     ) -> None:
         self._free = list(contexts)
         self._batcher = batcher
         self._on_batch = on_batch
+        self._on_run = on_run
         self._loop = loop
         self._closed = False
         self._lock = Lock()
@@ -144,10 +151,17 @@ class Pool:
             self._turn.clear()
 
     def _run_turn(self, context: Context, until: int) -> None:
-        turn = self._turn
-        while turn and self._turn_shapes == self._short and (now := monotonic_ns()) < until:
-            batch = pack(turn, self._batcher.max_rows, now)
-            self._conclude(self._execute(context, batch.items, now), batch.expired)
+        turn, max_rows = self._turn, self._batcher.max_rows
+        while turn and self._turn_shapes == self._short and monotonic_ns() < until:
+            try:
+                runs, run_ns, troubled = run_batches(context, turn, max_rows, until, _LONG_NS, self._on_run)
+            except Exception as error:
+                self._complain(error)
+                continue
+            if runs:
+                self._average(self._turn_shapes, run_ns // runs)
+            if troubled is not None:
+                self._conclude(self._execute(context, troubled.items, monotonic_ns()), troubled.expired)
 
     def _work(self) -> None:
         while (job := self._wait()) is not None:
@@ -190,7 +204,10 @@ class Pool:
         try:
             self._on_batch(executions, expired)
         except Exception as error:
-            self._loop.call_exception_handler({"message": "A batch could not be answered", "exception": error})
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "A batch could not be answered", "exception": error})
 
     def _execute(self, context: Context, requests: Sequence[Request], started: int) -> list[Execution]:
         """As `execute`, for a caller that must survive whatever happens in it."""

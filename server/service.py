@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _FLUSH_S = 1.0
 # How long the server goes on refusing after its last answer.
 _LATECOMERS_S = 0.1
+# New objects that have not been freed again, before the collector looks for cycles among them.
+_COLLECT_AT = 20_000
 
 _INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -92,9 +94,11 @@ class Service:
         with naming("--port", self.config, port):
             self.port = self._grpc.add_insecure_port(f"{self.config.address}:{port}")
         await self._grpc.start()
-        # What is loaded by now stays; no collection needs to go through it while requests wait.
+        # What is loaded by now stays; no collection needs to go through it while requests wait. Nor does what requests
+        # make need one, as it does not refer to itself; with many of them at once, collections were for nothing.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_COLLECT_AT)
 
     async def figures(self) -> Figures:
         recorders = [model.recorder.read() for model in self.models]

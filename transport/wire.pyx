@@ -39,7 +39,7 @@ cdef double _DEAR = 2e-3
 cdef double _CHEAP = 0.5e-3
 cdef double _TURN = 2e-3
 # How long a connection that is to rest is not read.
-cdef double _REST = 2e-3
+cdef double _REST = 5e-3
 
 cdef enum:
     _LAST_PORTION = 4

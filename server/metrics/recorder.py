@@ -94,11 +94,24 @@ class Recorder:
 
     def succeed(self, execution: Execution, answered: Sequence[Request], output_ns: int, now: int) -> None:
         """Records one run of the engine, whose requests in `answered` got their results at `now`."""
+        _, _, rows, started, input_ns, infer_ns = execution
+        self.note(rows, started, input_ns, infer_ns, output_ns, now, answered)
+
+    def note(
+        self,
+        rows: int,
+        started: int,
+        input_ns: int,
+        infer_ns: int,
+        output_ns: int,
+        now: int,
+        answered: Sequence[Request],
+    ) -> None:
+        """The same in plain numbers."""
         if now >= self._window_end or len(self._runs) + len(self._requests) >= _FLUSH_AT:
             self._flush()
             self._slot = now // SUB_WINDOW_NS
             self._window_end = (self._slot + 1) * SUB_WINDOW_NS
-        _, _, rows, started, input_ns, infer_ns = execution
         self._runs += (rows, started, now, input_ns, infer_ns, output_ns, len(answered))
         for request in answered:
             self._requests += (request.rows, request.arrived, request.queued)

@@ -20,6 +20,7 @@ Method = Callable[[Servicer, Message, Context], Awaitable[Reply]]
 
 # A text travels in a header, where it may grow threefold; a longer header would cost the caller the status, too.
 _MAX_TEXT_BYTES = 2048
+_MAX_BYTES_A_CHARACTER = 4
 
 # Stands for a request that could not be parsed.
 UNREADABLE = object()
@@ -42,7 +43,10 @@ def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer,
 
 def fitted(error: ServiceError) -> str:
     """The error's text, cut to what a status can carry."""
-    return str(error).encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
+    text = str(error)
+    if len(text) * _MAX_BYTES_A_CHARACTER <= _MAX_TEXT_BYTES:
+        return text
+    return text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 async def refuse(context: Context, error: ServiceError) -> NoReturn:

@@ -35,7 +35,7 @@ def gate(serve: Serve) -> Iterator[Gate]:
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
-    for module in ("execution", "pool"):
+    for module in ("execution", "pool", "turn"):
         monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)
 
 

@@ -19,7 +19,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000
-        monkeypatch.setattr("yais.server.pool.monotonic_ns", lambda: self.now)
+        for module in ("pool", "turn"):
+            monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: self.now)
 
     def pass_by(self, share: float) -> None:
         """Lets a part of a turn pass."""

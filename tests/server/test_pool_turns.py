@@ -1,7 +1,7 @@
 """Runs on the event loop: what came in one turn of it, for no longer than it can be spared."""
 
 import asyncio
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from fake_engine import LONG_NS, FakeEngine, Gate, Serve, options
@@ -9,8 +9,6 @@ from fake_requests import answered, assert_answered, give_up, replies, request, 
 
 from yais.engines import Array
 from yais.server.errors import QueueFullError
-from yais.server.execution import Execution
-from yais.server.request import Request
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 
@@ -244,7 +242,7 @@ async def test_a_full_queue_in_a_turn_still_finds_room_with_the_threads(serve: S
     assert_answered(wide, *sent)
 
 
-async def test_a_turn_that_cannot_be_answered_gives_its_context_back_and_goes_on(
+async def test_a_turn_that_cannot_be_recorded_gives_its_context_back_and_goes_on(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: list[dict[str, object]] = []
@@ -253,14 +251,14 @@ async def test_a_turn_that_cannot_be_answered_gives_its_context_back_and_goes_on
     model = serve(engine, options(contexts=1, buffers=1))
     first, broken, after = requests(3)
     await answered(model, first)
-    finish = model._pool._on_batch
+    record = model._pool._on_run
 
-    def fail_on_two(executions: Sequence[Execution], expired: Sequence[Request]) -> None:
-        if executions[0].requests[0] is broken:
+    def fail_on_two(*figures: Any) -> None:
+        if broken in figures[-1]:
             raise ZeroDivisionError
-        finish(executions, expired)
+        record(*figures)
 
-    monkeypatch.setattr(model._pool, "_on_batch", fail_on_two)
+    monkeypatch.setattr(model._pool, "_on_run", fail_on_two)
     model.submit(broken)
     model.submit(after)
     await replies(after)
