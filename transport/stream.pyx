@@ -29,8 +29,9 @@ from yais.transport.wire cimport Gather
 
 cdef enum:
     _PREFIX = 5
-    # Pieces up to this are cheaper copied than referred to.
+    # Pieces up to this are cheaper copied than referred to, and so is what ends a message and fits a frame.
     _COPIED = 4096
+    _FRAME = 16384
     # A message up to this is joined to its prefix.
     _JOINED = 1024
     # What a message that nobody has taken costs beside its bytes.
@@ -52,6 +53,7 @@ cdef ssize_t provide(
     """nghttp2 asks for up to `room` bytes of DATA."""
     cdef Stream stream = <Stream>source.ptr
     cdef size_t size = min(room, stream.pending)
+    cdef bint is_referred = size > _COPIED and stream.pending > _FRAME
     try:
         if not size and not stream.is_finished:
             stream.is_deferred = True
@@ -59,7 +61,7 @@ cdef ssize_t provide(
         if size == stream.pending and stream.is_finished:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF
             stream.on_last_data(session, flags)
-        if size > _COPIED:
+        if is_referred:
             flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
         else:
             stream.copy_to(buffer, size)
