@@ -141,7 +141,10 @@ def test_the_source_distribution_is_all_that_a_whole_wheel_needs(tmp_path: Path)
 
     (wheel,) = (source / "dist").glob("yais-*.whl")
     suffix = EXTENSION_SUFFIXES[0]
-    extensions = {f"yais/transport/{path.stem}{suffix}" for path in (source / "transport").glob("*.pyx")}
+    modules = [
+        path.relative_to(source).with_suffix("") for folder in FOLDERS for path in (source / folder).rglob("*.pyx")
+    ]
+    extensions = {f"yais/{module}{suffix}" for module in modules}
     assert packed(wheel) == everything | extensions
     assert extensions
     with zipfile.ZipFile(wheel) as contents:
