@@ -7,7 +7,7 @@ import pytest
 from e2e.calls import Array, mlp_request, outcomes, output, picky_request, slow_request
 from e2e.conftest import Engines
 from e2e.scrape import growth, total
-from e2e.serving import run_server
+from e2e.serving import TRANSPORT, run_server
 from yais.proto import grpc_service_pb2 as pb
 
 REQUESTS = 600
@@ -49,7 +49,9 @@ def test_each_of_many_requests_gets_exactly_its_own_rows(
     sent = sum(map(len, rows))
     assert statistics.inference_count == total(samples, "nv_inference_count") == sent
     assert statistics.execution_count == total(samples, "nv_inference_exec_count")
-    assert math.ceil(sent / largest) <= statistics.execution_count < REQUESTS
+    assert math.ceil(sent / largest) <= statistics.execution_count <= REQUESTS
+    # On grpcio's transport they come so far apart that a model as quick as this one is done with each before the next.
+    assert statistics.execution_count < REQUESTS or TRANSPORT == "grpcio"
     assert {size.batch_size for size in statistics.batch_stats} <= set(range(1, largest + 1))
     assert sum(size.batch_size * size.compute_infer.count for size in statistics.batch_stats) == sent
 
