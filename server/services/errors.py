@@ -55,6 +55,7 @@ async def refuse(context: Context, error: ServiceError) -> NoReturn:
 
 
 async def abort(context: Context, status: StatusCode, text: str) -> NoReturn:
+    """The same for a status and a text that are known already."""
     try:
         await context.abort(status, text)
     except InternalError as error:

@@ -7,7 +7,7 @@ mean the same again. What a form means, and that it keeps the model's rules, `de
 first time; from then on it is known by its bytes, and only the sizes of the raw contents are checked.
 
 Elements go from the message into the batch buffers, and from there into the reply, without becoming arrays. Whatever is
-unusual, from typed contents to an id that is no UTF-8, has no form here and is left to `decode` and `encode`.
+unusual, from typed contents to an id that is not ASCII, has no form here and is left to `decode` and `encode`.
 """
 
 cimport cython
@@ -129,7 +129,7 @@ cdef int put_varint(uint8_t* target, Py_ssize_t value) noexcept nogil:
 cdef class Form:
     """What all requests of one form have in common; tensors are in the model's order.
 
-    `places` tells which of the raw contents each input is, `sizes` its bytes, `row_sizes` those of a row.
+    `places` tells which of the raw contents each input is, `sizes` how many bytes it has.
     """
 
     cdef readonly object model
