@@ -1,11 +1,14 @@
 """The sockets that a server listens on."""
 
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
 
 from yais.transport.address import TcpAddress, UnixAddress, parse_listen
+
+_ATTEMPTS = 10
 
 
 def bind(address: str, reuse_port: bool) -> list[socket.socket]:
@@ -16,7 +19,7 @@ def bind(address: str, reuse_port: bool) -> list[socket.socket]:
     parsed = parse_listen(address)
     if isinstance(parsed, UnixAddress):
         return [_bind_unix(parsed)]
-    return _bind_tcp(parsed, reuse_port)
+    return _bind_any_port(parsed, reuse_port) if parsed.port == 0 else _bind_tcp(parsed, reuse_port)
 
 
 def port_of(sock: socket.socket) -> int:
@@ -50,6 +53,17 @@ def _remove_stale(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         if probe.connect_ex(path):
             os.unlink(path)
+
+
+def _bind_any_port(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
+    """The port that the system finds for the first socket may be taken where the others are: then another one is."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _bind_tcp(address, reuse_port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _bind_tcp(address, reuse_port)
 
 
 def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:

@@ -20,7 +20,8 @@ def fake() -> Iterator[FakeServer]:
         options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
         server = grpc.server(threads, options=options)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        servicer.port = server.add_insecure_port("localhost:0")
+        # Not "localhost", of whose addresses gRPC binds as many as it can: another server may have the port on one.
+        servicer.port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         yield servicer
         server.stop(grace=None).wait()
@@ -66,7 +67,7 @@ def run(fake: FakeServer) -> Callable[..., Any]:
     """Runs a command against the fake server, as in `run(main, "--count 3")`."""
 
     def invoke(command: Any, arguments: str = "") -> Any:
-        return CliRunner().invoke(command, ["--port", str(fake.port), *arguments.split()])
+        return CliRunner().invoke(command, ["--host", "127.0.0.1", "--port", str(fake.port), *arguments.split()])
 
     return invoke
 

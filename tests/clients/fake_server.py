@@ -86,7 +86,7 @@ class FakeServer(GRPCInferenceServiceServicer):
 
     @property
     def target(self) -> str:
-        return f"localhost:{self.port}"
+        return f"127.0.0.1:{self.port}"
 
 
 @dataclass

@@ -64,7 +64,7 @@ def test_a_server_that_is_not_there_ends_with_1(
 ) -> None:
     result = run(command, f"{arguments} --port {unused_tcp_port}")
     assert result.exit_code == 1
-    assert f"localhost:{unused_tcp_port}: UNAVAILABLE: " in result.stderr
+    assert f"127.0.0.1:{unused_tcp_port}: UNAVAILABLE: " in result.stderr
 
 
 @all_commands

@@ -89,7 +89,7 @@ async def test_every_interface_is_ipv4_and_ipv6(bench: Bench) -> None:
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "dns:localhost:{}", "ipv4:127.0.0.1:{}", "dns:///127.0.0.1:{}"])
 async def test_all_forms_of_a_target(bench: Bench, form: str) -> None:
-    _, target = await bench.start("localhost:0")
+    _, target = await bench.start()
     channel = bench.connect(form.format(target.rpartition(":")[2]))
     assert await services.ProbeStub(channel).UnaryUnary(note("a")) == note("a")
 
