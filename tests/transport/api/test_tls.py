@@ -47,7 +47,7 @@ def local(ours: Certificates) -> tuple[bytes, bytes]:
 async def serve(bench: Bench, pair: tuple[bytes, bytes], clients: bytes | None = None, **server: Any) -> str:
     """The target of a server that shows `pair`, and demands certificates of `clients` if given."""
     credentials = bench.ends.server.ssl_server_credentials([pair], clients, clients is not None)
-    _, target = await bench.start(ANY_PORT, credentials, **server)
+    _, target = await bench.start(server.pop("address", ANY_PORT), credentials, **server)
     return target
 
 
