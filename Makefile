@@ -20,6 +20,7 @@ EXTENSION := $(wildcard $(addsuffix /*.pyx,$(NATIVE)) $(addsuffix /*.pxd,$(NATIV
 INSTALLED := .venv/.installed
 TYPING := build/typing/yais
 STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(wildcard $(addsuffix /*.pyi,$(NATIVE))))))
+TENSORRT_STUBS := build/typing/tensorrt/__init__.pyi
 PEERS := build/peers/.complete
 INTEROP := tests/transport/interop
 INTEROP_PEERS := build/interop/.complete
@@ -44,7 +45,7 @@ test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests, the end-to-end on
 	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
 	YAIS_REQUIRE_PEERS=1 YAIS_TEST_TRANSPORT=grpcio $(BIN)/pytest tests/e2e $(ARGS)
 
-lint: $(INSTALLED) ## check style and types
+lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(NATIVE)
@@ -54,6 +55,7 @@ lint: $(INSTALLED) ## check style and types
 	MYPYPATH=build/typing $(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases \
 		--concise $(STUBBED)
 	MYPYPATH=build/typing $(BIN)/mypy -p bench
+	$(BIN)/python tests/engines/tensorrt/check_versions.py
 
 bench: $(INSTALLED) ## measure, side by side with other servers, and print the table; names of benchmarks in ARGS
 	bench/service/make_peers.sh
@@ -68,6 +70,9 @@ wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to
 
 clean: ## remove everything that was made here
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* $(addsuffix /*.so,$(NATIVE))
+
+$(TENSORRT_STUBS): $(INSTALLED) tests/engines/tensorrt/make_stubs.py
+	@$(BIN)/python tests/engines/tensorrt/make_stubs.py $@
 
 # Where nothing but the extension has changed, no more than that is done again.
 $(INSTALLED): $(PROJECT) $(EXTENSION)

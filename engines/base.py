@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Device = Literal["cpu", "cuda"]
 
 
 class EngineError(Exception):
@@ -17,6 +19,10 @@ class EngineError(Exception):
 
 class InvalidInputError(EngineError):
     """A run that failed because of what a request carries; the message names the input and the bound."""
+
+
+class DeviceLostError(EngineError):
+    """The device that the engine runs on is gone, for all its contexts and until the process is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,19 @@ class TensorSpec:
     @property
     def is_fixed(self) -> bool:
         return -1 not in self.shape
+
+
+class Run(NamedTuple):
+    """What one run took, in nanoseconds.
+
+    `infer_ns`: the engine's own time. `input_ns`, `output_ns`: copies to and from a device, where there is one.
+    `padding`: rows that were run besides those asked for.
+    """
+
+    infer_ns: int
+    input_ns: int = 0
+    output_ns: int = 0
+    padding: int = 0
 
 
 class Context(Protocol):
@@ -56,11 +75,11 @@ class Context(Protocol):
         Called before every run, so it is cheap when nothing changes.
         """
 
-    def execute(self, rows: int) -> int:
+    def execute(self, rows: int) -> Run:
         """Runs the first `rows` rows of `inputs` into the first rows of `outputs`.
 
-        Returns the engine's own compute time in nanoseconds. Raises `EngineError` when the run fails; the context can
-        be used again afterwards.
+        Raises `EngineError` when the run fails; the context can be used again afterwards, unless it is a
+        `DeviceLostError`.
         """
 
 
@@ -92,10 +111,22 @@ class Engine(Protocol):
 class EngineOptions:
     """How an engine is to be opened.
 
-    `contexts`: how many will run at once. `threads`: CPU threads of one run, None to fit the cores.
+    `contexts`: how many of its runs will go on at once. `runs`: the same for all engines together, among which the
+    cores are divided; None when there is no other. `threads`: CPU threads of one run, None to fit the cores.
     `max_batch_size`: an upper bound on the batch; None for the model's own, 0 to serve it without batching.
+
+    `device`: what an ONNX file is run on; plans are always run on a GPU. `devices`: the GPUs, by number, over which the
+    contexts are spread. `workspaces`: how many of a GPU's contexts compute at once, each with memory of its own for
+    activations; None to choose. `graphs`: whether runs are recorded as CUDA graphs, for a few sizes of batch.
+    `plan_cache`: the folder for plans that are built of ONNX files; None for the user's.
     """
 
     contexts: int = 1
+    runs: int | None = None
     threads: int | None = None
     max_batch_size: int | None = None
+    device: Device = "cpu"
+    devices: tuple[int, ...] = (0,)
+    workspaces: int | None = None
+    graphs: bool = True
+    plan_cache: Path | None = None

@@ -46,6 +46,11 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Said unasked: a device is gone, and the worker drains."""
+
+
 class Channel:
     """Sends and receives objects, pickled."""
 

@@ -11,7 +11,7 @@ from yais.engines import EngineError
 from yais.server.banner import banner
 from yais.server.config import Config, ConfigError, EngineSource
 from yais.server.listening import StartError
-from yais.server.options import ByteSize, Duration, Engine, read_toml
+from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
 from yais.server.process import ExitCode, leave, log_to_stderr, run
 from yais.server.server import Server
 from yais.server.transport import has_native
@@ -62,6 +62,29 @@ Examples:
     help="CPU threads of one run.  [default: cores / contexts of all models of all workers]",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="What ONNX files run on. On a GPU, TensorRT builds a plan at the first start, and keeps it.",
+)
+@click.option("--devices", type=Numbers(), default="0", help="The GPUs over which contexts are spread, such as 0,1.")
+@click.option(
+    "--workspaces",
+    type=click.IntRange(1, 1024),
+    help="Contexts of a GPU that compute at once; the others copy.  [default: 4, at most the contexts of one GPU]",
+)
+@click.option(
+    "--cuda-graphs",
+    type=click.BOOL,
+    default=True,
+    help="Whether runs on a GPU are recorded, for batches of 1, 2, 4 and so on, to which others are filled up.",
+)
+@click.option(
+    "--plan-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder for plans that are built of ONNX files.  [default: yais/plans in the user's cache folder]",
+)
+@click.option(
     "--max-batch-size",
     type=click.IntRange(0, 65536),
     help="The most rows in one run, 0 for no batching.  [default: what the engine declares, otherwise 8]",
@@ -107,7 +130,7 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
 
     Exit codes: 0 after a complete drain, 1 when accepted requests were dropped at the end of --drain-timeout, 2 for
     settings that cannot be, 3 when the server cannot start, 4 when one of several workers ended by itself and the
-    others have drained. A second signal ends it at once, with 128 + its number.
+    others have drained, 5 when a GPU was lost. A second signal ends it at once, with 128 + its number.
     """
     log_to_stderr(log_level.upper())
     try:

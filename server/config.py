@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from yais.engines import Device, EngineOptions
 from yais.server.transport import TransportName, has_native
 
 
@@ -37,6 +38,11 @@ class Config:
     drain_timeout: float
     transport: TransportName
     workers: int
+    device: Device
+    devices: tuple[int, ...]
+    workspaces: int | None
+    cuda_graphs: bool
+    plan_cache: Path | None
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]
@@ -51,6 +57,13 @@ class Config:
                 f"--max-queue-delay: waiting for company is of no use with --max-batch-size {self.max_batch_size}"
             )
 
+        repeated_gpus = [gpu for gpu, count in Counter(self.devices).items() if count > 1]
+        if repeated_gpus:
+            raise ConfigError(f"--devices: GPU {repeated_gpus[0]} is named more than once")
+        if len(self.devices) > self.contexts:
+            raise ConfigError(f"--devices: {len(self.devices)} GPUs are more than --contexts {self.contexts}")
+        if self.workspaces is not None and self.workspaces > self.contexts:
+            raise ConfigError(f"--workspaces: {self.workspaces} is more than --contexts {self.contexts}")
         if self.transport == "native" and not has_native():
             raise ConfigError("--transport: 'native' was not built into this installation; 'grpcio' is there")
 
@@ -58,6 +71,21 @@ class Config:
     def address(self) -> str:
         """The host as it stands before a port; an IPv6 address has brackets there."""
         return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """How each engine is opened."""
+        return EngineOptions(
+            self.contexts,
+            self.contexts * len(self.engines) * self.workers,
+            self.threads,
+            self.max_batch_size,
+            self.device,
+            self.devices,
+            self.workspaces,
+            self.cuda_graphs,
+            self.plan_cache,
+        )
 
     @property
     def buffers_per_model(self) -> int:

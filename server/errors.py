@@ -6,6 +6,7 @@
     ├── UnsupportedError            UNIMPLEMENTED       OTHER
     ├── NotFoundError               NOT_FOUND           OTHER (an unknown model has no series of its own)
     ├── EngineFailureError          INTERNAL            BACKEND
+    ├── LostDeviceError             UNAVAILABLE         BACKEND
     ├── QueueFullError              UNAVAILABLE         REJECTED
     ├── DrainingError               UNAVAILABLE         REJECTED
     └── ExpiredError                DEADLINE_EXCEEDED   REJECTED
@@ -59,6 +60,13 @@ class EngineFailureError(ServiceError):
     """The engine failed on this request."""
 
     status = StatusCode.INTERNAL
+    reason = "BACKEND"
+
+
+class LostDeviceError(ServiceError):
+    """The device that the engine runs on is gone, and the server is about to exit; another one may answer."""
+
+    status = StatusCode.UNAVAILABLE
     reason = "BACKEND"
 
 

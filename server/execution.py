@@ -5,19 +5,25 @@ from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 from typing import NamedTuple
 
-from yais.engines import Array, Context, EngineError, InvalidInputError
-from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
+from yais.engines import Array, Context, DeviceLostError, EngineError, InvalidInputError, Run
+from yais.server.errors import EngineFailureError, InvalidRequestError, LostDeviceError, ServiceError
 from yais.server.request import Request
 
 logger = logging.getLogger(__name__)
 
 Outputs = Mapping[str, Array]
 
+_SERVICE_ERRORS: dict[type[EngineError], type[ServiceError]] = {
+    InvalidInputError: InvalidRequestError,
+    DeviceLostError: LostDeviceError,
+}
+
 
 class Execution(NamedTuple):
     """One run of the engine; durations are in nanoseconds.
 
-    `outcome`: the batch buffers of all outputs, in which the rows of `requests` lie one behind the other.
+    `outcome`: the batch buffers of all outputs, in which the rows of `requests` lie one behind the other. `output_ns`:
+    what it took to get them there from a device, where there is one.
     """
 
     requests: Sequence[Request]
@@ -26,6 +32,8 @@ class Execution(NamedTuple):
     started: int
     input_ns: int = 0
     infer_ns: int = 0
+    output_ns: int = 0
+    padding: int = 0
 
 
 def fill(inputs: Mapping[str, Array], requests: Sequence[Request]) -> int:
@@ -56,19 +64,28 @@ def answer(requests: Sequence[Request], outputs: Outputs) -> list[Request]:
 def execute(context: Context, requests: Sequence[Request], started: int) -> list[Execution]:
     """Runs `requests` as one batch, at the time `started`.
 
-    When the engine refuses the batch, each request runs again alone, so that one bad request does not fail the others.
+    When the engine refuses the batch, each request runs again alone, so that one bad request does not fail the others,
+    unless no run can succeed any more.
     """
     try:
         context.fit(requests[0].shapes)
         rows = fill(context.inputs, requests)
         input_ns = monotonic_ns() - started
-        infer_ns = context.execute(rows)
-        return [Execution(requests, context.outputs, rows, started, input_ns, infer_ns)]
+        run = context.execute(rows)
+        return [_executed(requests, context.outputs, rows, started, input_ns, run)]
     except EngineError as error:
-        if len(requests) == 1:
+        if len(requests) == 1 or isinstance(error, DeviceLostError):
             failed_ns = monotonic_ns() - started
-            return [Execution(requests, _service_error(error), requests[0].rows, started, 0, failed_ns)]
+            rows = sum(request.rows for request in requests)
+            return [Execution(requests, _service_error(error), rows, started, 0, failed_ns)]
     return [_execute_alone(context, request) for request in requests]
+
+
+def _executed(
+    requests: Sequence[Request], outputs: Outputs, rows: int, started: int, fill_ns: int, run: Run
+) -> Execution:
+    infer_ns, copied_in_ns, copied_out_ns, padding = run
+    return Execution(requests, outputs, rows, started, fill_ns + copied_in_ns, infer_ns, copied_out_ns, padding)
 
 
 def _execute_alone(context: Context, request: Request) -> Execution:
@@ -80,5 +97,7 @@ def _execute_alone(context: Context, request: Request) -> Execution:
 
 
 def _service_error(error: EngineError) -> ServiceError:
-    kind = InvalidRequestError if isinstance(error, InvalidInputError) else EngineFailureError
-    return kind(str(error))
+    for kind, service_kind in _SERVICE_ERRORS.items():
+        if isinstance(error, kind):
+            return service_kind(str(error))
+    return EngineFailureError(str(error))

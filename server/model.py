@@ -2,14 +2,14 @@
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
-from yais.engines import Context, Engine, EngineError
+from yais.engines import Context, DeviceLostError, Engine, EngineError
 from yais.server.batching import Batcher
 from yais.server.config import Config
-from yais.server.errors import ExpiredError, ServiceError
+from yais.server.errors import ExpiredError, LostDeviceError, ServiceError
 from yais.server.execution import Execution, Outputs, answer
 from yais.server.metrics.recorder import Recorder
 from yais.server.pool import Pool
@@ -40,21 +40,35 @@ class ModelOptions:
 
 
 class Model:
-    """Runs requests in batches; everything but the engine's runs happens on the event loop."""
+    """Runs requests in batches; everything but the engine's runs happens on the event loop.
+
+    `on_lost` is called with what was found whenever the engine's device is gone.
+    """
 
     version = "1"
 
-    def __init__(self, name: str, engine: Engine, options: ModelOptions, loop: AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        options: ModelOptions,
+        loop: AbstractEventLoop,
+        on_lost: Callable[[LostDeviceError], None] = lambda error: None,
+    ) -> None:
         self.name = name
         self.engine = engine
         self.options = options
         self.signature = Signature(name, engine)
         self.recorder = Recorder(name, self.version)
+        self._on_lost = on_lost
         batcher: Batcher[Request] = Batcher(
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
         contexts = [warmed_up(engine.create_context(), engine) for _ in range(options.buffers)]
-        self._pool = Pool(name, contexts, options.contexts, batcher, self._finish, self.recorder.note, loop)
+        may_run_on_loop = engine.device == "cpu"
+        self._pool = Pool(
+            name, contexts, options.contexts, batcher, self._finish, self.recorder.note, loop, may_run_on_loop
+        )
 
     @property
     def waiting(self) -> int:
@@ -78,6 +92,8 @@ class Model:
 
     def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         for execution in executions:
+            if isinstance(execution.outcome, LostDeviceError):
+                self._on_lost(execution.outcome)
             if isinstance(execution.outcome, ServiceError):
                 self._refuse(execution.requests, execution.outcome)
             else:
@@ -100,12 +116,15 @@ class Model:
 def warmed_up(context: Context, engine: Engine) -> Context:
     """`context` after a run on zeros, so that the first request does not pay for what engines put off until then.
 
-    A model with free dimensions or strings is left as it is: nobody knows what it would make of a guess.
+    A model with free dimensions or strings is left as it is: nobody knows what it would make of a guess. Raises
+    `DeviceLostError`.
     """
     if all(spec.is_fixed and not spec.dtype.hasobject for spec in engine.inputs):
         try:
             context.fit(tuple(spec.shape for spec in engine.inputs))
             context.execute(1)
+        except DeviceLostError:
+            raise
         except EngineError as error:
             logger.warning("A run on zeros failed: %s", error)
     return context

@@ -51,6 +51,18 @@ class ByteSize(click.ParamType[int]):
         return size
 
 
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "n[,n]..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        texts = str(value).split(",")
+        if not all(re.fullmatch(r"\s*\d{1,4}\s*", text) for text in texts):
+            self.fail(f"{value!r} is not a list of numbers such as 0,1", param, ctx)
+        return tuple(map(int, texts))
+
+
 class Engine(click.ParamType[EngineSource]):
     """`PATH` or `NAME=PATH`; the name defaults to that of the file without its suffix."""
 
@@ -96,6 +108,8 @@ def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | l
         if not all(isinstance(value, str) for value in values):
             raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
         return values
+    if isinstance(setting, bool) and flag.type is click.BOOL:
+        return str(setting)
     if isinstance(setting, bool) or not isinstance(setting, str | int | float):
         raise click.BadParameter(f"{setting!r} is neither a string nor a number", ctx, flag)
     return str(setting)

@@ -44,7 +44,7 @@ _WEIGHT = 0.1
 
 
 class Pool:
-    """`threads` threads over `contexts`.
+    """`threads` threads over `contexts`, and the loop unless it may not: where runs wait for a device, it would too.
 
     `on_batch(executions, expired)` is called on `loop` for each batch taken, and `on_run` instead for one that was run
     there and is answered.
@@ -59,12 +59,14 @@ class Pool:
         on_batch: OnBatch,
         on_run: OnRun,
         loop: AbstractEventLoop,
+        may_run_on_loop: bool = True,
     ) -> None:
         self._free = list(contexts)
         self._batcher = batcher
         self._on_batch = on_batch
         self._on_run = on_run
         self._loop = loop
+        self._may_run_on_loop = may_run_on_loop and not batcher.max_delay
         self._closed = False
         self._lock = Lock()
         self._changed = Condition(self._lock)
@@ -220,7 +222,7 @@ class Pool:
             logger.exception("A batch of %d request(s) failed", len(requests))
             failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
             executions = [Execution(requests, failure, 0, started, 0, failed_ns)]
-        if not self._batcher.max_delay:
+        if self._may_run_on_loop:
             for execution in executions:
                 self._average(requests[0].shapes, execution.input_ns + execution.infer_ns)
         return executions

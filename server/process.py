@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     UNANSWERED = 1
     FAILED_START = 3
     LOST_WORKER = 4
+    LOST_DEVICE = 5
 
 
 def log_to_stderr(level: str | int, process: str = "") -> None:

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from yais.server.config import Config
 from yais.server.listening import naming
 from yais.server.metrics.endpoint import MetricsEndpoint
-from yais.server.metrics.gpu import PowerSampler
+from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.page import families
 from yais.server.process import ExitCode
 from yais.server.service import Service
@@ -33,8 +33,8 @@ class Server:
         self.is_hanging = False
         self._is_signalled = False
         self._ending = asyncio.Event()
-        self._power = PowerSampler()
-        self._service = Service(config) if config.workers == 1 else Supervisor(config, self._ending.set)
+        self._gpus = GpuSampler()
+        self._service = (Service if config.workers == 1 else Supervisor)(config, self._ending.set)
 
     @property
     def port(self) -> int:
@@ -80,14 +80,13 @@ class Server:
         await self._service.listen()
 
     async def _run(self) -> ExitCode:
-        sampling = asyncio.create_task(self._power.run())
+        self._gpus.start()
         await self._ending.wait()
         code = await self._service.drain()
         self.is_hanging = self._service.is_hanging
         await self._endpoint.stop()
-        sampling.cancel()
-        await asyncio.gather(sampling, return_exceptions=True)
+        self._gpus.stop()
         return code
 
     async def _families(self) -> Iterator[Metric]:
-        return families(await self._service.figures(), self._power)
+        return families(await self._service.figures(), self._gpus)

@@ -3,18 +3,20 @@
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
-from yais.engines import EngineError, EngineOptions, open_engine
+from yais.engines import EngineError, open_engine
 from yais.proto import grpc_service_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from yais.server.admission import Admission
 from yais.server.banner import summary
 from yais.server.config import Config, EngineSource
+from yais.server.errors import LostDeviceError
 from yais.server.listening import naming
 from yais.server.metrics.figures import Figures
 from yais.server.metrics.process import ProcessReader
@@ -43,14 +45,17 @@ class Service:
     """Serves `config.engines`, on a port of its own or on one that it shares with other processes.
 
     `port` is known once it listens; after it has drained, `is_hanging` tells whether a run of an engine still goes on,
-    for nobody.
+    for nobody. When the device of an engine is gone, `on_lost` is called: the service is no longer ready, and is to
+    drain.
     """
 
-    def __init__(self, config: Config, shared_port: int | None = None) -> None:
+    def __init__(self, config: Config, on_lost: Callable[[], None], shared_port: int | None = None) -> None:
         self.config = config
         self.models = Registry()
         self.port = 0
         self.is_hanging = False
+        self._is_lost = False
+        self._on_lost = on_lost
         self._shared_port = shared_port
         self._admission = Admission()
         self._process = ProcessReader()
@@ -62,7 +67,7 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        return not self._admission.is_closed
+        return not (self._admission.is_closed or self._is_lost)
 
     @property
     def unfinished(self) -> str:
@@ -118,6 +123,8 @@ class Service:
         await self._grpc.stop(_FLUSH_S if drained else 0)
         closed = [model.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
+        if self._is_lost:
+            return ExitCode.LOST_DEVICE
         return ExitCode.DRAINED if drained else ExitCode.UNANSWERED
 
     def kill(self) -> None:
@@ -125,12 +132,18 @@ class Service:
 
     def _load(self, source: EngineSource, loop: asyncio.AbstractEventLoop) -> Model:
         config = self.config
-        runs = config.contexts * len(config.engines) * config.workers
-        engine = open_engine(source.path, EngineOptions(runs, config.threads, config.max_batch_size))
+        engine = open_engine(source.path, config.engine_options)
         try:
-            return Model(source.name, engine, ModelOptions.of(config), loop)
+            return Model(source.name, engine, ModelOptions.of(config), loop, self._lose)
         except EngineError as error:
             raise EngineError(f"engine '{source.path}': {error}") from error
+
+    def _lose(self, error: LostDeviceError) -> None:
+        if not self._is_lost:
+            logger.error("The device of an engine is gone: %s", error)
+            self._is_lost = True
+            self._health.drain()
+            self._on_lost()
 
     async def _finish_accepted(self) -> bool:
         try:

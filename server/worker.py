@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 
 from yais.engines import EngineError
-from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.channel import Channel, Command, Failure, Loss, Setup
 from yais.server.listening import StartError
 from yais.server.process import ExitCode, leave, log_to_stderr, run
 from yais.server.service import Service
@@ -24,9 +24,10 @@ async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
     channel = await Channel.open(sock)
     setup: Setup = await channel.receive()
     log_to_stderr(setup.log_level, f"worker {setup.number} ")
-    service = Service(setup.config, setup.port)
+    lost = asyncio.Event()
+    service = Service(setup.config, lost.set, setup.port)
     try:
-        code = await _serve(service, channel)
+        code = await _serve(service, channel, lost)
     except (EngineError, StartError) as error:
         channel.send(Failure(str(error)))
         code = ExitCode.FAILED_START
@@ -34,14 +35,21 @@ async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
     return code, service.is_hanging
 
 
-async def _serve(service: Service, channel: Channel) -> ExitCode:
+async def _serve(service: Service, channel: Channel, lost: asyncio.Event) -> ExitCode:
+    """Serves until it is told to drain, or until a device is `lost`."""
     await service.load()
     channel.send(service.summaries)
+    obeying, losing = asyncio.create_task(_obey(service, channel)), asyncio.create_task(lost.wait())
+    await asyncio.wait((obeying, losing), return_when=asyncio.FIRST_COMPLETED)
+    losing.cancel()
+    if lost.is_set():
+        channel.send(Loss())
     try:
-        await _obey(service, channel)
+        if obeying.done():
+            obeying.result()
     except EOFError:
         logger.warning("The supervisor has gone")
-    return await _drain(service, channel) if service.port else ExitCode.DRAINED
+    return await _drain(service, channel, obeying) if service.port else ExitCode.DRAINED
 
 
 async def _obey(service: Service, channel: Channel) -> None:
@@ -57,15 +65,22 @@ async def _obey(service: Service, channel: Channel) -> None:
                 return
 
 
-async def _drain(service: Service, channel: Channel) -> ExitCode:
+async def _drain(service: Service, channel: Channel, obeying: asyncio.Task[None]) -> ExitCode:
     """Tells its figures until the end."""
-    telling = asyncio.create_task(_obey(service, channel))
+    telling = asyncio.create_task(_tell(service, channel, obeying))
     code = await service.drain()
     telling.cancel()
     with suppress(asyncio.CancelledError, EOFError):
         await telling
     channel.send(await service.figures())
     return code
+
+
+async def _tell(service: Service, channel: Channel, obeying: asyncio.Task[None]) -> None:
+    """Goes on telling figures, also once it has been told to drain."""
+    await obeying
+    while True:
+        await _obey(service, channel)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.channel import Channel, Command, Failure, Loss, Setup
 from yais.server.listening import StartError
 from yais.server.metrics.figures import Figures
 from yais.server.process import ExitCode
@@ -24,6 +24,8 @@ _COMMAND = (sys.executable, "-P", "-m", "yais.server.worker")
 
 class WorkerProcess:
     """Worker number `number`. `on_lost` is called when it ends although it was not asked to, or badly.
+
+    It also is when the worker says that it has lost a device, and drains.
 
     It is a fresh interpreter: a fork would not have the threads of this process, but their locks.
     """
@@ -108,9 +110,12 @@ class WorkerProcess:
         if self._is_serving:
             logger.error("Lost %s", self._end)
             self._on_lost()
-        return ExitCode.LOST_WORKER
+        return ExitCode.LOST_DEVICE if code == ExitCode.LOST_DEVICE else ExitCode.LOST_WORKER
 
     def _take(self, message: object) -> None:
+        if isinstance(message, Loss):
+            self._on_lost()
+            return
         if isinstance(message, Figures):
             self._figures = message
         answer = self._answers.popleft() if self._answers else None

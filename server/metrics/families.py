@@ -47,6 +47,10 @@ def yais_families(recorders: Recorders) -> Iterator[Metric]:
             _add_histogram(stages, {"model": recorder.model, "stage": stage}, histogram)
     yield ratio
     yield stages
+    padded = Metric("yais_inference_padded_rows", "Rows run to fill up batches to a size prepared for", "counter")
+    for recorder in recorders:
+        padded.add_sample("yais_inference_padded_rows_total", {"model": recorder.model}, recorder.padded_rows)
+    yield padded
 
 
 def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) -> Iterator[Metric]:

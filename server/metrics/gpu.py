@@ -1,60 +1,99 @@
-"""GPU power from NVML, sampled off the hot path. A machine without a GPU or driver simply has no such series."""
+"""The families of GPUs, sampled off the hot path: the power under YAIS's name, and Triton's `nv_gpu_*`."""
 
-import asyncio
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Event, Thread
+from time import monotonic
 
-import pynvml
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
+
+from yais.server.metrics.energy import EnergyMeter
+from yais.server.metrics.nvml import Nvml, NvmlError, Reading
 
 logger = logging.getLogger(__name__)
 
 PERIOD_S = 2.0
 
+# Name, help text, and what it is of a reading. Triton's bound notwithstanding, a busy GPU's utilization is 1.
+_TRITONS_GAUGES = (
+    ("nv_gpu_utilization", "GPU utilization rate [0.0 - 1.0)", "utilization"),
+    ("nv_gpu_memory_total_bytes", "GPU total memory, in bytes", "memory_total"),
+    ("nv_gpu_memory_used_bytes", "GPU used memory, in bytes", "memory_used"),
+    ("nv_gpu_power_usage", "GPU power usage in watts", "power_usage"),
+    ("nv_gpu_power_limit", "GPU power management limit in watts", "power_limit"),
+)
+_TRITONS_ENERGY = "GPU energy consumption in joules since the Triton Server started"
 
-class PowerSampler:
-    """The latest power draw of every GPU, in watts. `nvml` is the module to ask."""
 
-    def __init__(self, nvml: Any = pynvml) -> None:
-        self._nvml = nvml
-        self._watts: dict[str, float] = {}
+class GpuSampler:
+    """The families of the latest sample; without a GPU or driver, and of what none can tell, there are none."""
 
-    async def run(self) -> None:
-        """Samples until cancelled; returns at once where NVML finds no driver."""
+    def __init__(self, nvml: Nvml | None = None) -> None:
+        self._nvml = nvml or Nvml()
+        self._energy = EnergyMeter()
+        self._families: list[Metric] = []
+        self._is_lost = False
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="gpus", daemon=True)
+
+    def start(self) -> None:
+        """Samples from now on, in a thread that keeps no process alive: a call to a broken driver may never return."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Lets go of NVML, unless it hangs."""
+        self._stopping.set()
+        self._thread.join(PERIOD_S)
+
+    def families(self) -> Sequence[Metric]:
+        return self._families
+
+    def _run(self) -> None:
+        """Ends at once where there is no driver."""
         try:
-            await asyncio.to_thread(self._nvml.nvmlInit)
-        except self._nvml.NVMLError as error:
-            logger.info("No GPU power readings: %s", error)
+            self._nvml.open()
+        except NvmlError as error:
+            logger.info("No GPU readings: %s", error)
             return
-        try:
-            while True:
-                self._watts = await asyncio.to_thread(self._read)
-                await asyncio.sleep(PERIOD_S)
-        finally:
-            self._nvml.nvmlShutdown()
+        self.sample(monotonic())
+        while not self._stopping.wait(PERIOD_S):
+            self.sample(monotonic())
+        self._nvml.close()
 
-    def families(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily("yais_gpus_power_usage", "Power draw of each GPU, in watts", labels=["gpu"])
-        for gpu, watts in self._watts.items():
-            family.add_metric([gpu], watts)
-        if self._watts:
-            yield family
+    def sample(self, now: float) -> None:
+        """Asks NVML, which may take milliseconds, at the moment `now` in seconds."""
+        readings = self._read()
+        joules = self._energy.add(readings, now)
+        self._families = list(_families(readings, joules))
 
-    def _read(self) -> dict[str, float]:
-        """Asks every GPU; one that cannot tell is left out, and may come back."""
+    def _read(self) -> list[Reading]:
+        """Nothing while NVML is lost, of which the log tells once."""
         try:
-            count = self._nvml.nvmlDeviceGetCount()
-        except self._nvml.NVMLError as error:
-            logger.log(logging.WARNING if self._watts else logging.DEBUG, "NVML cannot count the GPUs: %s", error)
-            return {}
-        readings = ((str(index), self._watts_of(index)) for index in range(count))
-        return {gpu: watts for gpu, watts in readings if watts is not None}
+            readings = self._nvml.read()
+        except NvmlError as error:
+            if not self._is_lost:
+                logger.warning("The GPU readings are lost: %s", error)
+            self._is_lost = True
+            return []
+        if self._is_lost:
+            logger.info("The GPU readings are back")
+        self._is_lost = False
+        return readings
 
-    def _watts_of(self, index: int) -> float | None:
-        try:
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-            return float(self._nvml.nvmlDeviceGetPowerUsage(handle)) / 1000
-        except self._nvml.NVMLError as error:
-            logger.debug("GPU %d tells no power: %s", index, error)
-            return None
+
+def _families(readings: Sequence[Reading], joules: Mapping[str, float]) -> Iterator[Metric]:
+    power = {each.name: each.power_usage for each in readings}
+    yield from _family("yais_gpus_power_usage", "gauge", "Power draw of each GPU, in watts", "gpu", power)
+    for name, text, quantity in _TRITONS_GAUGES:
+        yield from _family(name, "gauge", text, "gpu_uuid", {each.uuid: getattr(each, quantity) for each in readings})
+    yield from _family("nv_energy_consumption", "counter", _TRITONS_ENERGY, "gpu_uuid", joules)
+
+
+def _family(name: str, kind: str, text: str, label: str, told: Mapping[str, float | None]) -> Iterator[Metric]:
+    """No family if nothing was told."""
+    family = Metric(name, text, kind)
+    for device, value in told.items():
+        if value is not None:
+            family.add_sample(name, {label: device}, value)
+    if family.samples:
+        yield family

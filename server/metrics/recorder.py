@@ -71,6 +71,7 @@ class Recorder:
         self.version = version
         self.inference_count = 0
         self.execution_count = 0
+        self.padded_rows = 0
         self.failures: dict[Reason, int] = dict.fromkeys(get_args(Reason), 0)
         self.failure_ns = 0
         self.batches: dict[int, BatchStats] = {}
@@ -94,8 +95,9 @@ class Recorder:
 
     def succeed(self, execution: Execution, answered: Sequence[Request], output_ns: int, now: int) -> None:
         """Records one run of the engine, whose requests in `answered` got their results at `now`."""
-        _, _, rows, started, input_ns, infer_ns = execution
-        self.note(rows, started, input_ns, infer_ns, output_ns, now, answered)
+        _, _, rows, started, input_ns, infer_ns, copied_ns, padding = execution
+        self.padded_rows += padding
+        self.note(rows, started, input_ns, infer_ns, copied_ns + output_ns, now, answered)
 
     def note(
         self,
@@ -131,6 +133,7 @@ class Recorder:
         """Adds the figures of another process's recorder of the same model, which has been read."""
         self.inference_count += other.inference_count
         self.execution_count += other.execution_count
+        self.padded_rows += other.padded_rows
         for reason, count in other.failures.items():
             self.failures[reason] += count
         self.failure_ns += other.failure_ns

@@ -11,7 +11,15 @@ from e2e.serving import Serving
 # Read by people who set up dashboards, alerts and autoscaling; deploy/ is also read by the machines themselves.
 PAGES = ("README.md", "docs/metrics.md", "docs/tuning.md", "docs/behaviour.md", "docs/deployment.md")
 # Families that only a machine with a GPU has.
-WITH_A_GPU = {"yais_gpus_power_usage"}
+WITH_A_GPU = {
+    "yais_gpus_power_usage",
+    "nv_gpu_utilization",
+    "nv_gpu_memory_total_bytes",
+    "nv_gpu_memory_used_bytes",
+    "nv_gpu_power_usage",
+    "nv_gpu_power_limit",
+    "nv_energy_consumption",
+}
 
 _METRIC = re.compile(r"\b(?:yais_(?:inference|gpus|executor)|nv)_[a-z0-9_]*[a-z0-9]\b")
 

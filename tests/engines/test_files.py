@@ -35,11 +35,11 @@ def test_a_link_to_nowhere_is_a_missing_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "m.onnx").endswith("no such file")
 
 
-@pytest.mark.parametrize("name", ["m.plan", "m", "m.onnx.gz", ".onnx"])
+@pytest.mark.parametrize("name", ["m.trt", "m", "m.onnx.gz", ".onnx"])
 def test_an_unknown_file_type_names_those_that_are_known(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"")
-    assert refusal(path) == f"engine '{path}': unknown file type '{path.suffix}', known are .onnx"
+    assert refusal(path) == f"engine '{path}': unknown file type '{path.suffix}', known are .onnx, .engine, .plan"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08\x12", bytes(1000)], ids=repr)
@@ -66,9 +66,9 @@ def test_a_tensor_that_the_protocol_cannot_carry_is_told(tmp_path: Path) -> None
 def test_a_backend_gets_the_path_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr("yais.engines.ort.open_onnx", lambda path, options: seen.append((path, options)))
-    monkeypatch.setitem(files_module.BACKENDS, ".model", "yais.engines.ort:open_onnx")
+    monkeypatch.setitem(files_module._BACKENDS, (".model", "cpu"), "yais.engines.ort:open_onnx")
     path = tmp_path / "m.model"
     path.write_bytes(b"")
     open_engine(path)
     open_engine(path, EngineOptions(3, 2, 1))
-    assert seen == [(path, EngineOptions(1, None, None)), (path, EngineOptions(3, 2, 1))]
+    assert seen == [(path, EngineOptions()), (path, EngineOptions(3, 2, 1))]

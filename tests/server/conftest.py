@@ -1,10 +1,15 @@
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from fake_engine import FakeEngine, Gate, Serve, options
+from running_server import HOST, Launch, Running
 from running_service import Service
+from server_config import config
 
+from yais.server import service as service_module
 from yais.server.model import Model, ModelOptions
 from yais.server.transport import TransportName
 
@@ -37,6 +42,31 @@ def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
     for module in ("execution", "pool", "turn"):
         monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """What every engine file turns out to be."""
+    engine = FakeEngine()
+    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    return engine
+
+
+@pytest.fixture
+async def launch() -> AsyncIterator[Launch]:
+    """Starts servers on free ports; one that still runs after the test is stopped."""
+    started: list[Running] = []
+
+    async def start(*names: str, **changes: Any) -> Running:
+        settings = config(*names, **({"host": HOST, "port": 0, "metrics": 0, "contexts": 1} | changes))
+        started.append(await Running(settings).start())
+        return started[-1]
+
+    yield start
+    for running in started:
+        await running.stop()
+        await running.close()
+    gc.unfreeze()
 
 
 @pytest.fixture(params=["native", "grpcio"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from yais.engines import Array, EngineError, Shape, TensorSpec
+from yais.engines import Run as Took
 from yais.server.model import Model, ModelOptions
 
 Serve = Callable[..., Model]
@@ -29,7 +30,8 @@ class Run:
 class FakeEngine:
     """Y is 2 X + 1, row by row. `on_run` sees the rows first, on whatever thread runs them, and may raise or wait.
 
-    `run_ns` is how long each run is said to take: 0 lets the pool run the next ones on the loop.
+    `run_ns` is how long each run is said to take: 0 lets the pool run the next ones on the loop. `copies_ns` is what
+    copies to and from a device are said to take, and `padding` how many rows each run has besides those asked for.
     """
 
     inputs: tuple[TensorSpec, ...] = (TensorSpec("X", INT64, (-1,)),)
@@ -38,6 +40,8 @@ class FakeEngine:
     platform: str = "fake_numpy"
     device: str = "cpu"
     run_ns: Callable[[], int] = lambda: LONG_NS
+    copies_ns: tuple[int, int] = (0, 0)
+    padding: int = 0
     on_run: Callable[[Array], None] = lambda rows: None
     runs: list[Run] = field(default_factory=list)
     contexts: list["FakeContext"] = field(default_factory=list)
@@ -64,7 +68,7 @@ class FakeContext:
             if spec.name not in self.inputs or self.inputs[spec.name].shape != full:
                 self.inputs[spec.name] = np.zeros(full, spec.dtype)
 
-    def execute(self, rows: int) -> int:
+    def execute(self, rows: int) -> Took:
         if not self._busy.acquire(blocking=False):
             self._engine.overlaps += 1
             raise EngineError("two threads use one context")
@@ -74,7 +78,7 @@ class FakeContext:
             self._engine.runs.append(Run(rows, values.ravel().tolist(), on_thread))
             self._engine.on_run(values)
             self._store(2 * self.inputs["X"] + 1, rows)
-            return self._engine.run_ns()
+            return Took(self._engine.run_ns(), *self._engine.copies_ns, self._engine.padding)
         finally:
             self._busy.release()
 

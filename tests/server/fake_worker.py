@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.channel import Channel, Command, Failure, Loss, Setup
 from yais.server.metrics.figures import Figures
 from yais.server.metrics.recorder import Recorder
 
@@ -26,6 +26,10 @@ def answer(message: Any, number: int, end: str) -> object:
             return {"m": f"as worker {number} has it"}
         case (Command.READ, "left in service"):
             sys.exit(7)
+        case (Command.READ, "without its device") | (Command.DRAIN, "without its device at last"):
+            sys.exit(5)
+        case (Command.READ, "draining without its device"):
+            return Loss()
         case (Command.READ, _):
             recorder = Recorder("m", "1")
             recorder.failures["OTHER"] = number

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from yais.engines import Array, InvalidInputError, Shape, TensorSpec
+from yais.engines import Array, InvalidInputError, Run, Shape, TensorSpec
 from yais.server.batching import Batcher
 from yais.server.errors import QueueFullError
 from yais.server.execution import execute
@@ -96,13 +96,13 @@ class EchoContext:
                 raise InvalidInputError(f"tensor '{spec.name}': no memory for rows of {shape}")
             self.inputs[spec.name] = np.zeros((self._capacity, *shape), spec.dtype)
 
-    def execute(self, rows: int) -> int:
+    def execute(self, rows: int) -> Run:
         for name, array in self.inputs.items():
             if array.dtype == np.int8 and (array[:rows] < 0).any():
                 raise InvalidInputError(f"input '{name}' has a negative element")
         kind = self._engine.kind
         self.outputs = {name: kind(self.inputs[source].copy()) for name, source in self._engine.sources.items()}
-        return 1
+        return Run(1)
 
 
 class InlineModel(Model):

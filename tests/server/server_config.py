@@ -21,5 +21,10 @@ def config(*names: str, **changes: Any) -> Config:
         "drain_timeout": 30.0,
         "transport": "native",
         "workers": 1,
+        "device": "cpu",
+        "devices": (0,),
+        "workspaces": None,
+        "cuda_graphs": True,
+        "plan_cache": None,
     }
     return Config(**(settings | changes))

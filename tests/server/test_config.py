@@ -1,8 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from server_config import config
 
+from yais.engines import EngineOptions
 from yais.server.config import ConfigError
 
 
@@ -22,8 +24,20 @@ from yais.server.config import ConfigError
             {"max_queue_delay": 0.001, "max_batch_size": 1},
             "--max-queue-delay: waiting for company is of no use with --max-batch-size 1",
         ),
+        ((), {"devices": (1, 0, 1)}, "--devices: GPU 1 is named more than once"),
+        ((), {"devices": (0, 1, 2)}, "--devices: 3 GPUs are more than --contexts 2"),
+        ((), {"workspaces": 3}, "--workspaces: 3 is more than --contexts 2"),
     ],
-    ids=["names", "ports", "buffers", "delay without batches", "delay with batches of one"],
+    ids=[
+        "names",
+        "ports",
+        "buffers",
+        "delay without batches",
+        "delay with batches of one",
+        "a GPU twice",
+        "GPUs without contexts",
+        "workspaces without contexts",
+    ],
 )
 def test_settings_that_contradict_each_other_are_refused(
     names: tuple[str, ...], changes: dict[str, Any], text: str
@@ -41,11 +55,40 @@ def test_settings_that_contradict_each_other_are_refused(
         {"max_queue_delay": 0.0, "max_batch_size": 0},
         {"max_queue_delay": 0.001, "max_batch_size": 2},
         {"max_queue_delay": 0.001, "max_batch_size": None},
+        {"devices": (1, 0)},
+        {"workspaces": 2},
     ],
     ids=str,
 )
 def test_settings_at_the_edge_of_a_contradiction_are_none(changes: dict[str, Any]) -> None:
     assert config("a", "b", **changes).contexts == 2
+
+
+def test_engines_are_opened_as_the_settings_say() -> None:
+    settings = config(
+        "a",
+        "b",
+        contexts=3,
+        workers=4,
+        threads=5,
+        max_batch_size=6,
+        device="cuda",
+        devices=(7, 8),
+        workspaces=2,
+        cuda_graphs=False,
+        plan_cache=Path("/plans"),
+    )
+    assert settings.engine_options == EngineOptions(
+        contexts=3,
+        runs=24,
+        threads=5,
+        max_batch_size=6,
+        device="cuda",
+        devices=(7, 8),
+        workspaces=2,
+        graphs=False,
+        plan_cache=Path("/plans"),
+    )
 
 
 @pytest.mark.parametrize(("buffers", "want"), [(None, 4), (2, 2), (9, 9)])

@@ -5,8 +5,8 @@ import pytest
 from fake_engine import FakeContext, FakeEngine, fixed, refuse_negative_rows
 from fake_requests import FakeRequest, expected, request
 
-from yais.engines import Array, Context, EngineError, InvalidInputError, Shape
-from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
+from yais.engines import Array, Context, DeviceLostError, EngineError, InvalidInputError, Run, Shape
+from yais.server.errors import EngineFailureError, InvalidRequestError, LostDeviceError, ServiceError
 from yais.server.execution import Execution, execute
 
 
@@ -68,8 +68,12 @@ def test_requests_that_run_alone_get_outputs_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(EngineError("it broke"), EngineFailureError), (InvalidInputError("it broke"), InvalidRequestError)],
-    ids=["engine error", "invalid input"],
+    [
+        (EngineError("it broke"), EngineFailureError),
+        (InvalidInputError("it broke"), InvalidRequestError),
+        (DeviceLostError("it broke"), LostDeviceError),
+    ],
+    ids=["engine error", "invalid input", "device lost"],
 )
 def test_an_engines_error_becomes_the_services_with_the_same_text(error: EngineError, kind: type[ServiceError]) -> None:
     def fail(rows: Array) -> None:
@@ -78,6 +82,18 @@ def test_an_engines_error_becomes_the_services_with_the_same_text(error: EngineE
     (execution,) = run(context(FakeEngine(on_run=fail)), [request(1)])
     assert type(execution.outcome) is kind
     assert str(execution.outcome) == "it broke"
+
+
+def test_requests_do_not_run_again_alone_on_a_device_that_is_lost() -> None:
+    def fail(rows: Array) -> None:
+        raise DeviceLostError(f"lost at run {len(engine.runs)}")
+
+    engine = FakeEngine(on_run=fail)
+    sent = [request(1), request(2, 3)]
+    (execution,) = run(context(engine), sent)
+    assert (execution.requests, execution.rows, len(engine.runs)) == (sent, 3, 1)
+    assert isinstance(execution.outcome, LostDeviceError)
+    assert str(execution.outcome) == "lost at run 1"
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -108,6 +124,23 @@ def test_a_run_says_when_it_began_and_what_it_took(monkeypatch: pytest.MonkeyPat
     used.clock = Clock(monkeypatch)
     (execution,) = execute(used, [request(1, 2)], 900)
     assert (execution.started, execution.input_ns, execution.infer_ns) == (900, 400, 77)
+
+
+def test_copies_to_a_device_are_input_and_those_from_it_and_the_padding_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = SlowToFit(FakeEngine(run_ns=lambda: 77, copies_ns=(20, 3), padding=5))
+    used.clock = Clock(monkeypatch)
+    (execution,) = execute(used, [request(1, 2)], 900)
+    assert (execution.rows, execution.padding) == (2, 5)
+    assert (execution.input_ns, execution.infer_ns, execution.output_ns) == (420, 77, 3)
+
+
+def test_requests_that_run_alone_are_padded_alone() -> None:
+    engine = FakeEngine(on_run=refuse_negative_rows, run_ns=lambda: 77, copies_ns=(20, 3), padding=5)
+    good, bad = run(context(engine), [request(1), request(-2)])
+    assert (good.infer_ns, good.output_ns, good.padding) == (77, 3, 5)
+    assert (bad.output_ns, bad.padding) == (0, 0)
 
 
 def test_a_run_that_fails_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +175,9 @@ class Adder:
     def fit(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.inputs = {name: np.zeros((4, *shape)) for name, shape in zip("AB", shapes, strict=True)}
 
-    def execute(self, rows: int) -> int:
+    def execute(self, rows: int) -> Run:
         self.outputs = {"SUM": self.inputs["A"][:rows] + self.inputs["B"][:rows], "A": self.inputs["A"][:rows]}
-        return 1
+        return Run(1)
 
 
 def test_every_input_and_output_of_a_request_keeps_its_rows() -> None:

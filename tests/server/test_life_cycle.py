@@ -1,105 +1,32 @@
 """A whole server in this process, with fake engines, on loopback ports."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 import numpy as np
 import pytest
 from fake_engine import FakeEngine, Gate
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from running_server import HOST, Launch, in_flight, request
 from server_config import config
 
 from yais.engines import EngineError, EngineOptions
-from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
 from yais.server.banner import banner
-from yais.server.config import Config
 from yais.server.listening import StartError
 from yais.server.process import ExitCode
 from yais.server.server import Server
-
-HOST = "127.0.0.1"
-
-
-class Running:
-    """A server that serves until a signal comes; `ended` is what it returns."""
-
-    def __init__(self, settings: Config) -> None:
-        self.server = Server(settings)
-        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ended = asyncio.create_task(self.server.serve(lambda _: self._started.set_result(None)))
-
-    async def start(self) -> "Running":
-        async with asyncio.timeout(30):
-            await asyncio.wait([self._started, self.ended], return_when=asyncio.FIRST_COMPLETED)
-        if self.ended.done():
-            self.ended.result()
-        self._channel = grpc.aio.insecure_channel(f"{HOST}:{self.server.port}")
-        self.infer = GRPCInferenceServiceStub(self._channel).ModelInfer
-        return self
-
-    async def health(self, service: str = "") -> int:
-        response = await HealthStub(self._channel).Check(HealthCheckRequest(service=service), timeout=30)
-        return response.status
-
-    async def http(self, path: str) -> tuple[int, str]:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session,
-            session.get(f"http://{HOST}:{self.server.metrics_port}{path}") as response,
-        ):
-            return response.status, await response.text()
-
-    async def stop(self) -> ExitCode:
-        """Sends the first signal, unless that was done; a second would end this process."""
-        if not self.server._is_signalled:
-            signal.raise_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            return await self.ended
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-
-Launch = Callable[..., Any]
-
-
-@pytest.fixture
-async def launch() -> AsyncIterator[Launch]:
-    """Starts servers on free ports; one that still runs after the test is stopped."""
-    started: list[Running] = []
-
-    async def start(*names: str, **changes: Any) -> Running:
-        settings = config(*names, **({"host": HOST, "port": 0, "metrics": 0, "contexts": 1} | changes))
-        started.append(await Running(settings).start())
-        return started[-1]
-
-    yield start
-    for running in started:
-        await running.stop()
-        await running.close()
-    gc.unfreeze()
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """What every engine file turns out to be."""
-    engine = FakeEngine()
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
-    return engine
 
 
 @pytest.fixture
@@ -109,19 +36,6 @@ def gate(launch: Launch, engine: FakeEngine) -> Any:
     engine.on_run = gate.pass_through
     yield gate
     gate.open()
-
-
-def request(*numbers: int, model: str = "m") -> pb.ModelInferRequest:
-    sent = pb.ModelInferRequest(model_name=model, raw_input_contents=[np.array(numbers, "<i8").tobytes()])
-    sent.inputs.add(name="X", datatype="INT64", shape=[len(numbers), 1])
-    return sent
-
-
-async def in_flight(running: Running, gate: Gate) -> "asyncio.Future[pb.ModelInferResponse]":
-    """A request that has come to the gate."""
-    call = asyncio.ensure_future(running.infer(request(1), timeout=30))
-    await asyncio.to_thread(gate.wait_for_runs, 1)
-    return call
 
 
 @pytest.mark.usefixtures("engine")
@@ -152,7 +66,7 @@ async def test_engines_are_opened_for_all_contexts_of_all_models(
 
     monkeypatch.setattr(service_module, "open_engine", open_engine)
     await launch("a", "b", contexts=3, threads=2, max_batch_size=5)
-    assert opened == [(Path(f"{name}.onnx"), EngineOptions(6, 2, 5)) for name in "ab"]
+    assert opened == [(Path(f"{name}.onnx"), EngineOptions(3, runs=6, threads=2, max_batch_size=5)) for name in "ab"]
 
 
 @pytest.mark.usefixtures("engine")

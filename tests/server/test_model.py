@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import LONG_NS, FakeEngine, Serve, fixed, options
-from fake_requests import FakeRequest, replies, request
+from fake_engine import LONG_NS, FakeEngine, Gate, Serve, fixed, options
+from fake_requests import FakeRequest, assert_answered, replies, request, requests
 
-from yais.engines import Array, EngineError, TensorSpec
+from yais.engines import Array, DeviceLostError, EngineError, InvalidInputError, TensorSpec
 from yais.server.config import Config, EngineSource
-from yais.server.errors import EngineFailureError
+from yais.server.errors import EngineFailureError, LostDeviceError
+from yais.server.metrics.recorder import STAGES
 from yais.server.model import Model, ModelOptions
 
 STRINGS = np.dtype(np.object_)
@@ -32,6 +33,11 @@ def test_the_options_are_those_of_the_configuration() -> None:
         drain_timeout=1,
         transport="grpcio",
         workers=1,
+        device="cpu",
+        devices=(0,),
+        workspaces=None,
+        cuda_graphs=True,
+        plan_cache=None,
     )
     assert ModelOptions.of(config) == ModelOptions(3, 5, 2_000_000, 77)
 
@@ -99,6 +105,73 @@ async def test_what_a_batch_took_is_recorded_for_each_of_its_requests(serve: Ser
     assert (recorder.successes, recorder.inference_count, recorder.execution_count) == (2, 4, 1)
     assert recorder.duration_ns[3] == 2 * LONG_NS
     assert recorder.batches[4].infer_ns == LONG_NS
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_what_a_device_took_for_copies_and_padding_is_recorded(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yais.server.model.monotonic_ns", lambda: 0)
+    engine = FakeEngine(max_batch_size=4, run_ns=lambda: 700, copies_ns=(20, 3), padding=5)
+    model = serve(engine, options(delay=10**15))
+    sent = [request(1, 2, 3), request(4)]
+    for each in sent:
+        model.submit(each)
+    await replies(*sent)
+    await asyncio.sleep(0)
+    recorder = model.recorder.read()
+    assert dict(zip(STAGES[2:], recorder.duration_ns[2:].tolist(), strict=True)) == {
+        "input": 2 * 20,
+        "infer": 2 * 700,
+        "output": 2 * 3,
+    }
+    assert (recorder.batches[4].input_ns, recorder.batches[4].infer_ns, recorder.batches[4].output_ns) == (20, 700, 3)
+    assert (recorder.inference_count, recorder.padded_rows) == (4, 5)
+
+
+async def test_once_a_device_is_lost_all_that_waits_and_all_that_comes_is_told_so(serve: Serve, gate: Gate) -> None:
+    def fail(rows: Array) -> None:
+        gate.pass_through(rows)
+        raise DeviceLostError("GPU 0 is lost")
+
+    found: list[LostDeviceError] = []
+    engine = FakeEngine(max_batch_size=2, on_run=fail, device="cuda:0")
+    model = Model("m", engine, options(), asyncio.get_running_loop(), found.append)
+    model.start()
+    first, *waiting, last = requests(6)
+    model.submit(first)
+    gate.wait_for_runs(1)
+    for each in waiting:
+        model.submit(each)
+    gate.open()
+    await replies(first, *waiting)
+    model.submit(last)
+    await replies(last)
+    model.close()
+    for each in (first, *waiting, last):
+        assert [(type(reply), str(reply)) for reply in each.replies] == [(LostDeviceError, "GPU 0 is lost")]
+    assert [run.values for run in engine.runs] == [[1], [2, 3], [4, 5], [6]]
+    assert [str(error) for error in found] == ["GPU 0 is lost"] * 4
+
+
+@pytest.mark.parametrize("error", [EngineError("it broke"), InvalidInputError("too wide")], ids=["engine", "input"])
+async def test_a_run_that_fails_is_no_lost_device(error: EngineError) -> None:
+    def fail_at_first(rows: Array) -> None:
+        if len(engine.runs) == 1:
+            raise error
+
+    found: list[LostDeviceError] = []
+    engine = FakeEngine(on_run=fail_at_first, device="cuda:0")
+    model = Model("m", engine, options(), asyncio.get_running_loop(), found.append)
+    model.start()
+    refused, answered = requests(2)
+    for each in (refused, answered):
+        model.submit(each)
+        await replies(each)
+    model.close()
+    assert str(refused.replies[0]) == str(error)
+    assert_answered(answered)
+    assert found == []
 
 
 async def test_a_model_is_in_version_1_and_knows_its_signature() -> None:

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yais.server.config import EngineSource
-from yais.server.options import ByteSize, Duration, Engine, read_toml
+from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
 
 MS, S = Duration("ms", maximum=10), Duration("s", maximum=86400)
 
@@ -90,6 +90,21 @@ def test_a_size_has_bounds(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("0", (0,)), (3, (3,)), ("0,1", (0, 1)), (" 2 , 0,10", (2, 0, 10)), ("1,1", (1, 1)), ("9999", (9999,))],
+)
+def test_numbers_have_commas_between_them(text: Any, numbers: tuple[int, ...]) -> None:
+    assert Numbers().convert(text, None, None) == numbers
+
+
+@pytest.mark.parametrize("text", ["", ",", "0,", ",0", "0 1", "-1", "+1", "1.0", "0x1", "a", "0,a", "10000", True])
+def test_what_is_no_list_of_numbers_is_refused(text: Any) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        Numbers().convert(text, None, None)
+    assert caught.value.message == f"{text!r} is not a list of numbers such as 0,1"
+
+
+@pytest.mark.parametrize(
     ("text", "name", "path"),
     [
         ("model.onnx", "model", "model.onnx"),
@@ -117,9 +132,10 @@ def test_what_is_no_engine_is_refused(text: str) -> None:
 @click.option("--config", type=click.Path(path_type=Path), callback=read_toml, is_eager=True, expose_value=False)
 @click.option("--how-many", type=int, default=1)
 @click.option("--name", multiple=True)
+@click.option("--quick", type=click.BOOL, default=True)
 @click.version_option("7")
-def command(how_many: int, name: tuple[str, ...]) -> None:
-    click.echo(f"{how_many} {list(name)}")
+def command(how_many: int, name: tuple[str, ...], quick: bool) -> None:
+    click.echo(f"{how_many} {list(name)}{'' if quick else ' slowly'}")
 
 
 def run(path: Path, *arguments: str) -> Result:
@@ -136,6 +152,10 @@ def run(path: Path, *arguments: str) -> Result:
         ('name = "a"', "1 ['a']"),
         ("name = []", "1 []"),
         ("# nothing", "1 []"),
+        ("quick = true", "1 []"),
+        ("quick = false", "1 [] slowly"),
+        ('quick = "off"', "1 [] slowly"),
+        ("quick = 0", "1 [] slowly"),
     ],
 )
 def test_a_files_settings_are_the_flags_defaults(tmp_path: Path, text: str, output: str) -> None:
@@ -181,6 +201,8 @@ def test_a_file_that_makes_no_sense_is_a_usage_error_that_names_it(tmp_path: Pat
         ("how-many = 2001-01-01", "is neither a string nor a number"),
         ("how-many = 1.5", "Invalid value for '--how-many': '1.5' is not a valid integer"),
         ("how-many = inf", "Invalid value for '--how-many': 'inf' is not a valid integer"),
+        ("quick = [true]", "Invalid value for '--quick': [True] is neither a string nor a number"),
+        ('quick = "perhaps"', "Invalid value for '--quick': 'perhaps' is not a valid boolean"),
         ("name = [1]", "Invalid value for '--name': [1] is not a list of strings"),
         ("name = 1", "Invalid value for '--name': 1 is not a list of strings"),
         ('name = [["a"]]', "Invalid value for '--name': [['a']] is not a list of strings"),

@@ -26,6 +26,22 @@ async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_o
     assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([2, 3, 4], False)]
 
 
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:0,cuda:1"])
+async def test_an_engine_on_another_device_than_the_cpu_never_runs_on_the_loop(serve: Serve, device: str) -> None:
+    engine = FakeEngine(device=device, max_batch_size=2, run_ns=lambda: 0)
+    model = serve(engine)
+    sent = requests(5)
+    for each in sent:
+        await answered(model, each)
+    together = requests(4)
+    for each in together:
+        model.submit(each)
+    await replies(*together)
+    assert_answered(*sent, *together)
+    assert [run.values for run in engine.runs[5:]] == [[1, 2], [3, 4]]
+    assert all(run.on_thread for run in engine.runs)
+
+
 async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) -> None:
     engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
     model = serve(engine)

@@ -70,6 +70,11 @@ def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
         drain_timeout=30.0,
         transport="native",
         workers=1,
+        device="cpu",
+        devices=(0,),
+        workspaces=None,
+        cuda_graphs=True,
+        plan_cache=None,
     )
 
 
@@ -88,6 +93,11 @@ FLAGS: dict[str, tuple[str, str, Any]] = {
     "drain-timeout": ("5", "drain_timeout", 5.0),
     "transport": ("grpcio", "transport", "grpcio"),
     "workers": ("2", "workers", 2),
+    "device": ("cuda", "device", "cuda"),
+    "devices": ("3", "devices", (3,)),
+    "workspaces": ("1", "workspaces", 1),
+    "plan-cache": ("/plans", "plan_cache", Path("/plans")),
+    "cuda-graphs": ("off", "cuda_graphs", False),
 }
 
 
@@ -160,6 +170,13 @@ def test_engines_of_one_source_do_not_mix_with_those_of_another(command: Command
         ("--engine m.onnx --max-message-size 1023", "Invalid value for '--max-message-size': 1023 is not between"),
         ("--engine m.onnx --max-message-size 2GiB", "Invalid value for '--max-message-size': 2GiB is not between"),
         ("--engine m.onnx --drain-timeout 86401", "Invalid value for '--drain-timeout': 86401 is more than 86400s"),
+        ("--engine m.onnx --device gpu", "Invalid value for '--device': 'gpu' is not one of 'cpu', 'cuda'"),
+        ("--engine m.onnx --devices 0-1", "Invalid value for '--devices': '0-1' is not a list of numbers such as 0,1"),
+        ("--engine m.onnx --contexts 2 --devices 0,0", "--devices: GPU 0 is named more than once"),
+        ("--engine m.onnx --devices 0,1", "--devices: 2 GPUs are more than --contexts 1"),
+        ("--engine m.onnx --workspaces 0", "Invalid value for '--workspaces': 0 is not in the range 1<=x<=1024"),
+        ("--engine m.onnx --workspaces 2", "--workspaces: 2 is more than --contexts 1"),
+        ("--engine m.onnx --cuda-graphs maybe", "Invalid value for '--cuda-graphs': 'maybe' is not a valid boolean"),
         ("--engine m.onnx --log-level loud", "Invalid value for '--log-level': 'loud' is not one of"),
         ("--engine m.onnx --config missing.toml", "Invalid value for '--config': cannot read 'missing.toml'"),
         ("--engine m.onnx stray", "Got unexpected extra argument (stray)"),
@@ -186,6 +203,12 @@ def test_a_setting_that_cannot_be_is_refused_with_its_name_and_bound(
         ("max-message-size = {}", "--max-message-size"),
         ("drain-timeout = true", "--drain-timeout"),
         ("log-level = 5", "--log-level"),
+        ("devices = [0, 1]", "--devices"),
+        ("devices = true", "--devices"),
+        ("workspaces = true", "--workspaces"),
+        ("cuda-graphs = 2", "--cuda-graphs"),
+        ("cuda-graphs = []", "--cuda-graphs"),
+        ("device = true", "--device"),
         ("engine = 5", "--engine"),
         ("engine = [5]", "--engine"),
         ('engine = ""', "--engine"),
@@ -209,6 +232,30 @@ def test_a_variable_that_cannot_be_is_refused_with_the_name_of_its_flag(
     assert f"--{variable.lower().replace('_', '-')}" in text
 
 
+def test_a_file_is_no_folder_for_plans(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("")
+    text = command.refused("--engine", "m.onnx", "--plan-cache", str(tmp_path / "plans"))
+    assert "Invalid value for '--plan-cache'" in text
+
+
+def test_graphs_are_switched_by_a_boolean_of_the_file_as_well(command: Command, tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    file = ("--engine", "m.onnx", "--config", str(toml))
+    for setting, want in (("true", True), ("false", False)):
+        toml.write_text(f"cuda-graphs = {setting}")
+        assert command.configured(*file).cuda_graphs is want
+        assert command.configured(*file, "--cuda-graphs", str(not want)).cuda_graphs is not want
+
+
+def test_gpus_are_numbered_with_commas_or_by_a_number_of_the_file(command: Command, tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text("devices = 3")
+    engine = ("--engine", "m.onnx", "--contexts", "2")
+    assert command.configured(*engine, "--devices", "1,0").devices == (1, 0)
+    assert command.configured(*engine, DEVICES="0, 2").devices == (0, 2)
+    assert command.configured(*engine, "--config", str(toml)).devices == (3,)
+
+
 @pytest.mark.parametrize("level", ["debug", "INFO", "Warning", "error"])
 def test_the_log_has_the_level_that_is_asked_for(command: Command, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
     levels: list[str] = []
@@ -229,6 +276,7 @@ def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> N
         "The command line comes before the environment, that before the file, and the file before the defaults" in text
     )
     assert "Exit codes: 0 after a complete drain, 1" in text
+    assert "5 when a GPU was lost" in text
     assert all(f"--{flag} " in text for flag in FLAGS)
     assert command("--version").output.startswith("main, version ")
 
@@ -246,7 +294,8 @@ def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], ExitCode]) ->
 
 
 @pytest.mark.parametrize(
-    ("end", "exit_code"), [(ExitCode.DRAINED, 0), (ExitCode.UNANSWERED, 1), (ExitCode.LOST_WORKER, 4)]
+    ("end", "exit_code"),
+    [(ExitCode.DRAINED, 0), (ExitCode.UNANSWERED, 1), (ExitCode.LOST_WORKER, 4), (ExitCode.LOST_DEVICE, 5)],
 )
 def test_a_server_exits_by_how_it_came_to_its_end(
     monkeypatch: pytest.MonkeyPatch, end: ExitCode, exit_code: int
@@ -265,7 +314,7 @@ def test_a_server_that_cannot_start_says_why_and_exits_with_3(
     assert caplog.record_tuples == [("yais.server", logging.ERROR, str(error))]
 
 
-@pytest.mark.parametrize("end", [ExitCode.DRAINED, ExitCode.UNANSWERED])
+@pytest.mark.parametrize("end", [ExitCode.DRAINED, ExitCode.UNANSWERED, ExitCode.LOST_DEVICE])
 def test_a_run_that_hangs_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: ExitCode
 ) -> None:

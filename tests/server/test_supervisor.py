@@ -153,14 +153,52 @@ async def test_a_worker_that_ends_by_itself_is_lost_and_what_it_did_still_counts
     assert len(caplog.messages) == 1
 
 
+async def test_a_worker_that_has_lost_its_device_makes_the_exit_code_of_the_server(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervised = make("without its device")
+    supervisor = await supervised.start()
+    await supervisor.figures()
+    await supervised.wait_lost()
+    assert not supervisor.is_ready
+    assert re.fullmatch(r"Lost worker 2 \(process \d+\) ended with exit code 5", caplog.messages[0])
+    assert await supervised.drain() == ExitCode.LOST_DEVICE
+
+
+async def test_a_worker_that_says_that_it_has_lost_its_device_is_lost_before_it_ends(make: Make) -> None:
+    supervised = make("draining without its device")
+    supervisor = await supervised.start()
+    asking = asyncio.create_task(supervisor.figures())
+    await supervised.wait_lost()
+    assert not supervisor.is_ready
+    assert all(process and process.poll() is None for process in supervised.processes)
+    # It was no answer: that is still to come.
+    assert len(supervisor._workers[1]._answers) == 1
+    assert await supervised.drain() == ExitCode.DRAINED
+    await asking
+
+
+async def test_a_lost_device_is_a_worse_end_than_a_lost_worker(make: Make) -> None:
+    supervised = make("without its device")
+    supervisor = await supervised.start()
+    supervisor._workers[0].kill()
+    await supervisor.figures()
+    assert await supervised.drain() == ExitCode.LOST_DEVICE
+
+
 @pytest.mark.parametrize(
-    ("end", "code"), [("left undone", ExitCode.UNANSWERED), ("killed at last", ExitCode.LOST_WORKER)]
+    ("end", "code"),
+    [
+        ("left undone", ExitCode.UNANSWERED),
+        ("killed at last", ExitCode.LOST_WORKER),
+        ("without its device at last", ExitCode.LOST_DEVICE),
+    ],
 )
 async def test_the_worst_end_of_a_worker_is_that_of_the_server(make: Make, end: str, code: ExitCode) -> None:
     supervised = make(end)
     await supervised.start()
     assert await supervised.drain() == code
-    assert supervised.lost.is_set() == (code == ExitCode.LOST_WORKER)
+    assert supervised.lost.is_set() == (code != ExitCode.UNANSWERED)
 
 
 async def test_what_was_told_last_is_what_lasts_without_queues(make: Make) -> None:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -15,12 +15,12 @@ import pytest
 from fake_engine import FakeEngine, Gate
 from server_config import config
 
-from yais.engines import EngineOptions
+from yais.engines import Array, DeviceLostError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
 from yais.server import worker as worker_module
-from yais.server.channel import Channel, Command, Failure, Setup
+from yais.server.channel import Channel, Command, Failure, Loss, Setup
 from yais.server.listening import port_of, reserve
 from yais.server.metrics.figures import Figures
 from yais.server.process import ExitCode
@@ -57,12 +57,8 @@ class Talk:
         return Setup(2, settings, self.port, logging.INFO)
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """What every engine file turns out to be."""
-    engine = FakeEngine()
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
-    return engine
+def lose(rows: Array) -> NoReturn:
+    raise DeviceLostError("GPU 0 is lost")
 
 
 @pytest.fixture
@@ -147,6 +143,76 @@ async def test_a_worker_that_never_served_has_nothing_to_drain(talk: Talk) -> No
     assert await talk.end() == (ExitCode.DRAINED, False)
 
 
+async def test_a_worker_that_loses_its_device_says_so_and_drains(talk: Talk, engine: FakeEngine) -> None:
+    engine.on_run = lose
+    await talk.ask(talk.setup())
+    await talk.ask(Command.LISTEN)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.infer()
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "GPU 0 is lost")
+    assert await talk.channel.receive() == Loss()
+    assert (await talk.channel.receive()).recorders[0].failures["BACKEND"] == 1
+    assert await talk.end() == (ExitCode.LOST_DEVICE, False)
+
+
+async def test_a_worker_that_has_lost_its_device_tells_figures_until_the_end(talk: Talk, engine: FakeEngine) -> None:
+    gate = Gate()
+
+    def lose_all_but_the_first(rows: Array) -> None:
+        if len(engine.runs) > 1:
+            lose(rows)
+        gate.pass_through(rows)
+
+    engine.on_run = lose_all_but_the_first
+    await talk.ask(talk.setup(contexts=2))
+    await talk.ask(Command.LISTEN)
+    running = asyncio.create_task(talk.infer())
+    await asyncio.to_thread(gate.wait_for_runs, 1)
+    with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
+        await talk.infer()
+    assert await talk.channel.receive() == Loss()
+    assert (await talk.ask(Command.READ)).in_flight == 1
+    # What the supervisor says to all workers.
+    talk.channel.send(Command.DRAIN)
+    for _ in range(2):
+        assert (await talk.ask(Command.READ)).in_flight == 1
+    gate.open()
+    assert await running == 3
+    assert (await talk.channel.receive()).recorders[0].successes == 1
+    assert await talk.end() == (ExitCode.LOST_DEVICE, False)
+
+
+async def test_a_device_that_is_lost_in_a_drain_is_the_end_of_that(talk: Talk, engine: FakeEngine) -> None:
+    gate = Gate()
+
+    def lose_at_the_gate(rows: Array) -> None:
+        gate.pass_through(rows)
+        lose(rows)
+
+    engine.on_run = lose_at_the_gate
+    await talk.ask(talk.setup())
+    await talk.ask(Command.LISTEN)
+    running = asyncio.create_task(talk.infer())
+    await asyncio.to_thread(gate.wait_for_runs, 1)
+    talk.channel.send(Command.DRAIN)
+    assert (await talk.ask(Command.READ)).in_flight == 1
+    gate.open()
+    with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
+        await running
+    assert (await talk.channel.receive()).recorders[0].failures["BACKEND"] == 1
+    assert await talk.end() == (ExitCode.LOST_DEVICE, False)
+
+
+async def test_a_worker_can_lose_its_device_and_its_supervisor(talk: Talk, engine: FakeEngine) -> None:
+    engine.on_run = lose
+    await talk.ask(talk.setup())
+    await talk.ask(Command.LISTEN)
+    with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
+        await talk.infer()
+    await talk.channel.close()
+    assert await talk.end() == (ExitCode.LOST_DEVICE, False)
+
+
 async def test_an_engine_that_cannot_be_opened_is_told_to_the_supervisor(talk: Talk) -> None:
     assert await talk.ask(talk.setup()) == Failure("engine 'm.onnx': no such file")
     assert await talk.end() == (ExitCode.FAILED_START, False)
@@ -171,4 +237,4 @@ async def test_the_cores_are_shared_out_among_all_workers(talk: Talk, monkeypatc
 
     monkeypatch.setattr(service_module, "open_engine", open_engine)
     await talk.ask(talk.setup(contexts=3, workers=4))
-    assert opened == [EngineOptions(12)]
+    assert opened == [EngineOptions(3, runs=12)]

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from yais.engines.zoo.cli import main
+from yais.engines.builder.cli import main
 
 
 def engine_build(*arguments: str | Path) -> Result:
@@ -74,15 +74,15 @@ def test_a_cache_folder_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeyp
 
 def test_the_seed_changes_the_weights(tmp_path: Path) -> None:
     for seed in ("1", "2"):
-        assert engine_build("mlp", "--seed", seed, "-o", tmp_path / seed).exit_code == 0
-    assert (tmp_path / "1").read_bytes() != (tmp_path / "2").read_bytes()
+        assert engine_build("mlp", "--seed", seed, "-o", tmp_path / f"{seed}.onnx").exit_code == 0
+    assert (tmp_path / "1.onnx").read_bytes() != (tmp_path / "2.onnx").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("", "Missing argument 'MODEL'"),
-        ("resnet51", "'resnet51' is not one of 'efficientnet-lite0', 'identity', 'mlp', 'resnet50'"),
+        ("", "Missing argument 'SOURCE'"),
+        ("resnet51", "'resnet51' is not one of 'efficientnet-lite0', 'identity', 'mlp', 'resnet50', and no such file"),
         ("mlp -o absent/mlp.onnx", "--output: absent is not a folder"),
         ("mlp -o file/mlp.onnx", "--output: file is not a folder"),
         ("mlp -o .", "'.' is a directory"),
@@ -141,7 +141,8 @@ def test_a_reader_of_the_old_engine_keeps_it(tmp_path: Path) -> None:
     assert largest_batch(path) == "64"
 
 
-def test_importing_the_zoo_imports_no_builder() -> None:
-    program = "import sys, yais.engines.zoo.cli; print({'onnx', 'platformdirs'} & sys.modules.keys())"
+def test_importing_the_command_imports_what_is_optional_only_where_it_is_used() -> None:
+    optional = {"onnx", "onnxruntime", "platformdirs", "tensorrt", "tensorrt_rtx_bindings", "PIL"}
+    program = f"import sys, yais.engines.builder.cli; print({optional} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"

@@ -11,6 +11,7 @@ from fuzz_messages import Sent, rounds_of, usual
 from fuzz_program import Program, Setup, decode
 from inline_model import Echo, EchoContext, InlineModel
 
+from yais.engines import Run
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 from yais.server.admission import Admission
 from yais.server.registry import Registry
@@ -64,7 +65,7 @@ def _limits(are_low: bool) -> Iterator[None]:
 class Watched(EchoContext):
     """Sees that nothing was written behind the rows of the requests."""
 
-    def execute(self, rows: int) -> int:
+    def execute(self, rows: int) -> Run:
         for name, array in self.inputs.items():
             assert not array[rows:].any(), f"Input '{name}' has elements behind its {rows} rows"
         return super().execute(rows)

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 from fake_engine import FakeEngine, options
-from fake_nvml import FakeNvml
+from fake_nvml import FakeNvml, two_gpus
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from yais.server.metrics.endpoint import MetricsEndpoint
 from yais.server.metrics.figures import Figures
-from yais.server.metrics.gpu import PowerSampler
+from yais.server.metrics.gpu import GpuSampler
+from yais.server.metrics.nvml import Nvml
 from yais.server.metrics.page import families
 from yais.server.metrics.process import ProcessReader
 from yais.server.model import Model
@@ -28,14 +29,14 @@ class Page:
         self.port = 0
         self.endpoint = MetricsEndpoint(self._families, lambda: self.is_ready)
         self._model = model
-        self._power = PowerSampler(FakeNvml(5000))
-        self._power._watts = self._power._read()
+        self._gpus = GpuSampler(Nvml(FakeNvml(*two_gpus()), {}))
+        self._gpus.sample(0)
         self._process = ProcessReader()
 
     async def _families(self) -> Iterator[Metric]:
         model = self._model
         figures = Figures([model.recorder.read()], {model.name: model.waiting}, self.in_flight, self._process.read())
-        return families(figures, self._power)
+        return families(figures, self._gpus)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Status, content type and text."""
@@ -60,7 +61,7 @@ async def test_the_metrics_are_a_page_that_prometheus_reads(page: Page) -> None:
     assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["yais_executor_queue_depth"].samples[0].value == 3
-    assert families["yais_gpus_power_usage"].samples[0].value == 5
+    assert families["yais_gpus_power_usage"].samples[0].value == 71.5
     assert families["nv_inference_pending_request_count"].samples[0].value == 0
     assert families.keys() >= {
         "yais_inference_compute_duration_ms",
@@ -77,6 +78,13 @@ async def test_every_scrape_is_up_to_date(page: Page) -> None:
     for in_flight in (0, 7):
         page.in_flight = in_flight
         assert f"\nyais_executor_queue_depth {in_flight}\n" in (await page.get("/metrics"))[2]
+
+
+async def test_gpus_are_told_in_plain_decimals_under_their_uuids(page: Page) -> None:
+    _, _, text = await page.get("/metrics")
+    assert '\nnv_gpu_memory_total_bytes{gpu_uuid="GPU-0"} 85899345920\n' in text
+    assert '\nnv_gpu_memory_used_bytes{gpu_uuid="MIG-b"} 7516192768\n' in text
+    assert '\nnv_gpu_utilization{gpu_uuid="GPU-0"} 0.57\n' in text
 
 
 async def test_each_family_is_declared_once(page: Page) -> None:

@@ -73,10 +73,11 @@ SUMMARIES = {
 
 @pytest.fixture
 def recorder() -> Recorder:
-    """Two requests of 3 rows that took 30 ms each, of which 2 waiting, 1 input, 15 infer and 3 output."""
+    """Two requests of 3 rows that took 30 ms each, of which 2 waiting, 1 input, 15 infer, and 3 output with copies."""
     recorder = Recorder("add", "1", lambda: 30 * MS)
     requests = [FakeRequest(np.zeros((3, 1), np.int64), arrived=0) for _ in range(2)]
-    recorder.succeed(Execution(requests, [], 6, 2 * MS, 1 * MS, 15 * MS), requests, 3 * MS, 30 * MS)
+    execution = Execution(requests, {}, 6, 2 * MS, 1 * MS, 15 * MS, output_ns=2 * MS, padding=26)
+    recorder.succeed(execution, requests, 1 * MS, 30 * MS)
     recorder.fail("OTHER", 5 * MS)
     return recorder.read()
 
@@ -161,12 +162,22 @@ def test_every_stage_is_a_histogram_in_milliseconds(recorder: Recorder) -> None:
         assert held == {le: 2 if float(le) >= value else 0 for le in held}
 
 
-def test_there_are_four_families_of_the_originals_kind(recorder: Recorder) -> None:
+def test_padded_rows_are_a_counter_of_their_own(recorder: Recorder, idle: Recorder) -> None:
+    text = render(list(yais_families([recorder, idle])))
+    assert "# TYPE yais_inference_padded_rows_total counter\n" in text
+    assert [line for line in text.splitlines() if line.startswith("yais_inference_padded_rows")] == [
+        'yais_inference_padded_rows_total{model="add"} 26',
+        f'yais_inference_padded_rows_total{{model="{idle.model}"}} 0',
+    ]
+
+
+def test_the_families_of_yais_itself(recorder: Recorder) -> None:
     assert list(by_name(list(yais_families([recorder])))) == [
         "yais_inference_compute_duration_ms",
         "yais_inference_request_duration_ms",
         "yais_inference_load_ratio",
         "yais_inference_stage_duration_ms",
+        "yais_inference_padded_rows",
     ]
 
 

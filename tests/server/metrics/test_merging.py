@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from yais.server.execution import Execution
 from yais.server.metrics.families import TRITON_QUANTILES, triton_families, yais_families
 from yais.server.metrics.figures import Figures, merged
-from yais.server.metrics.gpu import PowerSampler
+from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.page import families
 from yais.server.metrics.process import ProcessReader
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
@@ -39,7 +39,8 @@ def record(recorder: Recorder, run: Run) -> None:
     rows, durations, ago = run
     now = NOW - ago * SUB_WINDOW_NS
     requests = [FakeRequest(np.zeros((rows, 1), np.int64), arrived=now - each) for each in durations]
-    recorder.succeed(Execution(requests, {}, rows * len(requests), now - 500, 20, 300), requests, 40, now)
+    execution = Execution(requests, {}, rows * len(requests), now - 500, 20, 300, output_ns=7, padding=rows)
+    recorder.succeed(execution, requests, 40, now)
 
 
 def recorded(done: Sequence[Run], failures: int = 0) -> Recorder:
@@ -76,6 +77,13 @@ def test_merged_recorders_tell_what_one_recorder_of_all_would(shares: list[list[
         its = together.batches[rows]
         want = (stats.count, stats.input_ns, stats.infer_ns, stats.output_ns)
         assert (its.count, its.input_ns, its.infer_ns, its.output_ns) == want
+
+
+def test_padded_rows_add_up() -> None:
+    together = Recorder("m", "1", clock)
+    for rows in (3, 4):
+        together.merge(pickle.loads(pickle.dumps(recorded([(rows, [5000], 0)]))))
+    assert 'yais_inference_padded_rows_total{model="m"} 7\n' in page(together)
 
 
 def test_merged_quantiles_are_of_all_values_and_no_averages() -> None:
@@ -161,7 +169,7 @@ def test_a_page_of_several_processes_has_the_series_of_one() -> None:
         return Figures([recorder.read()], {"m": 1}, 1, ProcessReader().read())
 
     def series(figures: Figures) -> list[str]:
-        return [line.rpartition(" ")[0] for line in render(families(figures, PowerSampler())).splitlines()]
+        return [line.rpartition(" ")[0] for line in render(families(figures, GpuSampler())).splitlines()]
 
     several = merged([Figures(process=ProcessReader().read()), told(), told()])
     assert sorted(series(several)) == sorted(series(told()))

@@ -100,6 +100,17 @@ def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
     assert recorder.batches[4].count == 1
 
 
+def test_padding_is_counted_besides_the_rows_of_requests_and_copies_are_part_of_the_output() -> None:
+    recorder = Recorder("m", "1")
+    for padding in (0, 3, 5):
+        sent = [FakeRequest(np.zeros((4, 1), np.int64))]
+        recorder.succeed(Execution(sent, {}, 4, 0, 1, 20, output_ns=300, padding=padding), sent, 4000, 10**6)
+    recorder.read()
+    assert (recorder.padded_rows, recorder.inference_count, recorder.execution_count) == (8, 12, 3)
+    assert recorder.duration_ns[STAGES.index("output")] == 3 * 4300
+    assert recorder.batches[4].output_ns == 3 * 4300
+
+
 def test_failures_are_counted_by_reason_with_their_time() -> None:
     recorder = Recorder("m", "1")
     assert recorder.failures == {"OTHER": 0, "BACKEND": 0, "CANCELED": 0, "REJECTED": 0}

@@ -1,0 +1,1 @@
+"""Plans for TensorRT out of ONNX models, and the command `engine-build`."""

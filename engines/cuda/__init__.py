@@ -1,0 +1,1 @@
+"""CUDA: devices and their memory, streams, events and graphs."""

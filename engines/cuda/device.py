@@ -1,0 +1,231 @@
+"""GPUs through pycuda: memory, streams and events of a device's primary context.
+
+The primary context is the one that TensorRT and whatever else runs in the process uses. CUDA knows the current context
+of each thread; `with device:` makes the device's current, and everything else here is to be called within.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
+from threading import Condition
+from typing import Any, Self
+
+import numpy as np
+
+from yais.engines.base import Array, EngineError
+from yais.engines.cuda.bindings import Bindings
+
+# A registration covers whole pages, and two of the same page are an error.
+_PAGE = 4096
+# How long what goes on with a broken context may take to notice.
+_PATIENCE_S = 10.0
+
+
+@cache
+def open_device(index: int) -> "Device":
+    """GPU number `index`, as CUDA counts them; the same object for all, since pycuda takes a primary context but once.
+
+    Raises `EngineError` where there is no such GPU, no driver, or a package is missing.
+    """
+    return Device(index)
+
+
+class Device:
+    """One GPU. `generation` counts its contexts: what was made in an earlier one must not be used any more.
+
+    `tenants` are called before a context ends, while it is still there, to let go of all that they made in it.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.generation = 0
+        self.cuda = Bindings()
+        self._driver = _find_driver()
+        self._device = self._find_device()
+        self._changed = Condition()
+        self._users = 0
+        self._is_resetting = False
+        self._pinned: dict[int, Array] = {}
+        self._unwanted: deque[Array] = deque()
+        self.tenants: list[Callable[[], None]] = []
+        self._context = self._retain()
+
+    def __enter__(self) -> Self:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_resetting)
+            self._users += 1
+        self._context.push()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._driver.Context.pop()
+        with self._changed:
+            self._users -= 1
+            if self._is_resetting:
+                self._changed.notify_all()
+
+    @property
+    def name(self) -> str:
+        return str(self._device.name())
+
+    @property
+    def capability(self) -> str:
+        """Its compute capability, e.g. 9.0."""
+        major, minor = self._device.compute_capability()
+        return f"{major}.{minor}"
+
+    @property
+    def errors(self) -> type[Exception]:
+        """The base of all that pycuda raises."""
+        base: type[Exception] = self._driver.Error
+        return base
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the context still works, once all that was put on its streams is done.
+
+        An error that is not of one call alone is told by all further ones.
+        """
+        try:
+            self._driver.Context.synchronize()
+        except self.errors:
+            return False
+        return True
+
+    def allocate(self, size: int) -> Any:
+        """Memory of `size` bytes; `int()` of it is its address, and it is freed with the object.
+
+        Raises `EngineError`.
+        """
+        try:
+            return self._driver.mem_alloc(max(1, size))
+        except self._driver.MemoryError as error:
+            free, total = self._driver.mem_get_info()
+            raise EngineError(
+                f"no memory on GPU {self.index} for {_mebibytes(size)}: {_mebibytes(free)} of {_mebibytes(total)} are "
+                "free; fewer --contexts, --workspaces or rows (--max-batch-size) need less"
+            ) from error
+
+    def stream(self) -> Any:
+        return self._driver.Stream()
+
+    def event(self, is_waited_for: bool = False) -> Any:
+        """An event with a time. A thread that waits for one sleeps, where spinning would cost a core."""
+        return self._driver.Event(self._driver.event_flags.BLOCKING_SYNC if is_waited_for else 0)
+
+    def copy_in(self, address: int, source: Array, stream: Any) -> None:
+        """Has `source`, contiguous bytes, copied to the device once `stream` comes to it."""
+        self._driver.memcpy_htod_async(address, source, stream)
+
+    def copy_out(self, target: Array, address: int, stream: Any) -> None:
+        """Has bytes of the device copied to `target` once `stream` comes to it."""
+        self._driver.memcpy_dtoh_async(target, address, stream)
+
+    def host_memory(self, size: int) -> Array:
+        """Page-locked bytes, from which the device copies at full speed and while the thread goes on.
+
+        It is memory of the process that CUDA is told of, not CUDA's own: it stays readable when the context ends.
+        """
+        self._unpin_unwanted()
+        pages = _pages(max(1, size))
+        self.cuda.pin(pages)
+        self._pinned[pages.ctypes.data] = pages
+        return pages[:size]
+
+    def give_back(self, memory: Array) -> None:
+        """Such memory need not be page-locked any longer; on any thread, within a context or not."""
+        self._unwanted.append(memory)
+
+    def reset(self, generation: int) -> None:
+        """Ends the context of `generation` with all that it has, and makes a new one, unless somebody has done so.
+
+        Waits for everybody who uses the device; the caller must not. Raises `EngineError` when it does not come back.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_resetting)
+            if generation != self.generation:
+                return
+            self._is_resetting = True
+            is_left = self._changed.wait_for(lambda: not self._users, _PATIENCE_S)
+        try:
+            if not is_left:
+                raise EngineError(f"GPU {self.index} hangs: a run on it does not end")
+            self._renew()
+        finally:
+            with self._changed:
+                self._is_resetting = False
+                self._changed.notify_all()
+
+    def _unpin_unwanted(self) -> None:
+        while self._unwanted:
+            self.cuda.unpin(self._pinned.pop(self._unwanted.popleft().ctypes.data))
+
+    def _renew(self) -> None:
+        self.generation += 1
+        with self._pushed():
+            self._leave()
+        self.cuda.reset_primary_context(self.index)
+        # What is left of it is nothing to pycuda from now on; to destroy that as well would hit what comes in its place.
+        self._context.detach()
+        self._context = self._retain()
+        with self._pushed():
+            for pages in self._pinned.values():
+                self.cuda.pin(pages)
+
+    def _leave(self) -> None:
+        """Lets go of what the context has; where it is broken that may fail, and all ends with it anyway."""
+        for leave in self.tenants:
+            leave()
+        self.tenants.clear()
+        for pages in self._pinned.values():
+            with suppress(EngineError):
+                self.cuda.unpin(pages)
+
+    @contextmanager
+    def _pushed(self) -> Iterator[None]:
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._driver.Context.pop()
+
+    def _retain(self) -> Any:
+        try:
+            return self._device.retain_primary_context()
+        except self.errors as error:
+            raise EngineError(f"GPU {self.index} has no context: {error}") from error
+
+    def _find_device(self) -> Any:
+        count = self._driver.Device.count()
+        if self.index >= count:
+            raise EngineError(f"--devices: GPU {self.index} does not exist; CUDA sees {count}")
+        return self._driver.Device(self.index)
+
+
+def _find_driver() -> Any:
+    """Pycuda's module, with CUDA's driver found. Raises `EngineError`."""
+    try:
+        driver = import_module("pycuda.driver")
+    except ModuleNotFoundError as error:
+        raise EngineError("a GPU needs pycuda: pip install 'yais[gpu]'") from error
+    except ImportError as error:
+        raise EngineError(f"pycuda is installed, but finds no CUDA driver: {error}") from error
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise EngineError(f"CUDA cannot be used: {error}; see to the GPU's driver") from error
+    return driver
+
+
+def _pages(size: int) -> Array:
+    """Whole pages for `size` bytes."""
+    needed = -(-size // _PAGE) * _PAGE
+    memory = np.zeros(needed + _PAGE, np.uint8)
+    start = -memory.ctypes.data % _PAGE
+    return memory[start : start + needed]
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

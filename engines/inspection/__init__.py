@@ -1,0 +1,1 @@
+"""What a plan or an ONNX file holds."""

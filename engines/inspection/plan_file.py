@@ -1,0 +1,79 @@
+"""What a plan holds: what its header tells everywhere, and what TensorRT tells where it can load it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from yais.engines.base import EngineError
+from yais.engines.builder.network import datatype
+from yais.engines.inspection.description import Binding, Loaded, PlanFile, Range
+from yais.engines.tensorrt.header import Header
+from yais.engines.tensorrt.library import Library, find_library
+from yais.engines.tensorrt.plan import load_plan
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+
+def describe_plan(header: Header, data: bytes, with_layers: bool) -> PlanFile:
+    loaded, why_not = None, None
+    try:
+        library = find_library(header.kind)
+        runtime, engine = load_plan(data, library)
+        validity = _validity(runtime, data) if library.features.checks_validity else None
+        loaded = describe_engine(engine, library, validity, with_layers)
+    except EngineError as error:
+        why_not = str(error)
+    return PlanFile("plan", len(data), header.title, loaded, why_not)
+
+
+def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str | None, with_layers: bool) -> Loaded:
+    profiles = range(engine.num_optimization_profiles)
+    return Loaded(
+        name=engine.name,
+        bindings=tuple(
+            _binding(engine, library, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)
+        ),
+        activations=tuple(engine.get_device_memory_size_for_profile_v2(profile) for profile in profiles),
+        layer_count=engine.num_layers,
+        flags=_flags(engine),
+        validity=validity,
+        layers=_layers(engine, library) if with_layers else None,
+    )
+
+
+def _validity(runtime: "trt.Runtime", data: bytes) -> str:
+    validity, _ = runtime.get_engine_validity(data)
+    return str(validity.name)
+
+
+def _binding(engine: "trt.ICudaEngine", library: Library, name: str) -> Binding:
+    is_input = engine.get_tensor_mode(name) == library.module.TensorIOMode.INPUT
+    on_device = engine.get_tensor_location(name) == library.module.TensorLocation.DEVICE
+    profiles = range(engine.num_optimization_profiles) if is_input and on_device else ()
+    bounds = (engine.get_tensor_profile_shape(name, profile) for profile in profiles)
+    return Binding(
+        name=name,
+        is_input=is_input,
+        datatype=datatype(engine.get_tensor_dtype(name)),
+        shape=tuple(engine.get_tensor_shape(name)),
+        format=engine.get_tensor_format(name).name,
+        memory="DEVICE" if on_device else "HOST",
+        ranges=tuple(Range(*map(tuple, shapes)) for shapes in bounds),
+    )
+
+
+def _flags(engine: "trt.ICudaEngine") -> dict[str, str | int | bool]:
+    return {
+        "hardware_compatibility": engine.hardware_compatibility_level.name,
+        "capability": engine.engine_capability.name,
+        "refittable": engine.refittable,
+        "profiling_verbosity": engine.profiling_verbosity.name,
+        "auxiliary_streams": engine.num_aux_streams,
+        "streamable_weights": engine.streamable_weights_size,
+    }
+
+
+def _layers(engine: "trt.ICudaEngine", library: Library) -> tuple[Any, ...]:
+    inspector = engine.create_engine_inspector()
+    kind = library.module.LayerInformationFormat.JSON
+    return tuple(json.loads(inspector.get_layer_information(index, kind)) for index in range(engine.num_layers))

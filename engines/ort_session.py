@@ -1,0 +1,105 @@
+"""ONNX Runtime itself, which is imported nowhere else, and what a session tells of its model."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from yais.engines.base import EngineError, EngineOptions, TensorSpec
+
+# ONNX Runtime's packages report usage to their maker unless told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+__all__ = ["DEFAULT_MAX_BATCH_SIZE", "ONNX_TYPES", "PLATFORM", "Model", "ort", "read_model"]
+
+PLATFORM = "onnxruntime_onnx"
+
+# The metadata entry in which `engine-build` records the largest batch of a model, 0 for no batch dimension.
+MAX_BATCH_SIZE_KEY = "yais.max_batch_size"
+DEFAULT_MAX_BATCH_SIZE = 8
+
+# ONNX Runtime's type name -> (numpy dtype, number in ONNX's TensorProto.DataType, which IO binding asks for).
+_TYPES: dict[str, tuple[np.dtype[Any], int]] = {
+    "tensor(float)": (np.dtype(np.float32), 1),
+    "tensor(uint8)": (np.dtype(np.uint8), 2),
+    "tensor(int8)": (np.dtype(np.int8), 3),
+    "tensor(uint16)": (np.dtype(np.uint16), 4),
+    "tensor(int16)": (np.dtype(np.int16), 5),
+    "tensor(int32)": (np.dtype(np.int32), 6),
+    "tensor(int64)": (np.dtype(np.int64), 7),
+    "tensor(string)": (np.dtype(np.object_), 8),
+    "tensor(bool)": (np.dtype(np.bool_), 9),
+    "tensor(float16)": (np.dtype(np.float16), 10),
+    "tensor(double)": (np.dtype(np.float64), 11),
+    "tensor(uint32)": (np.dtype(np.uint32), 12),
+    "tensor(uint64)": (np.dtype(np.uint64), 13),
+    "tensor(bfloat16)": (np.dtype(ml_dtypes.bfloat16), 16),
+}
+ONNX_TYPES: dict[np.dtype[Any], int] = dict(_TYPES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What goes into a model and comes out of it; `max_batch_size` is 0 when it has no batch dimension."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+
+    @property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        return (*self.inputs, *self.outputs)
+
+    @property
+    def has_strings(self) -> bool:
+        return any(spec.dtype.hasobject for spec in self.specs)
+
+    @property
+    def is_fixed(self) -> bool:
+        return all(spec.is_fixed for spec in self.specs)
+
+
+def read_model(session: ort.InferenceSession, options: EngineOptions) -> Model:
+    """Raises `EngineError` when the model cannot be served."""
+    largest = _max_batch_size(session, options)
+    return Model(
+        tuple(_spec(node, largest) for node in session.get_inputs()),
+        tuple(_spec(node, largest) for node in session.get_outputs()),
+        largest,
+    )
+
+
+def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> int:
+    """What the model declares, bounded by the option; a model that declares nothing batches if every tensor could."""
+    declared = session.get_modelmeta().custom_metadata_map.get(MAX_BATCH_SIZE_KEY)
+    batchable = bool(session.get_inputs()) and all(
+        _varies(node.shape[:1]) for node in (*session.get_inputs(), *session.get_outputs())
+    )
+    asked = options.max_batch_size
+    if declared is not None and not declared.isdecimal():
+        raise EngineError(f"{MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")
+    if declared is not None and int(declared) > 0 and not batchable:
+        raise EngineError(f"{MAX_BATCH_SIZE_KEY} is {declared}, but a tensor has a fixed first dimension")
+    if declared is not None:
+        return int(declared) if asked is None else min(int(declared), asked)
+    if not batchable:
+        return 0
+    return DEFAULT_MAX_BATCH_SIZE if asked is None else asked
+
+
+def _varies(dims: Iterable[int | str | None]) -> bool:
+    """Whether there are dimensions and all are free: fixed ones are int, free ones str or None."""
+    kinds = [isinstance(dim, int) for dim in dims]
+    return bool(kinds) and not any(kinds)
+
+
+def _spec(node: ort.NodeArg, max_batch_size: int) -> TensorSpec:
+    if node.type not in _TYPES:
+        raise EngineError(f"tensor '{node.name}' is a {node.type}, which the inference protocol cannot carry")
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
+    return TensorSpec(node.name, _TYPES[node.type][0], shape[1:] if max_batch_size else shape)

@@ -1,0 +1,89 @@
+"""Plans of ONNX files, built when they are first wanted and kept in a folder."""
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from google.protobuf.message import DecodeError
+
+from yais.engines.base import EngineError
+from yais.engines.cuda.device import Device
+from yais.engines.tensorrt.library import Library
+
+logger = logging.getLogger(__name__)
+
+# To be counted up when plans are built in another way.
+_FORMAT = 1
+
+
+def cached_plan(model: Path, library: Library, device: Device, max_batch_size: int | None, folder: Path | None) -> Path:
+    """The file of a plan for what `model` holds, this TensorRT and this kind of GPU. Raises `EngineError`.
+
+    Processes that want the same plan at the same time build it once. `folder` is the user's cache unless given.
+    """
+    plan = _folder(folder) / f"{model.stem}-{_key(model, library, device, max_batch_size)}.engine"
+    with _locked(plan.with_suffix(".lock")):
+        if not plan.exists():
+            _build(model, plan, library, device, max_batch_size)
+    return plan
+
+
+def _build(model: Path, plan: Path, library: Library, device: Device, max_batch_size: int | None) -> None:
+    from yais.engines.builder.build import BuildOptions, build_plan
+    from yais.engines.zoo.output import write_whole
+
+    logger.info("Building a plan of %s for %s with %s; this takes a while", model, device.name, library.title)
+    started = monotonic()
+    capabilities = (device.capability,) if library.features.builds_without_gpu else ()
+    with device:
+        data = build_plan(model, BuildOptions(max_batch=max_batch_size, capabilities=capabilities), library)
+    write_whole(plan, data)
+    logger.info("Built %s in %.0f s", plan, monotonic() - started)
+
+
+def _key(model: Path, library: Library, device: Device, max_batch_size: int | None) -> str:
+    facts = (_FORMAT, library.title, device.name, device.capability, max_batch_size)
+    content = hashlib.sha256(repr(facts).encode())
+    for file in (model, *_external_data(model)):
+        with file.open("rb") as source:
+            content.update(hashlib.file_digest(source, "sha256").digest())
+    return content.hexdigest()[:24]
+
+
+def _external_data(model: Path) -> Iterator[Path]:
+    """The files beside a model in which its weights are. Raises `EngineError` for what is no ONNX file."""
+    import onnx
+
+    try:
+        graph = onnx.load(model, load_external_data=False).graph
+    except DecodeError as error:
+        raise EngineError(f"not an ONNX file: {error}") from error
+    names = (entry.value for weights in graph.initializer for entry in weights.external_data if entry.key == "location")
+    yield from (model.with_name(name) for name in sorted(set(names)))
+
+
+def _folder(folder: Path | None) -> Path:
+    from platformdirs import user_cache_path
+
+    made = folder or user_cache_path("yais", appauthor=False) / "plans"
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot make the folder '{made}': {error.strerror}") from error
+    return made
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with the process that has it."""
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot write '{path}': {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,133 @@
+"""Which TensorRT there is, and what its version lacks.
+
+TensorRT 10, 11 and TensorRT-RTX have the same interface in modules of different names. What code does with one of them
+is typed against the stubs of `tensorrt`; the classes that it uses are those of `Module`.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from yais.engines.base import EngineError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+Kind = Literal["tensorrt", "tensorrt-rtx"]
+
+
+class Module(Protocol):
+    """What is used of a module of TensorRT; there are no others than these."""
+
+    __version__: str
+    Builder: "type[trt.Builder]"
+    BuilderFlag: "type[trt.BuilderFlag]"
+    ComputeCapability: "type[trt.ComputeCapability]"
+    DataType: "type[trt.DataType]"
+    ExecutionContextAllocationStrategy: "type[trt.ExecutionContextAllocationStrategy]"
+    HardwareCompatibilityLevel: "type[trt.HardwareCompatibilityLevel]"
+    ILogger: "type[trt.ILogger]"
+    IOutputAllocator: "type[trt.IOutputAllocator]"
+    IProgressMonitor: "type[trt.IProgressMonitor]"
+    LayerInformationFormat: "type[trt.LayerInformationFormat]"
+    MemoryPoolType: "type[trt.MemoryPoolType]"
+    NetworkDefinitionCreationFlag: "type[trt.NetworkDefinitionCreationFlag]"
+    OnnxParser: "type[trt.OnnxParser]"
+    ProfilingVerbosity: "type[trt.ProfilingVerbosity]"
+    Runtime: "type[trt.Runtime]"
+    TensorFormat: "type[trt.TensorFormat]"
+    TensorIOMode: "type[trt.TensorIOMode]"
+    TensorLocation: "type[trt.TensorLocation]"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What not every version has.
+
+    `builds_without_gpu`: plans for GPUs that are named by their compute capability, on a machine that has none.
+    `has_weak_typing`: layers whose precision TensorRT chooses, and networks that are not strongly typed by themselves.
+    `checks_validity`: a runtime that says of a plan why it cannot be loaded, before it is.
+    """
+
+    builds_without_gpu: bool
+    has_weak_typing: bool
+    checks_validity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A TensorRT that is installed."""
+
+    kind: Kind
+    module: Module
+    features: Features
+
+    @property
+    def version(self) -> str:
+        return self.module.__version__
+
+    @property
+    def title(self) -> str:
+        return f"{'TensorRT' if self.kind == 'tensorrt' else 'TensorRT-RTX'} {self.version}"
+
+
+def find_library(kind: Kind | None = None) -> Library:
+    """The installed TensorRT of this kind, or of any, before RTX. Raises `EngineError` that says what to install."""
+    for found, load in _LOADERS.items():
+        module = load() if kind in (None, found) else None
+        if module is not None:
+            return Library(found, module, _features(found, module.__version__))
+    wanted = "TensorRT-RTX is not installed" if kind == "tensorrt-rtx" else "TensorRT is not installed"
+    raise EngineError(f"{wanted}: pip install '{'tensorrt-rtx' if kind == 'tensorrt-rtx' else 'yais[gpu]'}'")
+
+
+def _features(kind: Kind, version: str) -> Features:
+    """The one table of differences."""
+    major = int(version.partition(".")[0])
+    is_rtx = kind == "tensorrt-rtx"
+    return Features(
+        builds_without_gpu=is_rtx,
+        has_weak_typing=not is_rtx and major < 11,
+        checks_validity=is_rtx,
+    )
+
+
+def _load_tensorrt() -> Module | None:
+    return _import("tensorrt")
+
+
+def _load_rtx() -> Module | None:
+    """RTX from its own packages; or its bindings alone, on the libraries that ONNX Runtime's provider for it brings."""
+    module = _import("tensorrt_rtx")
+    if module is None and find_spec("tensorrt_rtx_bindings"):
+        for library in _libraries_of_provider():
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+        module = _import("tensorrt_rtx_bindings")
+    return module
+
+
+_LOADERS: dict[Kind, Callable[[], Module | None]] = {"tensorrt": _load_tensorrt, "tensorrt-rtx": _load_rtx}
+
+
+def _import(name: str) -> Module | None:
+    """None when there is no such module, or only the stubs of one."""
+    if find_spec(name) is None:
+        return None
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise EngineError(f"{name} is installed, but cannot be imported: {error}") from error
+    return cast("Module", module) if hasattr(module, "Builder") else None
+
+
+def _libraries_of_provider() -> Iterator[Path]:
+    """Shared libraries, each before those that need it."""
+    provider = find_spec("onnxruntime_ep_nv_tensorrt_rtx")
+    folder = Path(provider.origin).parent if provider and provider.origin else None
+    for name in ("libcudart", "libtensorrt_rtx", "libtensorrt_onnxparser_rtx"):
+        if folder:
+            yield from sorted(folder.glob(f"{name}.so.*"))[-1:]

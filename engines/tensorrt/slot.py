@@ -1,0 +1,134 @@
+"""All that one run needs on the device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from yais.engines.base import EngineError, Run
+from yais.engines.cuda.bindings import Graph
+from yais.engines.ladder import ladder, step
+from yais.engines.tensorrt.bound import BoundContext
+from yais.engines.tensorrt.buffers import Buffers
+from yais.engines.tensorrt.loaded import LoadedPlan
+from yais.engines.tensorrt.outputs import make_outputs
+from yais.engines.tensorrt.profiles import Choice
+from yais.engines.tensorrt.workspace import Workspace
+
+
+class BrokenDeviceError(EngineError):
+    """A run after which nothing on the device works any more, until its context is made anew."""
+
+
+class Recorded(NamedTuple):
+    """A graph, and the context that it was recorded from, which must stay as it was."""
+
+    graph: Graph
+    context: BoundContext
+
+
+class Slot:
+    """A stream with its events, device memory for the largest batch, and contexts of TensorRT.
+
+    All is allocated here, once. Made while the plan's device is current.
+    """
+
+    def __init__(self, plan: LoadedPlan, workspace: Workspace) -> None:
+        self._plan = plan
+        self._workspace = workspace
+        self._device = device = plan.device
+        self._generation = device.generation
+        self._stream = device.stream()
+        self._began, self._computing, self._computed = (device.event() for _ in range(3))
+        self._ended = device.event(is_waited_for=True)
+        self._inputs = [device.allocate(plan.layout.input_size(each)) for each in plan.layout.bindings.inputs]
+        self._outputs = make_outputs(plan)
+        self._contexts = [self._make_context(profile) for profile in range(plan.layout.bindings.profiles)]
+        self._recorded: dict[int, Recorded] = {}
+        self._steps: tuple[int, ...] = ()
+
+    def record_graphs(self) -> None:
+        """Records a run of each size of batch on the ladder. Raises `EngineError` for the first that cannot be."""
+        layout = self._plan.layout
+        for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in ladder(layout.capacity)):
+            self._recorded[choice.rows] = self._record(choice)
+        self._steps = tuple(sorted(self._recorded))
+
+    def run(self, buffers: Buffers, rows: int) -> Run:
+        """Raises `EngineError` when this run fails, and `BrokenDeviceError` when all further ones would."""
+        device = self._device
+        with device:
+            if device.generation != self._generation:
+                raise BrokenDeviceError("the GPU's context broke in another run")
+            try:
+                return self._run(buffers, rows)
+            except (EngineError, device.errors) as error:
+                # Healthy or not, nothing is left on a stream that reads or writes the buffers, which are used again.
+                kind = EngineError if device.is_healthy else BrokenDeviceError
+                raise kind(str(error)) from error
+
+    def forget_graphs(self) -> None:
+        """Runs go without from now on."""
+        for graph, _ in self._recorded.values():
+            graph.free()
+        self._recorded.clear()
+        self._steps = ()
+
+    def free(self) -> None:
+        """Lets go of all that it has on the device, in a context that may be broken; there are no further runs."""
+        with suppress(EngineError):
+            self.forget_graphs()
+        for owned in (self._recorded, self._contexts, self._outputs, self._inputs):
+            owned.clear()
+        del self._stream, self._began, self._computing, self._computed, self._ended, self._workspace, self._plan
+
+    def _run(self, buffers: Buffers, rows: int) -> Run:
+        stream = self._stream
+        self._began.record(stream)
+        for memory, data in zip(self._inputs, buffers.filled(rows), strict=True):
+            self._device.copy_in(int(memory), data, stream)
+        with self._computation():
+            computed = self._launch(rows) if self._steps else self._enqueue(rows, buffers)
+        for output in self._outputs:
+            output.fetch(buffers, rows, stream)
+        self._ended.record(stream)
+        self._ended.synchronize()
+        return self._times(computed - rows)
+
+    @contextmanager
+    def _computation(self) -> Iterator[None]:
+        """What is put on the stream within comes after the last run with the same workspace, and is timed."""
+        with self._workspace.lock:
+            self._workspace.await_last(self._stream, self._computed)
+            self._computing.record(self._stream)
+            yield
+            self._computed.record(self._stream)
+            self._workspace.used_until(self._computed)
+
+    def _launch(self, rows: int) -> int:
+        """Runs the graph that has room for `rows`; returns how many it runs."""
+        rows = step(rows, self._steps)
+        self._recorded[rows].graph.launch(self._stream.handle)
+        return rows
+
+    def _enqueue(self, rows: int, buffers: Buffers) -> int:
+        choice = self._plan.layout.choose(rows, buffers.shapes)
+        self._contexts[choice.profile].enqueue(choice.shapes, self._stream)
+        return choice.rows
+
+    def _record(self, choice: Choice) -> Recorded:
+        # NVIDIA's advice: a graph depends on the state of its context, so that each has one of its own.
+        context = self._make_context(choice.profile)
+        # TensorRT puts off some of its work until the first run, which is nothing that can be recorded.
+        context.enqueue(choice.shapes, self._stream)
+        self._stream.synchronize()
+        graph = self._device.cuda.record(self._stream.handle, lambda: context.enqueue(choice.shapes, self._stream))
+        return Recorded(graph, context)
+
+    def _make_context(self, profile: int) -> BoundContext:
+        addresses = [int(memory) for memory in self._inputs]
+        return BoundContext(self._plan, profile, self._workspace, addresses, self._outputs, self._stream)
+
+    def _times(self, padding: int) -> Run:
+        spans = ((self._began, self._computing), (self._computing, self._computed), (self._computed, self._ended))
+        input_ns, infer_ns, output_ns = (int(end.time_since(start) * 1e6) for start, end in spans)
+        return Run(infer_ns, input_ns, output_ns, padding)

@@ -1,0 +1,148 @@
+"""What NVML tells of the GPUs that this process may use, and of their MIG instances. Nothing else talks to NVML."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from yais.server.metrics.visible import Device, visible
+
+logger = logging.getLogger(__name__)
+
+
+class NvmlError(Exception):
+    """NVML tells nothing: there is no driver, or it has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a GPU or a MIG instance tells of itself; None is what it cannot."""
+
+    name: str
+    uuid: str
+    power_usage: float | None = None  # watts
+    power_limit: float | None = None  # watts
+    energy: float | None = None  # joules since the driver was loaded
+    utilization: float | None = None  # 0 to 1
+    memory_total: float | None = None  # bytes
+    memory_used: float | None = None  # bytes, without what the driver keeps for itself
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Reading(self.name, self.uuid)
+
+
+class Nvml:
+    """NVML through `library`, for the GPUs that `environment` leaves to this process."""
+
+    def __init__(self, library: Any = pynvml, environment: Mapping[str, str] = os.environ) -> None:
+        self._library = library
+        self._environment = environment
+        self._is_open = False
+
+    def open(self) -> None:
+        """Raises `NvmlError` where there is no driver."""
+        try:
+            self._library.nvmlInit()
+        except self._library.NVMLError as error:
+            raise NvmlError(str(error)) from error
+        self._is_open = True
+
+    def close(self) -> None:
+        self._is_open = False
+        # Where the driver has gone there is nothing left to let go of.
+        with suppress(self._library.NVMLError):
+            self._library.nvmlShutdown()
+
+    def read(self) -> list[Reading]:
+        """Readings of all that tell anything; raises `NvmlError` when none does any more.
+
+        A driver that was loaded again tells nothing until NVML is opened again, which the next call does then.
+        """
+        if not self._is_open:
+            self.open()
+        try:
+            readings = self._readings()
+        except (self._library.NVMLError, NvmlError) as error:
+            self.close()
+            raise NvmlError(str(error)) from error
+        return readings
+
+    def _readings(self) -> list[Reading]:
+        count = self._library.nvmlDeviceGetCount()
+        devices = [device for index in range(count) for device in self._devices(index)]
+        split = {device.parent for device in devices}
+        asked = visible(devices, self._entries())
+        readings = [self._reading(device, device.name in split) for device in asked]
+        told = [reading for reading in readings if not reading.is_empty]
+        if count and not told and (asked or not devices):
+            raise NvmlError("no GPU tells anything")
+        return told
+
+    def _entries(self) -> list[str] | None:
+        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID."""
+        setting = self._environment.get("CUDA_VISIBLE_DEVICES")
+        return None if setting is None else [self._by_uuid(entry.strip()) for entry in setting.split(",")]
+
+    def _by_uuid(self, entry: str) -> str:
+        """NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does."""
+        if not entry.startswith("MIG-GPU-"):
+            return entry
+        return self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
+
+    def _devices(self, index: int) -> Iterator[Device]:
+        """The GPU and its MIG instances, of which some of the places may be free."""
+        gpu = self._ask("nvmlDeviceGetHandleByIndex", index)
+        yield from self._device(str(index), gpu)
+        for place in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", gpu) or 0):
+            instance = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu, place)
+            yield from self._device(f"{index}:{place}", instance, parent=str(index))
+
+    def _device(self, name: str, handle: Any, parent: str | None = None) -> Iterator[Device]:
+        uuid = self._uuid(handle)
+        if uuid is not None:
+            yield Device(name, uuid, parent, handle)
+
+    def _uuid(self, handle: Any) -> str | None:
+        uuid = self._ask("nvmlDeviceGetUUID", handle)
+        return uuid.decode() if isinstance(uuid, bytes) else uuid
+
+    def _reading(self, device: Device, is_split: bool) -> Reading:
+        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice."""
+        whole = self._whole(device.handle) if device.parent is None else {}
+        own = {} if is_split else self._own(device.handle)
+        return Reading(device.name, device.uuid, **whole, **own)
+
+    def _whole(self, handle: Any) -> dict[str, float | None]:
+        """NVML tells milliwatts and millijoules."""
+        functions = {
+            "power_usage": "nvmlDeviceGetPowerUsage",
+            "power_limit": "nvmlDeviceGetPowerManagementLimit",
+            "energy": "nvmlDeviceGetTotalEnergyConsumption",
+        }
+        answers = {quantity: self._ask(function, handle) for quantity, function in functions.items()}
+        return {quantity: None if value is None else value / 1000 for quantity, value in answers.items()}
+
+    def _own(self, handle: Any) -> dict[str, float | None]:
+        """The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used."""
+        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
+        memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
+        return {
+            "utilization": None if rates is None else rates.gpu / 100,
+            "memory_total": None if memory is None else memory.total,
+            "memory_used": None if memory is None else memory.used,
+        }
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        """None where NVML cannot tell, and of a handle that it could not tell."""
+        if None in arguments:
+            return None
+        try:
+            return getattr(self._library, function)(*arguments)
+        except self._library.NVMLError as error:
+            logger.debug("%s tells nothing: %s", function, error)
+            return None

@@ -1,0 +1,43 @@
+import gc
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yais.engines.cuda.device import Device, open_device
+
+STANDINS = Path(__file__).parent / "standins"
+_NAMES = {each.name for each in STANDINS.iterdir()}
+
+
+@pytest.fixture
+def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of a simulated machine with one GPU, which pycuda, cuda-bindings and TensorRT then find.
+
+    Afterwards nothing may have been done that a GPU would not have forgiven.
+    """
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(STANDINS)
+        for name in _stood_in():
+            patched.delitem(sys.modules, name)
+        module = importlib.import_module("simulation")
+        module.reset()
+        open_device.cache_clear()
+        yield module
+        assert module.machine().violations == [], "\n".join(module.machine().violations)
+        open_device.cache_clear()
+        gc.collect()
+        for name in _stood_in():
+            del sys.modules[name]
+
+
+@pytest.fixture
+def device(simulation: Any) -> Device:
+    return open_device(0)
+
+
+def _stood_in() -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] in _NAMES]
