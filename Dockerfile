@@ -33,8 +33,8 @@ ENV YAIS_CONFIG=/opt/yais/config.toml
 ENV ORT_DISABLE_TELEMETRY=1
 EXPOSE 50051 50078
 STOPSIGNAL SIGTERM
-# Follows YAIS_METRICS; a port that is set in another way it cannot see.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+# Follows YAIS_METRICS; a port that is set in another way it cannot see. A first start on a GPU takes as long as its build.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=1800s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://localhost:{os.environ.get('YAIS_METRICS', 50078)}/v2/health/ready\", timeout=4)"]
 # Process 1 is the server itself, so a stop reaches it and drains it.
 ENTRYPOINT ["inference-grpc"]

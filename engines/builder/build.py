@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from yais.engines.builder.config import has_timing_cache, make_config, save_timing_cache
+from yais.engines.builder.config import make_config, save_timing_cache
 from yais.engines.builder.model import declared_batch, read_model, rewrite, save
 from yais.engines.builder.network import Network, parse
 from yais.engines.builder.options import BuildOptions
@@ -53,7 +53,7 @@ def build_prepared(prepared: Prepared, options: BuildOptions, monitor: Monitor |
     plan = network.builder.build_serialized_network(network.definition, config)
     if plan is None:
         raise BuildError(f"{network.library.title} cannot build '{network.definition.name}': {network.messages.take()}")
-    if options.timing_cache and has_timing_cache(network.library):
+    if options.timing_cache and network.library.features.has_timing_cache:
         save_timing_cache(config, options.timing_cache)
     return bytes(plan)
 

@@ -8,7 +8,6 @@ import click
 
 from yais.engines.base import EngineError
 from yais.engines.builder.build import Prepared, build_prepared, prepare
-from yais.engines.builder.config import has_timing_cache
 from yais.engines.builder.model import encode, read_model, rewrite
 from yais.engines.builder.order import Order
 from yais.engines.builder.parameters import Capability, NamedShape, Size, Source
@@ -156,7 +155,7 @@ def _rewritten(order: Order) -> bytes:
 
 def _plan(order: Order) -> None:
     library = find_library(order.given.get("tensorrt"))
-    if "timing_cache" in order.given and not has_timing_cache(library):
+    if "timing_cache" in order.given and not library.features.has_timing_cache:
         raise click.UsageError(f"--timing-cache: {library.title} measures nothing when it builds")
     if order.dry_run:
         lines = list(describe_network(_prepared(order, library)))

@@ -24,14 +24,9 @@ def make_config(network: Network, options: BuildOptions, profiles: list[Profile]
     _set_target(config, options, network.library)
     for profile in profiles:
         _add_profile(config, network, profile)
-    if options.timing_cache and has_timing_cache(network.library):
+    if options.timing_cache and network.library.features.has_timing_cache:
         load_timing_cache(config, options.timing_cache)
     return config
-
-
-def has_timing_cache(library: Library) -> bool:
-    """TensorRT-RTX measures nothing while it builds, and its timing caches hold nothing."""
-    return library.kind == "tensorrt"
 
 
 def load_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:

@@ -24,7 +24,8 @@ class BuildOptions:
     their pixels scaled by `calibration_scaling`.
     `max_batch`: the largest batch, if the model declares none smaller; 0 for no batch dimension. `batches`: ranges of
     rows instead, one profile for each. `shapes`: the bounds of inputs' other dimensions. `workspace`: bytes.
-    `timing_cache`: a file that is read when it is there, and written. `capabilities`: GPUs to build for, e.g. `8.6`.
+    `timing_cache`: a file that is read when it is there, and written. `capabilities`: GPUs to build for, `8.6` or
+    `current`.
     """
 
     precision: "Precision | None" = None
@@ -72,8 +73,8 @@ class BuildOptions:
 
 
 def capability_member(capability: str) -> str:
-    """TensorRT's name of `8.6`."""
-    return f"SM{capability.replace('.', '')}"
+    """TensorRT's name of `8.6`, or of the GPU that is there, which may be one that it has no name for."""
+    return "CURRENT" if capability == "current" else f"SM{capability.replace('.', '')}"
 
 
 def hardware_member(level: str) -> str:

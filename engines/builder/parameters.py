@@ -55,13 +55,13 @@ class NamedShape(click.ParamType[tuple[str, ShapeRange]]):
 
 
 class Capability(click.ParamType[str]):
-    """A compute capability such as `8.6`."""
+    """A compute capability such as `8.6`, or `current` for that of the GPU that is there."""
 
     name = "x.y"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"\d{1,2}\.\d", str(value)):
-            self.fail(f"{value!r} is not a compute capability such as 8.6", param, ctx)
+        if not re.fullmatch(r"\d{1,2}\.\d|current", str(value)):
+            self.fail(f"{value!r} is neither a compute capability such as 8.6 nor 'current'", param, ctx)
         return str(value)
 
 

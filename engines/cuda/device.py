@@ -167,7 +167,7 @@ class Device:
         with self._pushed():
             self._leave()
         self.cuda.reset_primary_context(self.index)
-        # What is left of it is nothing to pycuda from now on; to destroy that as well would hit what comes in its place.
+        # What is left of it is nothing to pycuda from now on: destroying it would hit what comes in its place.
         self._context.detach()
         self._context = self._retain()
         with self._pushed():

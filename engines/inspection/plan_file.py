@@ -35,7 +35,7 @@ def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str |
         ),
         activations=tuple(engine.get_device_memory_size_for_profile_v2(profile) for profile in profiles),
         layer_count=engine.num_layers,
-        flags=_flags(engine),
+        flags=_flags(engine, library),
         validity=validity,
         layers=_layers(engine, library) if with_layers else None,
     )
@@ -62,8 +62,10 @@ def _binding(engine: "trt.ICudaEngine", library: Library, name: str) -> Binding:
     )
 
 
-def _flags(engine: "trt.ICudaEngine") -> dict[str, str | int | bool]:
+def _flags(engine: "trt.ICudaEngine", library: Library) -> dict[str, str | int | bool]:
+    weights = {"weights": engine.get_engine_stat()} if library.features.tells_weights else {}
     return {
+        **weights,
         "hardware_compatibility": engine.hardware_compatibility_level.name,
         "capability": engine.engine_capability.name,
         "refittable": engine.refittable,

@@ -38,7 +38,7 @@ def _build(model: Path, plan: Path, library: Library, device: Device, max_batch_
 
     logger.info("Building a plan of %s for %s with %s; this takes a while", model, device.name, library.title)
     started = monotonic()
-    capabilities = (device.capability,) if library.features.builds_without_gpu else ()
+    capabilities = ("current",) if library.features.builds_without_gpu else ()
     with device:
         data = build_plan(model, BuildOptions(max_batch=max_batch_size, capabilities=capabilities), library)
     write_whole(plan, data)

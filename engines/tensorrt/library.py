@@ -46,16 +46,18 @@ class Module(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What not every version has.
+    """What not every version has. That networks may be typed weakly, as in 10, is not used.
 
     `builds_without_gpu`: plans for GPUs that are named by their compute capability, on a machine that has none.
-    `has_weak_typing`: layers whose precision TensorRT chooses, and networks that are not strongly typed by themselves.
+    `has_timing_cache`: a builder that measures, and keeps what it measured.
     `checks_validity`: a runtime that says of a plan why it cannot be loaded, before it is.
+    `tells_weights`: an engine that says how many bytes its weights have.
     """
 
     builds_without_gpu: bool
-    has_weak_typing: bool
+    has_timing_cache: bool
     checks_validity: bool
+    tells_weights: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,13 @@ def find_library(kind: Kind | None = None) -> Library:
 
 def _features(kind: Kind, version: str) -> Features:
     """The one table of differences."""
-    major = int(version.partition(".")[0])
     is_rtx = kind == "tensorrt-rtx"
+    major, minor = map(int, version.split(".")[:2])
     return Features(
         builds_without_gpu=is_rtx,
-        has_weak_typing=not is_rtx and major < 11,
+        has_timing_cache=not is_rtx,
         checks_validity=is_rtx,
+        tells_weights=is_rtx or (major, minor) >= (10, 16),
     )
 
 

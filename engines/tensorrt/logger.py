@@ -29,6 +29,8 @@ class Messages:
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=_KEPT)
+        # Some warnings come once a layer, with the same words.
+        self._told: set[str] = set()
 
     def add(self, severity: str, text: str) -> None:
         """`severity` is the name of TensorRT's. Errors are raised by whoever made the call, so they are not logged."""
@@ -36,6 +38,10 @@ class Messages:
             return
         if severity in ("ERROR", "INTERNAL_ERROR"):
             self._errors.append(text.strip())
+        if severity == "WARNING":
+            if text in self._told:
+                return
+            self._told.add(text)
         logger.log(_LEVELS[severity], "%s", text.strip())
 
     def take(self) -> str:

@@ -150,6 +150,19 @@ def test_nghttp2_is_compiled_with_in_the_first_stage_and_there_to_run_with_in_th
     assert installed[-1] == {"libnghttp2-14"}
 
 
+def test_gpu_image_runs_onnx_files_on_the_gpu_and_has_a_folder_for_their_plans(
+    root: Path, flags: dict[str, str], server_defaults: dict[str, object], pod: dict[str, Any]
+) -> None:
+    steps = instructions(root, "Dockerfile.gpu")
+    (settings,) = (rest for word, rest in steps if word == "ENV" and "YAIS_DEVICE" in rest)
+    variables = dict(setting.split("=") for setting in settings.split())
+    assert variables == {"YAIS_DEVICE": "cuda", "YAIS_PLAN_CACHE": flags["plan-cache"]}
+    assert {name.removeprefix("YAIS_").lower().replace("_", "-") for name in variables} <= server_defaults.keys()
+    user = pod["securityContext"]["runAsUser"]
+    assert ("RUN", f"install -d -o {user} -g {user} {flags['plan-cache']}") in steps
+    assert "YAIS_DEVICE" not in (root / "Dockerfile").read_text()
+
+
 def test_both_images_end_alike(root: Path) -> None:
     tails = []
     for dockerfile in DOCKERFILES:

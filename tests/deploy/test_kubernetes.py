@@ -123,9 +123,12 @@ def test_traffic_waits_for_the_models_and_liveness_does_not(container: Manifest)
     assert container["livenessProbe"]["grpc"]["service"] == ""
 
 
-def test_loading_may_take_ten_minutes(container: Manifest) -> None:
+def test_a_first_start_may_take_half_an_hour_and_is_no_failed_rollout(
+    deployment: Manifest, container: Manifest
+) -> None:
     probe = container["startupProbe"]
-    assert probe["failureThreshold"] * probe["periodSeconds"] >= 600
+    longest = probe["failureThreshold"] * probe["periodSeconds"]
+    assert 1800 <= longest < deployment["spec"]["progressDeadlineSeconds"]
 
 
 def test_grace_period_covers_prestop_drain_and_exit(pod: Manifest, container: Manifest, flags: dict[str, str]) -> None:
@@ -157,13 +160,20 @@ def test_one_whole_gpu_is_asked_for_and_updates_need_no_spare_one(deployment: Ma
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
-def test_only_memory_and_scratch_can_be_written(pod: Manifest, container: Manifest) -> None:
+def test_only_plans_memory_and_scratch_can_be_written(
+    pod: Manifest, container: Manifest, flags: dict[str, str]
+) -> None:
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
-    assert mounts.keys() == {"/engines", "/dev/shm", "/tmp"}
+    assert mounts.keys() == {"/engines", flags["plan-cache"], "/dev/shm", "/tmp"}
+    assert mounts[flags["plan-cache"]].get("readOnly", False) is False
     assert mounts["/engines"]["readOnly"] is True
     assert volumes[mounts["/engines"]["name"]]["persistentVolumeClaim"]["claimName"] == "yais-engines"
     assert volumes[mounts["/dev/shm"]["name"]]["emptyDir"]["medium"] == "Memory"
+
+
+def test_container_is_started_again_whatever_it_exits_with(pod: Manifest) -> None:
+    assert pod.get("restartPolicy", "Always") == "Always"
 
 
 def test_engine_comes_from_the_mounted_volume(flags: dict[str, str]) -> None:

@@ -2,12 +2,14 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yais.engines.cuda.device import Device, open_device
+from yais.engines.tensorrt.library import Library, find_library
 
 STANDINS = Path(__file__).parent / "standins"
 _NAMES = {each.name for each in STANDINS.iterdir()}
@@ -37,6 +39,14 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def device(simulation: Any) -> Device:
     return open_device(0)
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Library:
+    """TensorRT-RTX, which builds without a GPU; there are packages of it for few platforms."""
+    if find_spec("tensorrt_rtx") is None and find_spec("tensorrt_rtx_bindings") is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    return find_library("tensorrt-rtx")
 
 
 def _stood_in() -> list[str]:

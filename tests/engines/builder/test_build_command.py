@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from yais.engines.builder.build import BuildOptions, Prepared, prepare
 from yais.engines.builder.cli import main
 from yais.engines.builder.progress import ProgressBar
 from yais.engines.tensorrt.header import read_header
-from yais.engines.tensorrt.library import Library
+from yais.engines.tensorrt.library import Features, Library, find_library
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -246,7 +247,7 @@ def test_what_cannot_be_built_exits_with_1(
         ("mlp.onnx --workspace 0", "'0' is not a size"),
         ("mlp.onnx --workspace lots", "'lots' is not a size"),
         ("mlp.onnx --optimization-level 6", "6 is not in the range 0<=x<=5"),
-        ("mlp.onnx --capability ampere", "'ampere' is not a compute capability such as 8.6"),
+        ("mlp.onnx --capability ampere", "'ampere' is neither a compute capability such as 8.6 nor 'current'"),
     ],
 )
 def test_options_that_cannot_be_exit_with_2(
@@ -279,7 +280,11 @@ def test_the_timing_cache_lies_beside_the_plan_unless_told_otherwise(
 ) -> None:
     seen = watched_options(monkeypatch)
     monkeypatch.chdir(mlp.parent)
-    monkeypatch.setattr(cli, "has_timing_cache", lambda library: True)
+    with_timing = replace(find_library("tensorrt-rtx"), features=Features(True, True, True, True))
+    monkeypatch.setattr(cli, "find_library", lambda kind: with_timing)
+    # Those of RTX itself do nothing but warn.
+    monkeypatch.setattr("yais.engines.builder.config.load_timing_cache", lambda *_: None)
+    monkeypatch.setattr("yais.engines.builder.build.save_timing_cache", lambda *_: None)
     assert engine_build("mlp.onnx", *flags, *RTX).exit_code == 0
     assert [options.timing_cache for options in seen] == [Path(expected) if expected else None]
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,7 +90,7 @@ def mlp(tmp_path: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
 def test_a_timing_cache_is_kept_through_the_interface_of_tensorrt(mlp: Path, tmp_path: Path, rtx: Library) -> None:
     # RTX has the calls, which do little; no other builds without a GPU.
-    tensorrt = Library("tensorrt", rtx.module, rtx.features)
+    tensorrt = replace(rtx, features=replace(rtx.features, has_timing_cache=True))
     options = BuildOptions(timing_cache=tmp_path / "mlp.timing")
     for _ in range(2):
         build_plan(mlp, options, tensorrt)
@@ -134,7 +135,7 @@ def tensorrt_that_knows(*levels: str) -> Library:
         __version__="10.3.0",
         HardwareCompatibilityLevel=SimpleNamespace(__members__={level: level for level in levels}),
     )
-    return Library("tensorrt", module, Features(builds_without_gpu=False, has_weak_typing=True, checks_validity=False))
+    return Library("tensorrt", module, Features(False, True, False, True))
 
 
 def test_what_tensorrt_lacks_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A plan as TensorRT would have loaded it, with the interface of its ICudaEngine."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import SimpleNamespace
@@ -51,6 +52,7 @@ class FakeEngine:
     refittable: bool = False
     num_aux_streams: int = 2
     streamable_weights_size: int = 3_000_000
+    get_engine_stat: Callable[[], int] = lambda: 5_000_000
 
     hardware_compatibility_level = Name("AMPERE_PLUS")
     engine_capability = Name("STANDARD")
@@ -118,7 +120,7 @@ def fake_library(checks_validity: bool = False) -> Library:
         TensorLocation=TensorLocation,
         LayerInformationFormat=LayerInformationFormat,
     )
-    return Library("tensorrt", module, Features(False, False, checks_validity))
+    return Library("tensorrt", module, Features(False, True, checks_validity, True))
 
 
 def classifier() -> FakeEngine:

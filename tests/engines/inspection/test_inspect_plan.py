@@ -70,6 +70,7 @@ def test_memory_flags_and_name_are_told() -> None:
         "refittable": False,
         "profiling_verbosity": "DETAILED",
         "auxiliary_streams": 2,
+        "weights": 5_000_000,
         "streamable_weights": 3_000_000,
     }
 
@@ -88,6 +89,7 @@ def test_a_loaded_plan_is_printed_in_columns(plan: Path, loads: fake_plan.FakeEn
         "size                    2.0 kB",
         "name                    classifier",
         "layers                  2",
+        "weights                 5.0 MB",
         "hardware compatibility  ampere_plus",
         "capability              standard",
         "refittable              no",
