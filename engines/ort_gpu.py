@@ -57,7 +57,7 @@ def read_numbers(session: ort.InferenceSession, options: EngineOptions) -> Model
 
 def failure(gpu: Device, error: Exception) -> EngineError:
     """What the error of a run comes to. `gpu` is to be current."""
-    if not gpu.is_healthy:
+    if not gpu.is_healthy():
         return DeviceLostError(f"GPU {gpu.index} is lost to this process: {error}")
     if any(words in str(error) for words in _NO_MEMORY):
         return EngineError(f"no memory on GPU {gpu.index}: {error}; fewer --contexts, --workspaces or rows need less")

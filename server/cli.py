@@ -85,6 +85,12 @@ Examples:
     help="The folder for plans that are built of ONNX files.  [default: yais/plans in the user's cache folder]",
 )
 @click.option(
+    "--run-timeout",
+    type=Duration("s", maximum=86400),
+    default="60s",
+    help="How long a run on a GPU may take before the GPU counts as lost; seconds without a unit, 0 for any time.",
+)
+@click.option(
     "--max-batch-size",
     type=click.IntRange(0, 65536),
     help="The most rows in one run, 0 for no batching.  [default: what the engine declares, otherwise 8]",

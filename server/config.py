@@ -43,6 +43,7 @@ class Config:
     workspaces: int | None
     cuda_graphs: bool
     plan_cache: Path | None
+    run_timeout: float
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]

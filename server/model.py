@@ -75,6 +75,11 @@ class Model:
         """How many requests no context has taken yet."""
         return self._pool.waiting
 
+    @property
+    def oldest_run(self) -> int | None:
+        """When the longest of the runs began that go on in threads; None when none does."""
+        return self._pool.oldest_run
+
     def start(self) -> None:
         self._pool.start()
 

@@ -16,7 +16,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock, Thread, get_ident
 from time import monotonic, monotonic_ns
 
 from yais.engines import Context
@@ -61,7 +61,7 @@ class Pool:
         loop: AbstractEventLoop,
         may_run_on_loop: bool = True,
     ) -> None:
-        self._free = list(contexts)
+        self._free = deque(contexts)
         self._batcher = batcher
         self._on_batch = on_batch
         self._on_run = on_run
@@ -78,6 +78,8 @@ class Pool:
         self._turn: deque[Request] = deque()
         self._turn_shapes: Hashable = None
         self._turn_ended_at = 0
+        # Thread -> when the run began that it is in.
+        self._running: dict[int, int] = {}
         # Daemons, because the exit on a second signal must not wait for a run of the engine.
         self._threads = [Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)]
 
@@ -85,6 +87,11 @@ class Pool:
     def waiting(self) -> int:
         """How many requests no context has taken yet."""
         return self._batcher.waiting + len(self._turn)
+
+    @property
+    def oldest_run(self) -> int | None:
+        """When the longest of the runs began that the threads are in; None when they are in none."""
+        return min(list(self._running.values()), default=None)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -168,7 +175,9 @@ class Pool:
     def _work(self) -> None:
         while (job := self._wait()) is not None:
             context, batch = job
-            executions = self._execute(context, batch.items, monotonic_ns())
+            began = self._running[get_ident()] = monotonic_ns()
+            executions = self._execute(context, batch.items, began)
+            del self._running[get_ident()]
             # A loop that did not wait for this run may be closed by now.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._hand_back, context, executions, batch.expired)
@@ -179,7 +188,7 @@ class Pool:
             while not self._closed:
                 batch = self._batcher.take(monotonic_ns()) if self._free else None
                 if batch is not None:
-                    return self._free.pop(), batch
+                    return self._take_context(), batch
                 self._changed.wait(self._patience())
         return None
 
@@ -191,6 +200,10 @@ class Pool:
     def _hand_back(self, context: Context, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
         self._conclude(executions, expired)
         self._give_back(context)
+
+    def _take_context(self) -> Context:
+        """The one that the caches know best; each in turn where runs leave them cold, and may be on several GPUs."""
+        return self._free.pop() if self._may_run_on_loop else self._free.popleft()
 
     def _borrow(self) -> Context | None:
         with self._lock:

@@ -27,6 +27,7 @@ from yais.server.services.health import HealthService
 from yais.server.services.infer import InferMethod
 from yais.server.services.v2 import InferenceService
 from yais.server.transport import Registration, grpc_server
+from yais.server.watchdog import watch
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Service:
         self._is_lost = False
         self._on_lost = on_lost
         self._shared_port = shared_port
+        self._watching: asyncio.Task[None] | None = None
         self._admission = Admission()
         self._process = ProcessReader()
 
@@ -99,6 +101,9 @@ class Service:
         with naming("--port", self.config, port):
             self.port = self._grpc.add_insecure_port(f"{self.config.address}:{port}")
         await self._grpc.start()
+        on_devices = [model for model in self.models if model.engine.device != "cpu"]
+        if on_devices and self.config.run_timeout:
+            self._watching = asyncio.create_task(watch(on_devices, self.config.run_timeout, self._lose))
         # What is loaded by now stays; no collection needs to go through it while requests wait. Nor does what requests
         # make need one, as it does not refer to itself; with many of them at once, collections were for nothing.
         gc.collect()
@@ -113,6 +118,8 @@ class Service:
     async def drain(self) -> ExitCode:
         """Refuses what comes, finishes what was accepted, and stops."""
         # Load balancers learn first, then new work is refused; what was accepted goes on.
+        if self._watching is not None:
+            self._watching.cancel()
         self._health.drain()
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)

@@ -1,10 +1,12 @@
 """Building a plan out of an ONNX file."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from yais.engines.builder.config import make_config, save_timing_cache
 from yais.engines.builder.model import declared_batch, read_model, rewrite, save
@@ -16,7 +18,13 @@ from yais.engines.tensorrt.binding import NO_BATCH
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import BuildError
 
+if TYPE_CHECKING:
+    import tensorrt as trt
+
 __all__ = ["BatchRange", "BuildOptions", "Prepared", "ShapeRange", "build_plan", "build_prepared", "prepare"]
+
+# What TensorRT-RTX says of a network whose data decide shapes: such a plan has to take memory while it runs.
+_TAKES_MEMORY = "requireUserAllocation|REQUIRE_USER_ALLOCATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +57,22 @@ def build_prepared(prepared: Prepared, options: BuildOptions, monitor: Monitor |
     watching = make_monitor(network.library.module, monitor) if monitor is not None else None
     if watching is not None:
         config.progress_monitor = watching
-    network.messages.take()
-    plan = network.builder.build_serialized_network(network.definition, config)
+    plan, told = _build(network, config)
+    if plan is None and re.search(_TAKES_MEMORY, told):
+        config.clear_flag(network.library.module.BuilderFlag.REQUIRE_USER_ALLOCATION)
+        plan, told = _build(network, config)
     if plan is None:
-        raise BuildError(f"{network.library.title} cannot build '{network.definition.name}': {network.messages.take()}")
+        raise BuildError(f"{network.library.title} cannot build '{network.definition.name}': {told}")
     if options.timing_cache and network.library.features.has_timing_cache:
         save_timing_cache(config, options.timing_cache)
     return bytes(plan)
+
+
+def _build(network: Network, config: "trt.IBuilderConfig") -> "tuple[trt.IHostMemory | None, str]":
+    """The plan, or None and what TensorRT told."""
+    network.messages.take()
+    plan: trt.IHostMemory | None = network.builder.build_serialized_network(network.definition, config)
+    return plan, network.messages.take() if plan is None else ""
 
 
 @contextmanager

@@ -59,6 +59,9 @@ def _set_flags(config: "trt.IBuilderConfig", options: BuildOptions, library: Lib
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.weight_streaming:
         config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
+    elif library.features.compiles_at_run_time:
+        # A run that takes memory cannot be recorded as a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def _set_target(config: "trt.IBuilderConfig", options: BuildOptions, library: Library) -> None:

@@ -63,7 +63,10 @@ def parse(path: Path, library: Library) -> Network:
     trt = library.module
     messages = Messages()
     logger = make_logger(trt, messages)
-    builder = trt.Builder(logger)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # It is what pybind11 makes of a null pointer.
+        raise BuildError(f"{library.title} finds no GPU with a new enough driver: {messages.take()}") from error
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse_from_file(str(path)):

@@ -25,9 +25,11 @@ class Bindings:
         self.call("cuStreamBeginCapture", stream, mode)
         try:
             enqueue()
-        except EngineError:
-            # The capture is to end whatever became of it.
-            self._driver.cuStreamEndCapture(stream)
+        except BaseException:
+            # The capture is to end whatever became of it; what was recorded of half a run is of no use.
+            _, half = self._driver.cuStreamEndCapture(stream)
+            if half:
+                self._driver.cuGraphDestroy(half)
             raise
         return Graph(self, self.call("cuStreamEndCapture", stream))
 

@@ -4,12 +4,13 @@ The primary context is the one that TensorRT and whatever else runs in the proce
 of each thread; `with device:` makes the device's current, and everything else here is to be called within.
 """
 
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any, Self
 
 import numpy as np
@@ -17,23 +18,33 @@ import numpy as np
 from yais.engines.base import Array, EngineError
 from yais.engines.cuda.bindings import Bindings
 
+# CU_STREAM_NON_BLOCKING, for which pycuda has no name.
+_NON_BLOCKING = 1
 # A registration covers whole pages, and two of the same page are an error.
-_PAGE = 4096
-# How long what goes on with a broken context may take to notice.
-_PATIENCE_S = 10.0
+_PAGE = mmap.PAGESIZE
+# How long what goes on with a broken context may take to notice; opening an engine may take a while.
+_PATIENCE_S = 60.0
+_opening = Lock()
 
 
-@cache
 def open_device(index: int) -> "Device":
     """GPU number `index`, as CUDA counts them; the same object for all, since pycuda takes a primary context but once.
 
     Raises `EngineError` where there is no such GPU, no driver, or a package is missing.
     """
+    with _opening:
+        return _opened(index)
+
+
+@cache
+def _opened(index: int) -> "Device":
     return Device(index)
 
 
 class Device:
     """One GPU. `generation` counts its contexts: what was made in an earlier one must not be used any more.
+
+    What pycuda raises where the context is made current with it, and not caught there, becomes an `EngineError`.
 
     `tenants` are called before a context ends, while it is still there, to let go of all that they made in it.
     """
@@ -56,11 +67,20 @@ class Device:
         with self._changed:
             self._changed.wait_for(lambda: not self._is_resetting)
             self._users += 1
-        self._context.push()
+        try:
+            self._context.push()
+        except self.errors as error:
+            self._forget_user()
+            raise EngineError(f"GPU {self.index} cannot be used: {error}") from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._driver.Context.pop()
+        self._forget_user()
+        if isinstance(error, self.errors):
+            raise EngineError(str(error)) from error
+
+    def _forget_user(self) -> None:
         with self._changed:
             self._users -= 1
             if self._is_resetting:
@@ -82,14 +102,14 @@ class Device:
         base: type[Exception] = self._driver.Error
         return base
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the context still works, once all that was put on its streams is done.
+    def is_healthy(self, stream: Any = None) -> bool:
+        """Whether the context still works, once all that was put on `stream` is done.
 
-        An error that is not of one call alone is told by all further ones.
+        An error that is not of one call alone is told by all further ones. To wait for the whole context instead would
+        spoil what another thread is recording, and fail for that.
         """
         try:
-            self._driver.Context.synchronize()
+            (stream or self.stream()).synchronize()
         except self.errors:
             return False
         return True
@@ -109,11 +129,16 @@ class Device:
             ) from error
 
     def stream(self) -> Any:
-        return self._driver.Stream()
+        """One that is not ordered with the default stream, which whatever else is in the process may use."""
+        return self._driver.Stream(_NON_BLOCKING)
 
     def event(self, is_waited_for: bool = False) -> Any:
         """An event with a time. A thread that waits for one sleeps, where spinning would cost a core."""
         return self._driver.Event(self._driver.event_flags.BLOCKING_SYNC if is_waited_for else 0)
+
+    def clear(self, address: int, size: int, stream: Any) -> None:
+        """Has memory of the device set to zeros once `stream` comes to it."""
+        self._driver.memset_d8_async(address, 0, size, stream)
 
     def copy_in(self, address: int, source: Array, stream: Any) -> None:
         """Has `source`, contiguous bytes, copied to the device once `stream` comes to it."""
@@ -153,17 +178,22 @@ class Device:
             if not is_left:
                 raise EngineError(f"GPU {self.index} hangs: a run on it does not end")
             self._renew()
+        except self.errors as error:
+            raise EngineError(f"GPU {self.index} does not come back: {error}") from error
         finally:
             with self._changed:
                 self._is_resetting = False
                 self._changed.notify_all()
 
     def _unpin_unwanted(self) -> None:
-        while self._unwanted:
-            self.cuda.unpin(self._pinned.pop(self._unwanted.popleft().ctypes.data))
+        """Several threads may do so at once; the list is what decides who has which."""
+        with suppress(IndexError):
+            while True:
+                address = self._unwanted.popleft().ctypes.data
+                self.cuda.unpin(self._pinned[address])
+                del self._pinned[address]
 
     def _renew(self) -> None:
-        self.generation += 1
         with self._pushed():
             self._leave()
         self.cuda.reset_primary_context(self.index)
@@ -173,6 +203,7 @@ class Device:
         with self._pushed():
             for pages in self._pinned.values():
                 self.cuda.pin(pages)
+        self.generation += 1
 
     def _leave(self) -> None:
         """Lets go of what the context has; where it is broken that may fail, and all ends with it anyway."""

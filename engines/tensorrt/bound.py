@@ -1,15 +1,12 @@
 """A context of TensorRT, ready to be run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yais.engines.base import EngineError, Shape
 from yais.engines.tensorrt.loaded import LoadedPlan
 from yais.engines.tensorrt.outputs import Output
 from yais.engines.tensorrt.workspace import Workspace
-
-if TYPE_CHECKING:
-    import tensorrt as trt
 
 
 class BoundContext:
@@ -28,9 +25,12 @@ class BoundContext:
         stream: Any,
     ) -> None:
         self._plan = plan
+        self._outputs = outputs
         self._shapes: tuple[Shape, ...] | None = None
-        self._context = self._make(workspace)
-        self._check(self._context.set_optimization_profile_async(profile, stream.handle))
+        self._context = plan.make_context()
+        self._context.set_device_memory(workspace.address, workspace.size)
+        if profile:
+            self._choose(profile, stream)
         for binding, address in zip(plan.layout.bindings.inputs, addresses, strict=True):
             self._check(self._context.set_tensor_address(binding.name, address))
         for output in outputs:
@@ -42,19 +42,20 @@ class BoundContext:
             self._reshape(shapes)
         self._check(self._context.execute_async_v3(stream.handle))
 
+    def _choose(self, profile: int, stream: Any) -> None:
+        """A context begins in profile 0. TensorRT's binding raises here, where it returns False elsewhere."""
+        try:
+            self._check(self._context.set_optimization_profile_async(profile, stream.handle))
+        except RuntimeError as error:
+            raise EngineError(f"profile {profile} cannot be used: {error}: {self._plan.messages.take()}") from error
+
     def _reshape(self, shapes: tuple[Shape, ...]) -> None:
         self._shapes = None
         for binding, shape in zip(self._plan.layout.bindings.inputs, shapes, strict=True):
             self._check(self._context.set_input_shape(binding.name, shape))
+        for output in self._outputs:
+            output.check(self._context, shapes)
         self._shapes = shapes
-
-    def _make(self, workspace: Workspace) -> "trt.IExecutionContext":
-        strategy = self._plan.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
-        made = self._plan.engine.create_execution_context(strategy)
-        if made is None:
-            raise EngineError(self._plan.messages.take())
-        made.set_device_memory(workspace.address, workspace.size)
-        return made
 
     def _check(self, succeeded: bool) -> None:
         if not succeeded:

@@ -15,6 +15,7 @@ class Buffers:
 
     def __init__(self, layout: Layout, device: Device) -> None:
         self._layout = layout
+        self._device = device
         bindings = layout.bindings
         self._inputs = [HostTensor(device, each.dtype, layout.input_size(each)) for each in bindings.inputs]
         self._outputs = [HostTensor(device, each.dtype) for each in bindings.outputs]
@@ -26,14 +27,17 @@ class Buffers:
             if spec.is_fixed
         }
         self._input_bytes: list[tuple[Array, int]] = []
-        self._output_bytes = [self._rows_of(array) for array in self.outputs.values()]
 
     def fit(self, shapes: Sequence[Shape]) -> None:
-        """Makes the inputs hold rows of these shapes, which a profile takes."""
-        self.shapes = tuple(shapes)
+        """Makes the inputs hold rows of these shapes, which a profile takes. Raises `EngineError` for lack of memory.
+
+        A whole batch of them may be more than any profile takes, for which there is memory at first.
+        """
         tensors = zip(self._layout.inputs, self._inputs, shapes, strict=True)
-        self.inputs = {spec.name: tensor.array((self._layout.capacity, *shape)) for spec, tensor, shape in tensors}
-        self._input_bytes = [self._rows_of(array) for array in self.inputs.values()]
+        with self._device:
+            inputs = {spec.name: tensor.array((self._layout.capacity, *shape)) for spec, tensor, shape in tensors}
+        self.inputs, self.shapes = inputs, tuple(shapes)
+        self._input_bytes = [self._rows_of(array) for array in inputs.values()]
 
     def filled(self, rows: int) -> Iterator[Array]:
         """The bytes of the first rows of each input."""

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-
-from google.protobuf.message import DecodeError
+from typing import TYPE_CHECKING
 
 from yais.engines.base import EngineError
 from yais.engines.cuda.device import Device
 from yais.engines.tensorrt.library import Library
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
 
 logger = logging.getLogger(__name__)
 
@@ -20,16 +22,33 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 
 
-def cached_plan(model: Path, library: Library, device: Device, max_batch_size: int | None, folder: Path | None) -> Path:
+def cached_plan(
+    model: Path,
+    library: Library,
+    device: Device,
+    max_batch_size: int | None,
+    folder: Path | None,
+    broken: int | None = None,
+) -> Path:
     """The file of a plan for what `model` holds, this TensorRT and this kind of GPU. Raises `EngineError`.
 
-    Processes that want the same plan at the same time build it once. `folder` is the user's cache unless given.
+    Processes that want the same plan at the same time build it once. `folder` is the user's cache unless given, and
+    need not be writable if the plan is there. `broken`: the inode of one that is of no use, instead of which another
+    is built.
     """
-    plan = _folder(folder) / f"{model.stem}-{_key(model, library, device, max_batch_size)}.engine"
+    plan = (folder or _default_folder()) / f"{model.stem}-{_key(model, library, device, max_batch_size)}.engine"
+    if not _is_missing(plan, broken):
+        logger.info("Found %s, the plan of %s for %s", plan, model, device.name)
+        return plan
+    _make_folder(plan.parent)
     with _locked(plan.with_suffix(".lock")):
-        if not plan.exists():
+        if _is_missing(plan, broken):
             _build(model, plan, library, device, max_batch_size)
     return plan
+
+
+def _is_missing(plan: Path, broken: int | None) -> bool:
+    return not plan.exists() or plan.stat().st_ino == broken
 
 
 def _build(model: Path, plan: Path, library: Library, device: Device, max_batch_size: int | None) -> None:
@@ -56,25 +75,35 @@ def _key(model: Path, library: Library, device: Device, max_batch_size: int | No
 
 def _external_data(model: Path) -> Iterator[Path]:
     """The files beside a model in which its weights are. Raises `EngineError` for what is no ONNX file."""
-    import onnx
+    from yais.engines.builder.model import read_model
 
+    tensors = _tensors(read_model(model, weights=False).graph)
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    yield from (model.parent / name for name in sorted(names))
+
+
+def _tensors(graph: "GraphProto") -> "Iterator[TensorProto]":
+    """All constants of a graph, and of those within it."""
+    yield from graph.initializer
+    for attribute in (each for node in graph.node for each in node.attribute):
+        yield attribute.t
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
+
+
+def _default_folder() -> Path:
     try:
-        graph = onnx.load(model, load_external_data=False).graph
-    except DecodeError as error:
-        raise EngineError(f"not an ONNX file: {error}") from error
-    names = (entry.value for weights in graph.initializer for entry in weights.external_data if entry.key == "location")
-    yield from (model.with_name(name) for name in sorted(set(names)))
+        from platformdirs import user_cache_path
+    except ModuleNotFoundError as error:
+        raise EngineError("the package platformdirs is missing: pip install 'yais[gpu]', or --plan-cache") from error
+    return user_cache_path("yais", appauthor=False) / "plans"
 
 
-def _folder(folder: Path | None) -> Path:
-    from platformdirs import user_cache_path
-
-    made = folder or user_cache_path("yais", appauthor=False) / "plans"
+def _make_folder(folder: Path) -> None:
     try:
-        made.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EngineError(f"--plan-cache: cannot make the folder '{made}': {error.strerror}") from error
-    return made
+        raise EngineError(f"--plan-cache: cannot make the folder '{folder}': {error.strerror}") from error
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Plans on a GPU."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 from yais.engines.base import Array, DeviceLostError, EngineError, EngineOptions, Run, Shape, TensorSpec
 from yais.engines.cuda.device import Device
@@ -12,12 +13,13 @@ from yais.engines.tensorrt.buffers import Buffers
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.profiles import check_shapes
 from yais.engines.tensorrt.session import Session
-from yais.engines.tensorrt.slot import BrokenDeviceError
+from yais.engines.tensorrt.slot import BrokenDeviceError, StaleSlotError
 
 logger = logging.getLogger(__name__)
 
-# A device that has broken so often, and has done nothing in between, will go on to.
+# A device that breaks more often than this within such a time will go on to; a new process is the better remedy.
 _MOST_REPAIRS = 3
+_REPAIRS_WITHIN_S = 600.0
 
 
 class TensorRtEngine:
@@ -28,13 +30,21 @@ class TensorRtEngine:
 
     platform = "tensorrt_plan"
 
-    def __init__(self, path: Path, library: Library, device: Device, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        library: Library,
+        device: Device,
+        options: EngineOptions,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.device = f"cuda:{device.index}"
         self._device = device
         self._open = partial(Session, path, library, device, options)
         self._session = self._open()
         self._lock = Lock()
-        self._repairs = 0
+        self._clock = clock
+        self._repairs: list[float] = []
         self._is_lost = False
 
     @property
@@ -65,38 +75,52 @@ class TensorRtEngine:
         session = self._session
         try:
             run = session.run(buffers, rows)
+        except StaleSlotError:
+            reason = ""
         except BrokenDeviceError as error:
             reason = str(error)
         else:
-            self._repairs = 0
             return run
         # Not before the error is gone, whose traceback holds on to streams and memory that must be let go of.
-        self._repair(session)
-        raise EngineError(f"{reason}; its context was made anew")
+        self._repair(session, is_counted=bool(reason))
+        if reason:
+            raise EngineError(f"{reason}; its context was made anew")
+        return self.run(buffers, rows)
 
     def close(self) -> None:
         """Gives back what it has on the device, which no run may use any more."""
         self._session.close()
 
-    def _repair(self, broken: Session) -> None:
+    def _repair(self, broken: Session, is_counted: bool) -> None:
+        """A session whose context another engine has made anew is only opened again, which does not count."""
         with self._lock:
             if self._session is not broken:
                 return
             try:
-                self._count_repair()
+                self._count_repair(is_counted)
                 self._device.reset(broken.generation)
-                self._session = self._open()
-            except EngineError as error:
+                self._session = self._open_as(broken)
+            # Whatever keeps the plan from being run again; TensorRT raises RuntimeError where a call fails.
+            except (EngineError, OSError, RuntimeError) as error:
                 self._is_lost = True
                 raise DeviceLostError(f"GPU {self._device.index} is lost: {error}") from error
         logger.warning("The context of GPU %d broke, and was made anew", self._device.index)
 
-    def _count_repair(self) -> None:
+    def _count_repair(self, is_counted: bool) -> None:
         if self._is_lost:
             raise EngineError("it was found so before")
-        self._repairs += 1
-        if self._repairs > _MOST_REPAIRS:
-            raise EngineError(f"its context broke {self._repairs} times in a row")
+        now = self._clock()
+        self._repairs = [before for before in self._repairs if now - before < _REPAIRS_WITHIN_S]
+        self._repairs += [now] * is_counted
+        if len(self._repairs) > _MOST_REPAIRS:
+            raise EngineError(f"its context broke {len(self._repairs)} times in {_REPAIRS_WITHIN_S:.0f} s")
+
+    def _open_as(self, before: Session) -> Session:
+        """The plan again, which contexts with buffers for the one before are to run."""
+        session = self._open()
+        if session.layout.bindings != before.layout.bindings:
+            raise EngineError("the file holds another plan by now")
+        return session
 
 
 class TensorRtContext:

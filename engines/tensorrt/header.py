@@ -12,6 +12,10 @@ _MAGIC: dict[bytes, Kind] = {b"ftrt": "tensorrt", b"vtrt": "tensorrt-rtx"}
 _VERSION = slice(24, 28)
 
 
+class PlanError(EngineError):
+    """A plan that cannot be loaded here for what it is; another plan of the same model may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """Who made a plan: `version` is major, minor, patch and build."""
@@ -26,10 +30,10 @@ class Header:
 
 
 def read_header(plan: bytes) -> Header:
-    """Raises `EngineError` for what is no plan."""
+    """Raises `PlanError` for what is no plan."""
     kind = _MAGIC.get(plan[:4])
     if kind is None:
-        raise EngineError("not a TensorRT plan: it does not begin as one does")
+        raise PlanError("not a TensorRT plan: it does not begin as one does")
     if len(plan) < _VERSION.stop:
-        raise EngineError(f"not a whole TensorRT plan: it has {len(plan)} bytes")
+        raise PlanError(f"not a whole TensorRT plan: it has {len(plan)} bytes")
     return Header(kind, tuple(plan[_VERSION]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
-from yais.engines.base import EngineError, Shape, TensorSpec
+from yais.engines.base import InvalidInputError, Shape, TensorSpec
 from yais.engines.tensorrt.binding import Binding, Bindings, spec
 from yais.engines.tensorrt.profiles import Choice, choose
 
@@ -45,10 +45,10 @@ class Layout:
         return max(prod(each.maximum) for each in binding.ranges) * binding.dtype.itemsize
 
     def _choose(self, rows: int, shapes: tuple[Shape, ...]) -> Choice:
-        """The profile for a batch. Raises `EngineError` when none takes it."""
+        """The profile for a batch. Raises `InvalidInputError` when none takes it."""
         found = choose(self.bindings, rows, shapes, bool(self.max_batch_size))
         if found is None:
-            raise EngineError(
+            raise InvalidInputError(
                 f"no profile of the plan takes {rows} rows of the shapes {[list(each) for each in shapes]}"
             )
         return found

@@ -24,10 +24,15 @@ class Module(Protocol):
     """What is used of a module of TensorRT; there are no others than these."""
 
     __version__: str
+
+    @staticmethod
+    def init_libnvinfer_plugins(logger: "trt.ILogger", namespace: str, /) -> bool: ...
+
     Builder: "type[trt.Builder]"
     BuilderFlag: "type[trt.BuilderFlag]"
     ComputeCapability: "type[trt.ComputeCapability]"
     DataType: "type[trt.DataType]"
+    DynamicShapesKernelSpecializationStrategy: "type[trt.DynamicShapesKernelSpecializationStrategy]"
     ExecutionContextAllocationStrategy: "type[trt.ExecutionContextAllocationStrategy]"
     HardwareCompatibilityLevel: "type[trt.HardwareCompatibilityLevel]"
     ILogger: "type[trt.ILogger]"
@@ -52,12 +57,15 @@ class Features:
     `has_timing_cache`: a builder that measures, and keeps what it measured.
     `checks_validity`: a runtime that says of a plan why it cannot be loaded, before it is.
     `tells_weights`: an engine that says how many bytes its weights have.
+    `compiles_at_run_time`: kernels that are compiled for a context, or for shapes when they first occur; and plans that
+    take memory while they run, unless they are built not to.
     """
 
     builds_without_gpu: bool
     has_timing_cache: bool
     checks_validity: bool
     tells_weights: bool
+    compiles_at_run_time: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ def _features(kind: Kind, version: str) -> Features:
         has_timing_cache=not is_rtx,
         checks_validity=is_rtx,
         tells_weights=is_rtx or (major, minor) >= (10, 16),
+        compiles_at_run_time=is_rtx,
     )
 
 

@@ -19,8 +19,11 @@ class Output(Protocol):
     def bind(self, context: "trt.IExecutionContext") -> None:
         """Has the context write there. Raises `EngineError`."""
 
-    def fetch(self, buffers: Buffers, rows: int, stream: Any) -> None:
-        """Has the first rows copied to the host, once `stream` comes to it."""
+    def check(self, context: "trt.IExecutionContext", shapes: Sequence[Shape]) -> None:
+        """Sees that there is room for what a run with inputs of these shapes gives. Raises `EngineError`."""
+
+    def fetch(self, buffers: Buffers, rows: int, computed: int, stream: Any) -> None:
+        """Has the first of the rows that were `computed` copied to the host, once `stream` comes to it."""
 
 
 class FixedOutput:
@@ -28,6 +31,7 @@ class FixedOutput:
 
     def __init__(self, plan: LoadedPlan, index: int) -> None:
         self._device = plan.device
+        self._has_batch = bool(plan.layout.max_batch_size)
         spec = plan.layout.outputs[index]
         self._name = spec.name
         self._memory = plan.device.allocate(plan.layout.rows_on_device * prod(spec.shape) * spec.dtype.itemsize)
@@ -36,7 +40,11 @@ class FixedOutput:
         if not context.set_tensor_address(self._name, int(self._memory)):
             raise EngineError(f"output '{self._name}' cannot be bound")
 
-    def fetch(self, buffers: Buffers, rows: int, stream: Any) -> None:
+    def check(self, context: "trt.IExecutionContext", shapes: Sequence[Shape]) -> None:
+        if self._has_batch:
+            _check_rows(self._name, tuple(context.get_tensor_shape(self._name)), shapes[0][0])
+
+    def fetch(self, buffers: Buffers, rows: int, computed: int, stream: Any) -> None:
         self._device.copy_out(buffers.output_rows(self._name, rows), int(self._memory), stream)
 
 
@@ -54,25 +62,29 @@ class VaryingOutput:
         if not context.set_output_allocator(self._name, self._allocator):
             raise EngineError(f"output '{self._name}' cannot have memory of its own")
 
-    def fetch(self, buffers: Buffers, rows: int, stream: Any) -> None:
-        """Waits for the run, which tells the shape."""
-        stream.synchronize()
-        shape = self._memory.shape
-        if self._plan.layout.max_batch_size and shape[:1] < (rows,):
-            raise EngineError(f"output '{self._name}' has shape {list(shape)} for a batch of {rows} rows")
+    def check(self, context: "trt.IExecutionContext", shapes: Sequence[Shape]) -> None:
+        """There is as much room as it needs."""
+
+    def fetch(self, buffers: Buffers, rows: int, computed: int, stream: Any) -> None:
+        """The shape was told while the run was put on the stream, for which TensorRT waits where it must."""
+        shape = self._memory.take_shape()
+        if shape is None or -1 in shape:
+            raise EngineError(f"output '{self._name}': TensorRT does not tell its shape, but {shape}")
+        if self._plan.layout.max_batch_size:
+            _check_rows(self._name, shape, computed)
         target = buffers.reshape_output(self._index, shape, rows)
         self._plan.device.copy_out(target, self._memory.address, stream)
 
 
 class GrowingMemory:
-    """Memory of a device, as large as it ever had to be; `shape` is that of the last run's output."""
+    """Memory of a device, as large as it ever had to be, and the shape of what a run left there."""
 
     def __init__(self, plan: LoadedPlan) -> None:
         self._device = plan.device
         self._messages: Messages = plan.messages
         self._size = 0
         self._memory: Any = None
-        self.shape: Shape = ()
+        self._shape: Shape | None = None
 
     @property
     def address(self) -> int:
@@ -83,10 +95,23 @@ class GrowingMemory:
         if self._memory is None or size > self._size:
             try:
                 self._memory, self._size = self._device.allocate(size), size
-            except EngineError as error:
+            except (EngineError, self._device.errors) as error:
                 self._messages.add("ERROR", str(error))
                 return 0
         return self.address
+
+    def tell_shape(self, shape: Shape) -> None:
+        self._shape = shape
+
+    def take_shape(self) -> Shape | None:
+        """What was told since it was last taken; None when nothing was."""
+        shape, self._shape = self._shape, None
+        return shape
+
+
+def _check_rows(name: str, shape: Shape, rows: int) -> None:
+    if shape[0] != rows:
+        raise EngineError(f"output '{name}' has shape {list(shape)} for a batch of {rows} rows")
 
 
 def make_allocator(plan: LoadedPlan, memory: GrowingMemory) -> "trt.IOutputAllocator":
@@ -104,7 +129,7 @@ def make_allocator(plan: LoadedPlan, memory: GrowingMemory) -> "trt.IOutputAlloc
             return memory.reserve(size)
 
         def notify_shape(self, name: str, shape: Sequence[int]) -> None:
-            memory.shape = tuple(shape)
+            memory.tell_shape(tuple(shape))
 
     made: trt.IOutputAllocator = Allocator()
     return made

@@ -49,7 +49,7 @@ def _is_taken(bindings: Bindings, choice: Choice) -> bool:
 
 
 def _room(bindings: Bindings, profile: int) -> tuple[int, ...]:
-    return max(binding.ranges[profile].maximum for binding in bindings.inputs)
+    return max((binding.ranges[profile].maximum for binding in bindings.inputs), default=())
 
 
 def _takes_rows(binding: Binding, profile: int, shape: Shape, has_batch: bool) -> bool:

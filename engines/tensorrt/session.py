@@ -29,12 +29,15 @@ class Session:
             plan = LoadedPlan(path, library, device, options.max_batch_size)
             self.layout = plan.layout
             self._slots = [*_make_slots(plan, options)]
-            if options.graphs and plan.layout.is_fixed:
-                _record_graphs(self._slots)
+            if not (options.graphs and plan.layout.is_fixed and _record_graphs(self._slots)):
+                for slot in self._slots:
+                    slot.make_contexts()
+            for slot in self._slots:
+                slot.finish()
+            device.tenants.append(self._leave)
         self._free: SimpleQueue[Slot] = SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
-        device.tenants.append(self._leave)
 
     def run(self, buffers: Buffers, rows: int) -> Run:
         """Waits for a slot that is free. Raises what that raises."""
@@ -64,8 +67,8 @@ def _make_slots(plan: LoadedPlan, options: EngineOptions) -> Iterator[Slot]:
         yield Slot(plan, workspaces[index % count])
 
 
-def _record_graphs(slots: Sequence[Slot]) -> None:
-    """Either all slots have graphs, or none has."""
+def _record_graphs(slots: Sequence[Slot]) -> bool:
+    """Whether all slots have graphs; otherwise none has."""
     try:
         for slot in slots:
             slot.record_graphs()
@@ -73,3 +76,5 @@ def _record_graphs(slots: Sequence[Slot]) -> None:
         logger.warning("Runs are not recorded as CUDA graphs: %s", error)
         for slot in slots:
             slot.forget_graphs()
+        return False
+    return True

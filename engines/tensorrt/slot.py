@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yais.engines.base import EngineError, Run
 from yais.engines.cuda.bindings import Graph
@@ -14,9 +14,16 @@ from yais.engines.tensorrt.outputs import make_outputs
 from yais.engines.tensorrt.profiles import Choice
 from yais.engines.tensorrt.workspace import Workspace
 
+# The generation of a slot that has been freed.
+_NONE = -1
+
 
 class BrokenDeviceError(EngineError):
     """A run after which nothing on the device works any more, until its context is made anew."""
+
+
+class StaleSlotError(EngineError):
+    """A run that was not begun, since the context has ended that its slot was made in."""
 
 
 class Recorded(NamedTuple):
@@ -40,11 +47,16 @@ class Slot:
         self._stream = device.stream()
         self._began, self._computing, self._computed = (device.event() for _ in range(3))
         self._ended = device.event(is_waited_for=True)
-        self._inputs = [device.allocate(plan.layout.input_size(each)) for each in plan.layout.bindings.inputs]
+        self._inputs = [self._zeros(plan.layout.input_size(each)) for each in plan.layout.bindings.inputs]
         self._outputs = make_outputs(plan)
-        self._contexts = [self._make_context(profile) for profile in range(plan.layout.bindings.profiles)]
+        self._contexts: list[BoundContext] = []
         self._recorded: dict[int, Recorded] = {}
         self._steps: tuple[int, ...] = ()
+
+    def make_contexts(self) -> None:
+        """Prepares runs without graphs. Raises `EngineError`."""
+        profiles = range(self._plan.layout.bindings.profiles)
+        self._contexts = [self._make_context(profile) for profile in profiles]
 
     def record_graphs(self) -> None:
         """Records a run of each size of batch on the ladder. Raises `EngineError` for the first that cannot be."""
@@ -54,20 +66,28 @@ class Slot:
         self._steps = tuple(sorted(self._recorded))
 
     def run(self, buffers: Buffers, rows: int) -> Run:
-        """Raises `EngineError` when this run fails, and `BrokenDeviceError` when all further ones would."""
+        """Raises `EngineError` when this run fails, `BrokenDeviceError` when all further ones would.
+
+        Raises `StaleSlotError` without having begun when the context is a newer one by now.
+        """
         device = self._device
         with device:
             if device.generation != self._generation:
-                raise BrokenDeviceError("the GPU's context broke in another run")
+                raise StaleSlotError("the GPU's context was made anew")
+            # Before anything is copied: on the device there is memory for what a profile takes, and no more.
+            choice = None if self._steps else self._plan.layout.choose(rows, buffers.shapes)
             try:
-                return self._run(buffers, rows)
+                return self._run(buffers, rows, choice)
             except (EngineError, device.errors) as error:
                 # Healthy or not, nothing is left on a stream that reads or writes the buffers, which are used again.
-                kind = EngineError if device.is_healthy else BrokenDeviceError
+                kind = EngineError if device.is_healthy(self._stream) else BrokenDeviceError
                 raise kind(str(error)) from error
 
+    def finish(self) -> None:
+        """Waits for what was put on the stream; raises what pycuda does where that failed."""
+        self._stream.synchronize()
+
     def forget_graphs(self) -> None:
-        """Runs go without from now on."""
         for graph, _ in self._recorded.values():
             graph.free()
         self._recorded.clear()
@@ -79,17 +99,24 @@ class Slot:
             self.forget_graphs()
         for owned in (self._recorded, self._contexts, self._outputs, self._inputs):
             owned.clear()
+        self._generation = _NONE
         del self._stream, self._began, self._computing, self._computed, self._ended, self._workspace, self._plan
 
-    def _run(self, buffers: Buffers, rows: int) -> Run:
+    def _zeros(self, size: int) -> Any:
+        """Memory for rows. Some fill up a batch before any were written, and not every model can do with anything."""
+        memory = self._device.allocate(size)
+        self._device.clear(int(memory), size, self._stream)
+        return memory
+
+    def _run(self, buffers: Buffers, rows: int, choice: Choice | None) -> Run:
         stream = self._stream
         self._began.record(stream)
         for memory, data in zip(self._inputs, buffers.filled(rows), strict=True):
             self._device.copy_in(int(memory), data, stream)
         with self._computation():
-            computed = self._launch(rows) if self._steps else self._enqueue(rows, buffers)
+            computed = self._launch(rows) if choice is None else self._enqueue(choice)
         for output in self._outputs:
-            output.fetch(buffers, rows, stream)
+            output.fetch(buffers, rows, computed, stream)
         self._ended.record(stream)
         self._ended.synchronize()
         return self._times(computed - rows)
@@ -100,7 +127,12 @@ class Slot:
         with self._workspace.lock:
             self._workspace.await_last(self._stream, self._computed)
             self._computing.record(self._stream)
-            yield
+            try:
+                yield
+            except BaseException:
+                # It may have begun: nobody else may have the workspace before it has ended, or failed for good.
+                self._device.is_healthy(self._stream)
+                raise
             self._computed.record(self._stream)
             self._workspace.used_until(self._computed)
 
@@ -110,8 +142,7 @@ class Slot:
         self._recorded[rows].graph.launch(self._stream.handle)
         return rows
 
-    def _enqueue(self, rows: int, buffers: Buffers) -> int:
-        choice = self._plan.layout.choose(rows, buffers.shapes)
+    def _enqueue(self, choice: Choice) -> int:
         self._contexts[choice.profile].enqueue(choice.shapes, self._stream)
         return choice.rows
 
@@ -122,6 +153,9 @@ class Slot:
         context.enqueue(choice.shapes, self._stream)
         self._stream.synchronize()
         graph = self._device.cuda.record(self._stream.handle, lambda: context.enqueue(choice.shapes, self._stream))
+        # The first launch takes the graph to the GPU, and tells whether it can be launched.
+        graph.launch(self._stream.handle)
+        self._stream.synchronize()
         return Recorded(graph, context)
 
     def _make_context(self, profile: int) -> BoundContext:

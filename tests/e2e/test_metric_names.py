@@ -9,7 +9,15 @@ from e2e.scrape import parse
 from e2e.serving import Serving
 
 # Read by people who set up dashboards, alerts and autoscaling; deploy/ is also read by the machines themselves.
-PAGES = ("README.md", "docs/metrics.md", "docs/tuning.md", "docs/behaviour.md", "docs/deployment.md")
+PAGES = (
+    "README.md",
+    "docs/metrics.md",
+    "docs/tuning.md",
+    "docs/behaviour.md",
+    "docs/deployment.md",
+    "docs/gpu.md",
+    "docs/building.md",
+)
 # Families that only a machine with a GPU has.
 WITH_A_GPU = {
     "yais_gpus_power_usage",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from yais.engines.cuda.device import Device, open_device
+from yais.engines.cuda.device import Device, _opened, open_device
 from yais.engines.tensorrt.library import Library, find_library
 
 STANDINS = Path(__file__).parent / "standins"
@@ -27,10 +27,10 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             patched.delitem(sys.modules, name)
         module = importlib.import_module("simulation")
         module.reset()
-        open_device.cache_clear()
+        _opened.cache_clear()
         yield module
         assert module.machine().violations == [], "\n".join(module.machine().violations)
-        open_device.cache_clear()
+        _opened.cache_clear()
         gc.collect()
         for name in _stood_in():
             del sys.modules[name]

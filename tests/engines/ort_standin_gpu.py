@@ -90,7 +90,6 @@ class Gpu:
     def __exit__(self, *_: object) -> None:
         self.current[get_ident()] -= 1
 
-    @property
     def is_healthy(self) -> bool:
         self._require_current()
         return self.is_working

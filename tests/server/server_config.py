@@ -26,5 +26,6 @@ def config(*names: str, **changes: Any) -> Config:
         "workspaces": None,
         "cuda_graphs": True,
         "plan_cache": None,
+        "run_timeout": 60.0,
     }
     return Config(**(settings | changes))

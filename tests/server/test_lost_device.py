@@ -158,3 +158,37 @@ async def test_a_service_tells_of_its_lost_device_once_and_goes_on_to_refuse(
     assert told == ["lost"]
     assert caplog.messages == [f"The device of an engine is gone: {LOST}"]
     assert await service.drain() == ExitCode.LOST_DEVICE
+
+
+async def test_a_run_on_a_gpu_that_does_not_end_in_time_is_a_lost_gpu(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    engine = FakeEngine(on_run=gate.pass_through, device="cuda:0")
+    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    running = await launch(run_timeout=0.05, drain_timeout=0.05)
+    call = running.infer(request(1))
+    assert await running.end() == ExitCode.LOST_DEVICE
+    assert running.server.is_hanging
+    text = "a run of 'm' on cuda:0 goes on for 0.05 s (--run-timeout)"
+    assert f"The device of an engine is gone: {text}" in caplog.messages
+    gate.open()
+    with pytest.raises(grpc.aio.AioRpcError) as dropped:
+        await call
+    assert dropped.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+@pytest.mark.parametrize(("device", "run_timeout"), [("cpu", 0.05), ("cuda:0", 0)])
+async def test_runs_on_a_cpu_may_take_as_long_as_they_do_and_others_if_that_is_allowed(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, device: str, run_timeout: float
+) -> None:
+    gate = Gate()
+    monkeypatch.setattr(
+        service_module, "open_engine", lambda path, options: FakeEngine(on_run=gate.pass_through, device=device)
+    )
+    running = await launch(run_timeout=run_timeout)
+    call = running.infer(request(1))
+    await asyncio.to_thread(gate.entered.acquire)
+    await asyncio.sleep(0.2)
+    gate.open()
+    assert (await call).model_name == "m"

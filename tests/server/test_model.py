@@ -38,6 +38,7 @@ def test_the_options_are_those_of_the_configuration() -> None:
         workspaces=None,
         cuda_graphs=True,
         plan_cache=None,
+        run_timeout=60,
     )
     assert ModelOptions.of(config) == ModelOptions(3, 5, 2_000_000, 77)
 

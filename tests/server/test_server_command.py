@@ -75,6 +75,7 @@ def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
         workspaces=None,
         cuda_graphs=True,
         plan_cache=None,
+        run_timeout=60.0,
     )
 
 
@@ -97,6 +98,7 @@ FLAGS: dict[str, tuple[str, str, Any]] = {
     "devices": ("3", "devices", (3,)),
     "workspaces": ("1", "workspaces", 1),
     "plan-cache": ("/plans", "plan_cache", Path("/plans")),
+    "run-timeout": ("5m", "run_timeout", 300.0),
     "cuda-graphs": ("off", "cuda_graphs", False),
 }
 

@@ -280,7 +280,7 @@ def test_the_timing_cache_lies_beside_the_plan_unless_told_otherwise(
 ) -> None:
     seen = watched_options(monkeypatch)
     monkeypatch.chdir(mlp.parent)
-    with_timing = replace(find_library("tensorrt-rtx"), features=Features(True, True, True, True))
+    with_timing = replace(find_library("tensorrt-rtx"), features=Features(True, True, True, True, True))
     monkeypatch.setattr(cli, "find_library", lambda kind: with_timing)
     # Those of RTX itself do nothing but warn.
     monkeypatch.setattr("yais.engines.builder.config.load_timing_cache", lambda *_: None)

@@ -135,7 +135,7 @@ def tensorrt_that_knows(*levels: str) -> Library:
         __version__="10.3.0",
         HardwareCompatibilityLevel=SimpleNamespace(__members__={level: level for level in levels}),
     )
-    return Library("tensorrt", module, Features(False, True, False, True))
+    return Library("tensorrt", module, Features(False, True, False, True, False))
 
 
 def test_what_tensorrt_lacks_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import models
 import numpy as np
@@ -8,7 +9,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from yais.engines.builder.build import BatchRange, BuildOptions, Prepared, ShapeRange, build_plan, prepare
+from yais.engines.builder.build import (
+    BatchRange,
+    BuildOptions,
+    Prepared,
+    ShapeRange,
+    build_plan,
+    build_prepared,
+    prepare,
+)
 from yais.engines.builder.network import UnsupportedError
 from yais.engines.tensorrt.binding import NO_BATCH
 from yais.engines.tensorrt.header import read_header
@@ -279,3 +288,26 @@ def test_a_missing_package_is_named(mlp: Path, rtx: Library, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(BuildError, match=r"the package onnx is missing: pip install 'yais\[build\]'"):
         build_plan(mlp, DEFAULTS, rtx)
+
+
+def test_a_network_that_must_take_memory_while_it_runs_is_built_to_do_so(tmp_path: Path, rtx: Library) -> None:
+    """What RTX says of such a network is from its library; its parser takes none that can be made here."""
+    path = tmp_path / "mlp.onnx"
+    path.write_bytes(CATALOGUE["mlp"].build(8, {}))
+    prepared = prepare(path, DEFAULTS, rtx)
+    flag, tried = rtx.module.BuilderFlag.REQUIRE_USER_ALLOCATION, []
+    network = prepared.network
+
+    class Builder:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(network.builder, name)
+
+        def build_serialized_network(self, definition: Any, config: Any) -> Any:
+            tried.append(config.get_flag(flag))
+            if tried[-1]:
+                network.messages.add("ERROR", "BuilderFlag::kREQUIRE_USER_ALLOCATION is not compatible ...")
+                return None
+            return network.builder.build_serialized_network(definition, config)
+
+    assert build_prepared(replace(prepared, network=replace(network, builder=Builder())), DEFAULTS)
+    assert tried == [True, False]

@@ -67,9 +67,9 @@ def test_an_error_of_one_call_leaves_the_device_healthy_and_a_sticky_one_does_no
         simulation.fail("cuMemAlloc", 2)
         with pytest.raises(EngineError, match="no memory"):
             device.allocate(1)
-        assert device.is_healthy
+        assert device.is_healthy()
         simulation.machine().devices[0].fail(ILLEGAL_ADDRESS)
-        assert not device.is_healthy
+        assert not device.is_healthy()
 
 
 def test_a_reset_makes_a_broken_device_whole_and_keeps_what_the_host_has(device: Device, simulation: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_reset_makes_a_broken_device_whole_and_keeps_what_the_host_has(device:
     assert device.generation == 1
     assert (block == 7).all()
     with device:
-        assert device.is_healthy
+        assert device.is_healthy()
     data = np.arange(9, dtype=np.uint8)
     assert (copy_through(device, data) == data).all()
 
@@ -94,7 +94,7 @@ def test_a_reset_of_an_earlier_context_does_nothing(device: Device) -> None:
 
 def test_a_reset_tells_those_who_hold_something_while_they_still_can_let_go(device: Device) -> None:
     seen: list[bool] = []
-    device.tenants.append(lambda: seen.append(device.is_healthy))
+    device.tenants.append(lambda: seen.append(device.is_healthy()))
     device.reset(0)
     device.reset(1)
     assert seen == [True]

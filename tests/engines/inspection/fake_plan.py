@@ -120,7 +120,7 @@ def fake_library(checks_validity: bool = False) -> Library:
         TensorLocation=TensorLocation,
         LayerInformationFormat=LayerInformationFormat,
     )
-    return Library("tensorrt", module, Features(False, True, checks_validity, True))
+    return Library("tensorrt", module, Features(False, True, checks_validity, True, False))
 
 
 def classifier() -> FakeEngine:

@@ -24,6 +24,14 @@ GUARDED = (
     "num_compute_capabilities",
     "set_compute_capability",
     "get_engine_validity",
+    "REQUIRE_USER_ALLOCATION",
+    "create_runtime_cache",
+    "set_runtime_cache",
+    "create_runtime_config",
+    "DynamicShapesKernelSpecializationStrategy",
+    "dynamic_shapes_kernel_specialization_strategy",
+    "set_execution_context_allocation_strategy",
+    "is_stream_capturable",
 )
 
 HERE = Path(__file__).parent

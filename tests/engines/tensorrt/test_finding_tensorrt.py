@@ -35,11 +35,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 @pytest.mark.parametrize(
     ("installed", "title", "features"),
     [
-        ({"tensorrt": "10.13.0.35"}, "TensorRT 10.13.0.35", Features(False, True, False, False)),
-        ({"tensorrt": "11.4.0.106"}, "TensorRT 11.4.0.106", Features(False, True, False, True)),
-        ({"tensorrt_rtx": "1.7.1.116"}, "TensorRT-RTX 1.7.1.116", Features(True, False, True, True)),
-        ({"tensorrt_rtx_bindings": "1.7.1.116"}, "TensorRT-RTX 1.7.1.116", Features(True, False, True, True)),
-        ({"tensorrt_rtx": "1.7.1.116", "tensorrt": "10.3.0"}, "TensorRT 10.3.0", Features(False, True, False, False)),
+        ({"tensorrt": "10.13.0.35"}, "TensorRT 10.13.0.35", Features(False, True, False, False, False)),
+        ({"tensorrt": "11.4.0.106"}, "TensorRT 11.4.0.106", Features(False, True, False, True, False)),
+        ({"tensorrt_rtx": "1.7.1.116"}, "TensorRT-RTX 1.7.1.116", Features(True, False, True, True, True)),
+        ({"tensorrt_rtx_bindings": "1.7.1.116"}, "TensorRT-RTX 1.7.1.116", Features(True, False, True, True, True)),
+        (
+            {"tensorrt_rtx": "1.7.1.116", "tensorrt": "10.3.0"},
+            "TensorRT 10.3.0",
+            Features(False, True, False, False, False),
+        ),
     ],
 )
 def test_the_installed_tensorrt_is_found_with_what_it_lacks(

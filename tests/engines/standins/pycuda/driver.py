@@ -41,6 +41,7 @@ __all__ = [
     "mem_host_register_flags",
     "memcpy_dtoh_async",
     "memcpy_htod_async",
+    "memset_d8_async",
     "pagelocked_empty",
     "pagelocked_zeros",
     "register_host_memory",
@@ -200,6 +201,10 @@ def memcpy_htod_async(dest: Any, src: Any, stream: "Stream | None" = None) -> No
 def memcpy_dtoh_async(dest: Any, src: Any, stream: "Stream | None" = None) -> None:
     host, nbytes = _buffer(dest, writable=True)
     called(cuda_memory.cuMemcpyDtoHAsync, host, _address(src), nbytes, _handle(stream))
+
+
+def memset_d8_async(dest: Any, data: int, size: int, stream: "Stream | None" = None) -> None:
+    called(cuda_memory.cuMemsetD8Async, _address(dest), data, size, _handle(stream))
 
 
 def _address(value: Any) -> int:

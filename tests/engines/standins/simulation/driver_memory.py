@@ -71,6 +71,18 @@ def cuMemcpyDtoHAsync(host: int, address: int, nbytes: int, handle: int) -> None
     _copy("dtoh", address, host, nbytes, stream_of(handle))
 
 
+@api()
+def cuMemsetD8Async(address: int, value: int, nbytes: int, handle: int) -> None:
+    stream = stream_of(handle)
+    if not stream.device.memory.holds(address, nbytes):
+        raise CudaError(errors.INVALID_VALUE)
+
+    def run() -> None:
+        stream.device.memory.view(address, nbytes)[:] = value
+
+    submit(stream, Operation(("memset", handle, address, nbytes), run, [(address, address + nbytes, True)]))
+
+
 def submit(stream: Stream, operation: Operation) -> None:
     """Queues it, or records it when the stream is being captured."""
     capture = capture_of(stream)

@@ -154,7 +154,12 @@ def has_driver() -> bool:
 
 
 def report_at_exit(machine: Machine) -> None:
-    """Writes the report to the file that YAIS_SIMULATED_REPORT names, when the process ends."""
-    path = os.environ.get("YAIS_SIMULATED_REPORT")
+    """Adds the report, in a line, to the file that YAIS_SIMULATED_REPORT names, when the process ends."""
+
+    def report() -> None:
+        with Path(path).open("a") as file:
+            file.write(json.dumps(machine.report()) + "\n")
+
+    path = os.environ.get("YAIS_SIMULATED_REPORT", "")
     if path:
-        atexit.register(lambda: Path(path).write_text(json.dumps(machine.report())))
+        atexit.register(report)

@@ -68,5 +68,10 @@ __version__ = ".".join(map(str, tensorrt_version()))
 float32, float16, bfloat16 = DataType.FLOAT, DataType.HALF, DataType.BF16
 
 
+def init_libnvinfer_plugins(logger: ILogger, namespace: str) -> bool:
+    """There are no plugins."""
+    return True
+
+
 def volume(iterable: Any) -> int:
     return int(np.prod(tuple(iterable), dtype=np.int64))
