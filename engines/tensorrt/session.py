@@ -73,7 +73,8 @@ def _record_graphs(slots: Sequence[Slot]) -> bool:
         for slot in slots:
             slot.record_graphs()
     except EngineError as error:
-        logger.warning("Runs are not recorded as CUDA graphs: %s", error)
+        # As a text: the error itself holds on to what failed, for as long as somebody keeps the record.
+        logger.warning("Runs are not recorded as CUDA graphs: %s", str(error))
         for slot in slots:
             slot.forget_graphs()
         return False
