@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint bench bench-full wheel clean
+.PHONY: help setup demo serve test test-gpu sanitize-gpu lint bench bench-full bench-gpu wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -31,7 +31,7 @@ PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
 APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
 
 help: ## show what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(INSTALLED) ## make .venv with YAIS and all that its development needs
 
@@ -44,6 +44,14 @@ serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
 test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests, the end-to-end ones on both transports; pytest flags in ARGS
 	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
 	YAIS_REQUIRE_PEERS=1 YAIS_TEST_TRANSPORT=grpcio $(BIN)/pytest tests/e2e $(ARGS)
+
+test-gpu: $(INSTALLED) ## run the tests that need a GPU; pytest flags in ARGS
+	YAIS_REQUIRE_GPU=1 $(BIN)/pytest -m gpu -n 0 $(ARGS)
+
+sanitize-gpu: $(INSTALLED) ## the same under compute-sanitizer, but for those in which things are to go wrong
+	@command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer comes with CUDA's toolkit"; exit 1; }
+	YAIS_REQUIRE_GPU=1 compute-sanitizer --target-processes all --error-exitcode 99 \
+		$(BIN)/python -m pytest -m gpu -n 0 --timeout 1200 tests/gpu/test_runs_on_a_gpu.py $(ARGS)
 
 lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style and types
 	$(BIN)/ruff check .
@@ -64,6 +72,9 @@ bench: $(INSTALLED) ## measure, side by side with other servers, and print the t
 bench-full: $(INSTALLED) ## the long runs, for a machine with nothing else to do; their results are kept
 	bench/service/make_peers.sh
 	$(BIN)/python -m bench --full $(ARGS)
+
+bench-gpu: $(INSTALLED) ## measure engines and the server on a GPU, short; --full and names of benchmarks in ARGS
+	$(BIN)/python -m bench $(or $(ARGS),gpu)
 
 wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to 3.13 that is found, in dist
 	deploy/wheel/make_wheels.sh

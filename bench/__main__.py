@@ -1,6 +1,7 @@
 """`python -m bench`: runs the benchmarks and prints their table."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -41,8 +42,13 @@ BENCHMARKS = (
     "transport-streaming",
     "transport-scaling",
     "transport-idle",
+    "gpu-accuracy",
+    "gpu-sweep",
+    "gpu-served",
+    "gpu-soak",
+    "gpu-knee",
 )
-GROUPS = ("service", "transport")
+GROUPS = ("service", "transport", "gpu")
 
 
 @click.command()
@@ -62,10 +68,11 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
     for name in chosen(names):
         benchmark = _module(name)
         usual = benchmark.FULL if full else benchmark.SHORT
-        size = Size(rounds or usual.rounds, requests or usual.requests)
+        size = Size(rounds or usual.rounds, requests or usual.requests, full)
         click.echo(f"{name}: {size.rounds} rounds of {size.requests:,} ...", err=True)
         try:
-            path = write(folder, name, size, facts, benchmark.run(size))
+            its_facts = _with_gpu(facts) if name.startswith("gpu-") else facts
+            path = write(folder, name, size, its_facts, benchmark.run(size))
         except NotInstalledError as missing:
             click.echo(f"  left out: {missing}", err=True)
         except BenchError as error:
@@ -73,6 +80,7 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
         else:
             if noisy := table.noisy_rows(path):
                 click.echo(f"  noisy, measure again: other processes had too much in {noisy} rows", err=True)
+    folder.mkdir(parents=True, exist_ok=True)
     plots.draw(folder)
     page = table.page(folder)
     (folder / "README.md").write_text(f"# Results\n\n{page}")
@@ -82,6 +90,13 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
 def chosen(names: Sequence[str]) -> list[str]:
     """All benchmarks that are named, by themselves or by their group; without names simply all."""
     return [one for one in BENCHMARKS if not names or one in names or one.partition("-")[0] in names]
+
+
+def _with_gpu(facts: Facts) -> Facts:
+    """Raises `NotInstalledError` where there is none."""
+    from bench.gpu.machine import find_gpu
+
+    return replace(facts, gpu=asdict(find_gpu()))
 
 
 def _module(name: str) -> Benchmark:

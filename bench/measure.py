@@ -1,8 +1,10 @@
 """What the benchmarks share: servers as pinned processes, what CPU and memory they take, and medians of rounds."""
 
+import gc
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sysconfig
@@ -35,10 +37,14 @@ class NotInstalledError(BenchError):
 
 
 class Size(NamedTuple):
-    """How much is measured of each case: so many rounds of so many requests."""
+    """How much is measured: so many rounds of so many requests, of all cases that there are or of some that do.
+
+    Most benchmarks have no more cases than they always measure.
+    """
 
     rounds: int
     requests: int
+    is_full: bool = False
 
 
 class Cores(NamedTuple):
@@ -180,6 +186,17 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 @contextmanager
+def uncollected() -> Iterator[None]:
+    """Spares a load generator the collector, which would go through all that is in flight in the midst of a burst."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
 def launched(name: str, command: Sequence[str], core: int | None, heard: bool = True) -> Iterator[Child]:
     """Runs a program on `core`, and ends it afterwards; what it prints goes to its log where nobody will hear it."""
     with tempfile.TemporaryFile("w+") as log:
@@ -208,7 +225,7 @@ def running(name: str, command: Sequence[str], core: int | None) -> Iterator[Sub
 def yais(*engines: Path, port: int = 0) -> list[str]:
     """The command of the server, with its defaults apart from the ports."""
     flags = [flag for engine in engines for flag in ("--engine", str(engine))]
-    return [_script("inference-grpc"), *flags, "--port", str(port), "--metrics", "0"]
+    return [script("inference-grpc"), *flags, "--port", str(port), "--metrics", "0"]
 
 
 def engine(name: str) -> Path:
@@ -216,19 +233,21 @@ def engine(name: str) -> Path:
     path = BUILD / f"{name}.onnx"
     if not path.exists():
         BUILD.mkdir(parents=True, exist_ok=True)
-        command = [_script("engine-build"), name, "-o", str(path)]
+        command = [script("engine-build"), name, "-o", str(path)]
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
             raise BenchError(f"engine-build could not build {name}")
     return path
 
 
+def script(name: str) -> str:
+    """A command of YAIS, of this environment or, where it was installed elsewhere, on PATH."""
+    own = Path(sysconfig.get_path("scripts")) / name
+    return str(own if own.exists() else shutil.which(name) or own)
+
+
 def _cpu_clock(pid: int) -> int:
     """What clock_getcpuclockid(3) says on Linux."""
     return ~pid << 3 | 2
-
-
-def _script(name: str) -> str:
-    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def _port(child: Child) -> int:

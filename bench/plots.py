@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bench.gpu import curves as gpu
 from bench.service import curves
 
 Row = dict[str, Any]
@@ -17,6 +18,7 @@ BARS = {
     "service-cost": "CPU of the server, µs a request",
     "service-latency": "p50, µs",
     "service-start": "seconds to the first answer",
+    "gpu-served": "pictures/s",
     "transport-unary": "CPU of the server, µs a call",
     "transport-bodies": "CPU of the server, µs a call",
     "transport-latency": "p50, µs",
@@ -31,7 +33,11 @@ LINES = {
     "transport-scaling": {"figure": "CPU of the server, µs a call"},
 }
 # Benchmark -> what draws the rows of a case on an axis.
-CASES: dict[str, Callable[[Any, list[Row]], None]] = {"service-overload": curves.overload}
+CASES: dict[str, Callable[[Any, list[Row]], None]] = {
+    "service-overload": curves.overload,
+    "gpu-sweep": gpu.sweep,
+    "gpu-knee": gpu.knee,
+}
 
 _COLOURS = {
     "native": "#1f77b4",

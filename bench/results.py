@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ _SOURCES = (".", ":(exclude)bench/results")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What figures depend on besides the code. `commit` is None where the sources are not those of a commit."""
+    """What figures depend on besides the code. `commit` is None where the sources are not those of a commit.
+
+    `gpu` is told where one takes part.
+    """
 
     taken: str
     cpu: str
@@ -37,6 +40,7 @@ class Facts:
     python: str
     packages: dict[str, str]
     commit: str | None
+    gpu: dict[str, Any] | None = None
 
     @classmethod
     def now(cls) -> "Facts":
@@ -47,7 +51,7 @@ class Facts:
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             kernel=f"{platform.system()} {platform.release()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
-            packages={package: version(package) for package in _PACKAGES} | dict(_libraries()) | dict(_peers()),
+            packages=dict(_versions()) | dict(_libraries()) | dict(_peers()),
             commit=_commit(),
         )
 
@@ -71,6 +75,13 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Of those that are installed: a distribution for GPUs can stand in for another."""
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield package, version(package)
 
 
 def _libraries() -> Iterator[tuple[str, str]]:

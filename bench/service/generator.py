@@ -4,11 +4,10 @@ Reads lines of RATE and COUNT, sends COUNT requests at RATE a second, and answer
 """
 
 import asyncio
-import gc
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 import uvloop
 
 from bench.load import METHOD
-from bench.measure import BenchError
+from bench.measure import BenchError, uncollected
 from yais.clients.channels import options
 from yais.clients.records import OK, STATUS_NUMBERS, Records
 from yais.clients.report import percentiles, summarise
@@ -90,17 +89,6 @@ async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]
         yield channels
     finally:
         await asyncio.gather(*(channel.close() for channel in channels))
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Spares the sender the collector, which would go through all requests in flight in the midst of a burst."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def keeping(raw: RawUnary, replies: set[bytes]) -> Line:

@@ -188,8 +188,8 @@ def _sustainable(server: Subject, question: Question, seconds: float) -> float:
 
 
 @contextmanager
-def generator(server: Subject, question: Question, core: int) -> Iterator[Generator]:
-    """An open loop towards `server`, on `core`."""
+def generator(server: Subject, question: Question, core: int | None) -> Iterator[Generator]:
+    """An open loop towards `server`, on `core`, or wherever there is room."""
     path = BUILD / "overload-request"
     path.write_bytes(question.message)
     shape = ["--connections", str(CLOSED_LOOP.connections), "--max-outstanding", str(MAX_OUTSTANDING)]
@@ -213,9 +213,9 @@ def _row(case: str, name: str, factor: float, rate: float, rounds: Sequence[Step
         refused=sum(one.refused for one in tallies),
         failed=sum(sum(one.failed.values()) for one in tallies),
         goodput=Spread.of([one.goodput for one in tallies]),
-        p50_ms=_spread([one.p50 for one in tallies]),
-        p99_ms=_spread([one.p99 for one in tallies]),
-        refused_p99_ms=_spread([one.refused_p99 for one in tallies]),
+        p50_ms=spread([one.p50 for one in tallies]),
+        p99_ms=spread([one.p99 for one in tallies]),
+        refused_p99_ms=spread([one.refused_p99 for one in tallies]),
         lag_ms=Spread.of([one.lag for one in tallies]),
         others=Spread.of([step.others for step in counting or rounds]),
         left_out=len(rounds) - len(counting),
@@ -224,7 +224,7 @@ def _row(case: str, name: str, factor: float, rate: float, rounds: Sequence[Step
     )
 
 
-def _spread(figures: Sequence[float | None]) -> Spread | None:
+def spread(figures: Sequence[float | None]) -> Spread | None:
     """Of the rounds that have one."""
     known = [figure for figure in figures if figure is not None]
     return Spread.of(known) if known else None

@@ -11,13 +11,14 @@ from e2e.calls import Outcome, ask, mlp_request, outcome, slow_request
 from e2e.conftest import Engines
 from e2e.gpus import Answers, Plans, gpu_server
 from e2e.scrape import total
-from e2e.serving import Serving, eventually
+from e2e.serving import TRANSPORT, Serving, eventually
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 OK = Outcome("OK")
 LOST_DEVICE = 5
 ILLEGAL_ADDRESS, OUT_OF_RESOURCES = 700, 701
 BROKEN = Outcome("INTERNAL", "failed: an illegal memory access was encountered; its context was made anew")
+UNTAKEN = {"CANCELLED"} if TRANSPORT == "grpcio" else set()
 # Far more runs than a server makes of its own before it serves.
 AFTER = 100
 SMALL_BATCHES = ("--max-batch-size", "8")
@@ -128,7 +129,8 @@ def test_when_the_gpu_is_lost_under_many_clients_nobody_waits_for_ever(
     with gpu_server(tmp_path, *flags, failure=failure) as (serving, _), ExitStack() as stack:
         stubs = [stack.enter_context(serving.stub()) for _ in range(4)]
         told = answers.ask(stubs, answers.rows(*[8] * 400))
-        assert {each.code for each in told} == {"OK", "UNAVAILABLE"}
+        # grpcio's transport cancels what it had not taken up when it stops.
+        assert {each.code for each in told} - UNTAKEN == {"OK", "UNAVAILABLE"}
         assert serving.exit_code(timeout=10) == LOST_DEVICE
 
 

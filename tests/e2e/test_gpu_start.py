@@ -6,7 +6,9 @@ import pytest
 
 from e2e.conftest import Engines
 from e2e.gpus import STANDINS, Plans, machine
-from e2e.serving import run_command
+from e2e.serving import TRANSPORT, run_command
+
+pytestmark = pytest.mark.skipif(TRANSPORT == "grpcio", reason="no transport has a part in it")
 
 PORTS = ("--port", "0", "--metrics", "0")
 FAILED_START = 3

@@ -16,7 +16,7 @@ from yais.engines import Context, Engine, EngineError, EngineOptions, open_engin
 from yais.engines.ort import OrtEngine
 from yais.engines.zoo import mlp
 
-OUT_OF_MEMORY, NOT_SUPPORTED = 2, 801
+OUT_OF_MEMORY, ILLEGAL_ADDRESS, NOT_SUPPORTED = 2, 700, 801
 
 Open = Callable[..., Engine]
 
@@ -204,6 +204,19 @@ def test_whatever_fails_at_the_start_is_told_with_the_file(opened: Open, simulat
     with pytest.raises(EngineError, match=rf"^engine '.*': .*{call} failed: operation not supported$"):
         opened("m.engine")
     run(opened("m.engine").create_context())
+
+
+def test_a_gpu_that_could_not_be_used_once_can_be_reset_later(opened: Open, simulation: Any) -> None:
+    """Which waits for all who use it."""
+    context = opened("m.engine").create_context()
+    simulation.fail("cuCtxPushCurrent", NOT_SUPPORTED)
+    with pytest.raises(EngineError, match=r"^GPU 0 cannot be used: cuCtxPushCurrent failed: operation not supported$"):
+        run(context)
+    simulation.fail("execute", ILLEGAL_ADDRESS)
+    context.fit(((FEATURES,),))
+    with pytest.raises(EngineError, match="its context was made anew"):
+        context.execute(1)
+    run(context)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import models
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from plans import FEATURES, on_cpu, rows_of
 
 from yais.engines import Engine, EngineError, EngineOptions, open_engine
@@ -169,6 +169,8 @@ def with_data_of_a_branch_beside(path: Path, location: str) -> Path:
     ends = [("X", models.FLOAT, ["N", 2])], [("Y", models.FLOAT, ["N", 2])]
     models.save(path, [node], *ends, yes=np.array(True))
     loaded = onnx.load(path)
+    # Written in this way it stays where it is.
+    loaded.graph.initializer[0].CopyFrom(helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
     onnx.external_data_helper.convert_model_to_external_data(
         loaded, location=location, size_threshold=0, convert_attribute=True
     )

@@ -1,0 +1,122 @@
+"""The server on the GPU, what it is asked, and closed loops that ask it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+
+from bench.bare import run_once
+from bench.gpu.caller import Yield
+from bench.gpu.networks import PICTURE, Network, engine_file, onnx_file
+from bench.gpu.opening import Way, noise
+from bench.load import METHOD, Array, message
+from bench.measure import BenchError, Child, Subject, launched, running, script
+from bench.service.questions import Question
+from bench.transport.contract import Transport, interface
+from yais.clients.messages import infer_outputs
+from yais.proto import grpc_service_pb2 as pb
+
+# Of the largest logit: what two bytes of a float may come to in a whole network.
+_TOLERANCE = 2e-2
+CALLERS = max(1, min(4, (os.cpu_count() or 1) // 4))
+
+
+class Case(NamedTuple):
+    """A network, and how it is served."""
+
+    network: Network
+    contexts: int
+    max_batch: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.network.title}, batches of {self.max_batch}, {self.contexts} contexts"
+
+    @property
+    def way(self) -> Way:
+        return Way(self.contexts)
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Closed loops towards one server, each in a process of its own."""
+
+    children: Sequence[Child]
+    question: Question
+
+    @property
+    def subject(self) -> Subject:
+        """All of them as one."""
+        first, *others = (psutil.Process(child.process.pid) for child in self.children)
+        return Subject("the callers", 0, first, tuple(others))
+
+    def __call__(self, milliseconds: float) -> Yield:
+        """What all of them got. Raises `BenchError` for a wrong answer."""
+        for child in self.children:
+            child.say(str(milliseconds))
+        yields = [Yield(**json.loads(child.hear())) for child in self.children]
+        for reply in {reply for each in yields for reply in each.replies}:
+            self.question.check(bytes.fromhex(reply))
+        return Yield(sum(each.requests for each in yields), max(each.seconds for each in yields), [])
+
+
+@contextmanager
+def served(case: Case, metrics: int = 0) -> Iterator[Subject]:
+    """A server of the network, with its metrics on the port `metrics`."""
+    path = engine_file(case.network)
+    command = [
+        *(script("inference-grpc"), "--port", "0", "--metrics", str(metrics)),
+        *("--engine", f"{case.network.name}={path}", "--device", "cuda"),
+        *("--contexts", str(case.contexts), "--max-batch-size", str(case.max_batch)),
+    ]
+    with running("YAIS", command, None) as server:
+        yield server
+
+
+@contextmanager
+def calling(server: Subject, question: Question, in_flight: int, processes: int = CALLERS) -> Iterator[Callers]:
+    """`in_flight` requests under way at any time, spread over `processes`, each of which has a connection."""
+    with ExitStack() as stack:
+        with NamedTemporaryFile() as file:
+            file.write(question.message)
+            file.flush()
+            share = in_flight // processes
+            children = [_launch(stack, server, file.name, share) for _ in range(processes)]
+        yield Callers(children, question)
+
+
+def classify(network: Network, rows: int) -> Question:
+    """Pictures of noise, `rows` in a request, of which the answer should be about that of the CPU in FP32."""
+    pictures = noise((rows, *PICTURE), np.dtype(np.uint8))
+    expected = run_once(onnx_file(Network(network.name, "fp32")), pictures)
+    return Question(METHOD, message(network.name, "input", pictures), lambda answer: _check(answer, expected))
+
+
+def transport() -> Transport:
+    """YAIS's own where it is built, since it costs the least."""
+    try:
+        interface("native")
+    except ImportError:
+        return "grpcio"
+    return "native"
+
+
+def _launch(stack: ExitStack, server: Subject, path: str, in_flight: int) -> Child:
+    arguments = [str(server.port), path, str(max(1, in_flight)), transport()]
+    child = stack.enter_context(launched("a caller", [sys.executable, "-m", "bench.gpu.caller", *arguments], None))
+    child.hear()
+    return child
+
+
+def _check(answer: bytes, expected: Array) -> None:
+    (logits,) = infer_outputs(pb.ModelInferResponse.FromString(answer)).values()
+    scale = float(np.abs(expected).max())
+    if logits.shape != expected.shape or not np.abs(logits - expected).max() <= _TOLERANCE * scale:
+        raise BenchError(f"a wrong answer: {logits}, expected {expected}")
