@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from time import monotonic_ns
 
@@ -13,7 +14,7 @@ from yais.clients import commands, interrupts
 from yais.clients.async_client import AsyncClient
 from yais.clients.errors import InferenceError
 from yais.clients.options import POSITIVE, Common, common_options
-from yais.clients.records import Records
+from yais.clients.records import Recorder
 from yais.clients.report import summarise
 from yais.clients.workload import Workload
 
@@ -38,10 +39,12 @@ def main(common: Common, count: int, concurrency: int) -> None:
     usage. Ctrl-C ends the run after the requests in flight, a second one cancels them.
     """
     workload = commands.begin(common)
-    commands.end(summarise(uvloop.run(call(common, workload, count, concurrency))))
+    facts = replace(commands.facts(common), loop="closed", schedule=f"{concurrency} requests at a time")
+    recorder = uvloop.run(call(common, workload, count, concurrency))
+    commands.end(summarise(recorder.tally, facts))
 
 
-async def call(options: Common, workload: Workload, count: int, concurrency: int) -> Records:
+async def call(options: Common, workload: Workload, count: int, concurrency: int) -> Recorder:
     """The records of `count` requests, fewer after a signal."""
     caller = Caller(workload, options.timeout, count)
     async with AsyncClient(options.target) as client:
@@ -51,7 +54,7 @@ async def call(options: Common, workload: Workload, count: int, concurrency: int
     for worker in workers:
         if not worker.cancelled():
             worker.result()
-    return caller.records
+    return caller.recorder
 
 
 def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -63,8 +66,9 @@ class Caller:
     """What the workers share: the requests left to send, and the records."""
 
     def __init__(self, workload: Workload, timeout: float, count: int) -> None:
-        self.records = Records()
+        self.recorder = Recorder()
         self._workload = workload
+        self._drawn = workload.draw()
         self._timeout = timeout
         self._left = count
 
@@ -79,11 +83,11 @@ class Caller:
     async def _exchange(self, client: AsyncClient) -> None:
         workload, sent = self._workload, monotonic_ns()
         try:
-            await client.infer(workload.model, workload.inputs, version=workload.version, timeout=self._timeout)
+            await client.infer(workload.model, next(self._drawn), version=workload.version, timeout=self._timeout)
         except InferenceError as error:
-            self.records.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+            self.recorder.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
         except asyncio.CancelledError:
-            self.records.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+            self.recorder.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
             raise
         else:
-            self.records.add(sent, sent, monotonic_ns())
+            self.recorder.add(sent, sent, monotonic_ns())

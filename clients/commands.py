@@ -1,31 +1,51 @@
 """How every command begins and ends."""
 
+import shlex
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
 from typing import NoReturn
 
 import click
 
-from yais.clients.errors import InferenceError
 from yais.clients.options import Common
 from yais.clients.rendering import render
-from yais.clients.report import Report
-from yais.clients.workload import Workload, prepare
+from yais.clients.report import Facts, Report
+from yais.clients.siege.objectives import Assessment
+from yais.clients.siege.verdict import Verdict, exit_code
+from yais.clients.workload import Workload, explained, prepare
 
 
 def begin(options: Common) -> Workload:
     """Says what will be called. Exits with 1 when the server does not answer, with 2 for options that do not fit it."""
-    try:
+    with explained(options.target):
         workload = prepare(options)
-        workload.request()
-    except InferenceError as error:
-        raise click.ClickException(f"{options.target}: {error}") from error
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        for share in workload.shares:
+            for inputs in share.turns:
+                workload.request(inputs)
     click.echo(f"{options.target} {workload}")
     return workload
 
 
-def end(report: Report) -> NoReturn:
-    """Prints the report; exits with 0 only when all that was offered was answered."""
-    click.echo(render(report))
-    sys.exit(0 if report.clean else 1)
+def facts(options: Common) -> Facts:
+    """What is known of a run that begins now."""
+    return Facts(
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        target=options.target,
+        seed=options.seed,
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        versions={name: version(name) for name in ("yais", "grpcio", "numpy")} | {"python": python_version()},
+    )
+
+
+def end(report: Report, verdict: Verdict | None = None, assessments: Sequence[Assessment] = ()) -> NoReturn:
+    """Prints the report, and exits as it says; with 0 only when all that was offered was answered.
+
+    Where there are objectives, they decide of a valid run.
+    """
+    click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
+    is_met = all(each.kept for each in assessments) if assessments else None
+    sys.exit(exit_code(report, verdict, is_met))

@@ -5,30 +5,38 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import click
+
+from yais.clients.inputs.sizes import Sizes, parse_sizes
 
 Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 Filling = Literal["random", "zeros"]
 Shapes = Mapping[str, tuple[int, ...]]
+Group = TypeVar("Group")
 
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 _DAY = 86_400
 
 
-class Positive(click.FloatRange):
-    """A number above 0 and up to `most`; unlike click's own range it does not let NaN through."""
-
-    def __init__(self, most: float) -> None:
-        super().__init__(min=0, max=most, min_open=True)
+class Number(click.FloatRange):
+    """Unlike click's own range it does not let NaN through."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
         if math.isnan(number):
             self.fail(f"{value!r} is not in the range {self._describe_range()}.", parameter, context)
         return number
+
+
+class Positive(Number):
+    """A number above 0 and up to `most`."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__(min=0, max=most, min_open=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,29 @@ class Common:
     picture: Path | None
     scaling: Scaling
     npz: Path | None
+    json: Path | None
     inputs: Filling
     seed: int
-    batch: int | None
+    batch: Sizes | None
     shape: Shapes
 
     @property
     def target(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def files(self) -> list[str]:
+        """The options that say what to send instead of generating it."""
+        options = {"--picture": self.picture, "--npz": self.npz, "--json": self.json}
+        return [name for name, path in options.items() if path]
+
+
+def _parse_batch(context: click.Context, parameter: click.Parameter, value: str | None) -> Sizes | None:
+    try:
+        return None if value is None else parse_sizes(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _parse_shapes(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Shapes:
@@ -74,7 +96,11 @@ _OPTIONS = (
     click.option("--model", default="", help="Model to call; by default the only one that the server has."),
     click.option("--model-version", default="", help="Its version; by default the newest."),
     click.option("--timeout", type=Positive(_DAY), default=10.0, show_default=True, help="Seconds for each request."),
-    click.option("--picture", type=FILE, help="Picture to send, scaled and cropped as the model's input asks."),
+    click.option(
+        "--picture",
+        type=FILE_OR_FOLDER,
+        help="Picture to send, scaled and cropped as the model's input asks; or a folder, whose pictures take turns.",
+    ),
     click.option(
         "--scaling",
         type=click.Choice(get_args(Scaling)),
@@ -83,17 +109,35 @@ _OPTIONS = (
         help="Pixels x of 0 to 255 become, for an FP32 input: lite (x - 127) / 128; inception x / 127.5 - 1; imagenet "
         "(x / 255 - mean) / deviation of each channel; unit x / 255; none x.",
     ),
-    click.option("--npz", type=FILE, help="File of arrays to send, each named after its input."),
+    click.option(
+        "--npz",
+        type=FILE_OR_FOLDER,
+        help="File of arrays to send, each named after its input; or a folder, whose .npz files take turns.",
+    ),
+    click.option(
+        "--json",
+        type=FILE,
+        help='File of a KServe v2 request to send, {"inputs": [{"name", "datatype", "shape", "data"}]}, or of a list '
+        "of them, which take turns.",
+    ),
     click.option(
         "--inputs",
         type=click.Choice(get_args(Filling)),
         default="random",
         show_default=True,
-        help="What to generate without --picture and --npz: floats in [0, 1), integers from 0 to 127 (UINT8: 255), "
+        help="What to generate without a file: floats in [0, 1), integers from 0 to 127 (UINT8: 255), "
         "booleans, eight letters; or zeros.",
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For --inputs random."),
-    click.option("--batch", type=POSITIVE, help="Rows of a request, for a model with a batch dimension; default 1."),
+    click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For whatever is random or drawn."
+    ),
+    click.option(
+        "--batch",
+        callback=_parse_batch,
+        metavar="SIZES",
+        help="Rows of a request, for a model with a batch dimension: 8, or drawn from 1..16 (evenly), 1:70,8:25,32:5 "
+        "(by weight) or geometric:MEAN[:MOST]; default 1.",
+    ),
     click.option(
         "--shape",
         multiple=True,
@@ -104,14 +148,28 @@ _OPTIONS = (
 )
 
 
+def gather(group: type[Group], values: dict[str, Any]) -> Group:
+    """Takes a dataclass's fields out of a command's values."""
+    return group(**{field.name: values.pop(field.name) for field in fields(group)})  # type: ignore[arg-type]
+
+
+def exclude(*options: str) -> None:
+    """Of options that exclude each other only one may be given."""
+    if len(options) > 1:
+        raise click.UsageError(f"{options[0]} and {options[1]} exclude each other")
+
+
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the shared options to a command, which gets them as its first argument, a `Common`."""
 
     @wraps(command)
     def call(**values: Any) -> None:
-        common = Common(**{field.name: values.pop(field.name) for field in fields(Common)})
-        if common.picture and common.npz:
-            raise click.UsageError("--picture and --npz exclude each other")
+        common = gather(Common, values)
+        exclude(*common.files)
+        if common.batch and (common.npz or common.json):
+            raise click.UsageError(f"{common.files[0]} and --batch exclude each other: the file has whole requests")
+        if common.files and common.shape:
+            raise click.UsageError(f"{common.files[0]} and --shape exclude each other: nothing is generated")
         command(common, **values)
 
     for option in reversed(_OPTIONS):

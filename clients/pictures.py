@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yais.clients.inputs.folders import list_files
+from yais.clients.inputs.memory import MOST_BYTES
 from yais.clients.messages import Array, TensorMetadata
 from yais.clients.options import Scaling
 
 _SIDE = 224
 _MARGIN = 256 / 224
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -26,6 +29,18 @@ SCALINGS: dict[Scaling, Callable[[Array], Array]] = {
 
 class PictureError(Exception):
     """A picture that cannot be read, or a model that takes none; the message says what and why."""
+
+
+def fit_all(path: Path, tensor: TensorMetadata, scaling: Scaling) -> list[Array]:
+    """One row for a picture, or for each of a folder's by name; subfolders are left out."""
+    files = list_files(path, _SUFFIXES)
+    if not files:
+        raise PictureError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
+    first = fit(files[0], tensor, scaling)
+    most = max(MOST_BYTES // first.nbytes, 1)
+    if len(files) > most:
+        raise PictureError(f"{path} holds {len(files)} pictures; {most} of {first.nbytes} bytes fit in memory")
+    return [first, *(fit(file, tensor, scaling) for file in files[1:])]
 
 
 def fit(path: Path, tensor: TensorMetadata, scaling: Scaling) -> Array:

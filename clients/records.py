@@ -1,52 +1,82 @@
-"""What became of each request, as columns: the commands write records, reports are functions of them."""
+"""What became of each request: who calls a server writes records, reports are functions of what they add up to."""
 
 from array import array
-from collections import Counter
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable
 
 import grpc
+import numpy as np
 
-OK = 0
-HELD_BACK = -1
+from yais.clients.chunk import Chunk
+from yais.clients.outcomes import HELD_BACK, OK, STATUS_NAMES, STATUS_NUMBERS, WRONG
+from yais.clients.tally import Tally
 
-STATUS_NUMBERS = MappingProxyType({code: code.value[0] for code in grpc.StatusCode})
-STATUS_NAMES = MappingProxyType({number: code.name for code, number in STATUS_NUMBERS.items()})
+__all__ = ["HELD_BACK", "OK", "STATUS_NAMES", "STATUS_NUMBERS", "WRONG", "Recorder", "Sink"]
 
-_DISTINCT_TEXTS = 16
-_OTHER_TEXTS = "(other texts)"
+Sink = Callable[[Chunk, int], None]
+
+_CHUNK = 8192
+# To write a request down costs more than to count it: less at a time, or it would show as a send lag.
+_CHUNK_FOR_SINK = 1024
 
 
-@dataclass(slots=True)
-class Records:
-    """One entry a request, in the order in which they ended; times are nanoseconds of the monotonic clock.
+class Recorder:
+    """Takes one entry a request, when it has ended, and keeps only what they add up to; times as in a `Chunk`.
 
-    `due`: when the request had to be sent; `sent`: when it was; `done`: when its answer was in; `status`: gRPC's
-    number, or HELD_BACK for one that was never sent, where `sent` and `done` equal `due`. `texts` counts what failures
-    said.
+    `late_after` as in a `Tally`. `sink` is for what shall see each request: it gets every chunk before it is forgotten,
+    and when second 0 began.
     """
 
-    due: "array[int]" = field(default_factory=lambda: array("q"))
-    sent: "array[int]" = field(default_factory=lambda: array("q"))
-    done: "array[int]" = field(default_factory=lambda: array("q"))
-    status: "array[int]" = field(default_factory=lambda: array("b"))
-    texts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    def __init__(self, *, late_after: int | None = None, sink: Sink | None = None) -> None:
+        self._tally = Tally(late_after=late_after)
+        self._sink = sink
+        self._chunk = _CHUNK if sink is None else _CHUNK_FOR_SINK
+        self._clear()
 
-    def __len__(self) -> int:
-        return len(self.status)
+    @property
+    def tally(self) -> Tally:
+        """What all entries until now add up to."""
+        self._fold()
+        return self._tally
 
-    def add(self, due: int, sent: int, done: int, status: int = OK) -> None:
-        self.due.append(due)
-        self.sent.append(sent)
-        self.done.append(done)
-        self.status.append(status)
+    def start(self, at: int) -> None:
+        """Second 0 begins `at`; what is due before is a warm-up. Without it, the earliest due time is the start."""
+        self._tally.start = at
 
-    def add_failure(self, due: int, sent: int, done: int, code: grpc.StatusCode, text: str) -> None:
-        number = STATUS_NUMBERS[code]
-        self.add(due, sent, done, number)
-        # Texts may carry ids or addresses; what is kept of them must not grow with the run.
-        known = len(self.texts) < _DISTINCT_TEXTS or (number, text) in self.texts
-        self.texts[number, text if known else _OTHER_TEXTS] += 1
+    def add(self, due: int, sent: int, done: int, status: int = OK, kind: int = 0) -> None:
+        self._due.append(due)
+        self._sent.append(sent)
+        self._done.append(done)
+        self._status.append(status)
+        self._kind.append(kind)
+        if len(self._kind) >= self._chunk:
+            self._fold()
 
-    def hold_back(self, due: int) -> None:
-        self.add(due, due, due, HELD_BACK)
+    def add_failure(self, due: int, sent: int, done: int, code: grpc.StatusCode, text: str, kind: int = 0) -> None:
+        self._tally.fail(due, STATUS_NUMBERS[code], text)
+        self.add(due, sent, done, STATUS_NUMBERS[code], kind)
+
+    def add_wrong(self, due: int, sent: int, done: int, text: str, kind: int = 0) -> None:
+        """An answer that is not what was expected; `text` says why."""
+        self._tally.fail(due, WRONG, text)
+        self.add(due, sent, done, WRONG, kind)
+
+    def hold_back(self, due: int, kind: int = 0) -> None:
+        self.add(due, due, due, HELD_BACK, kind)
+
+    def _fold(self) -> None:
+        # The columns are given away: numpy looks at their memory, and a chunk may outlive this.
+        chunk = Chunk(
+            np.frombuffer(self._due, np.int64),
+            np.frombuffer(self._sent, np.int64),
+            np.frombuffer(self._done, np.int64),
+            np.frombuffer(self._status, np.int8),
+            np.frombuffer(self._kind, np.int32),
+        )
+        self._clear()
+        self._tally.fold(chunk)
+        if self._sink is not None and self._tally.start is not None:
+            self._sink(chunk, self._tally.start)
+
+    def _clear(self) -> None:
+        self._due, self._sent, self._done = array("q"), array("q"), array("q")
+        self._status, self._kind = array("b"), array("i")

@@ -1,17 +1,40 @@
-"""What a run's records add up to. Arithmetic only; `rendering` makes text of it."""
+"""What a run came to, for good: text, files and verdicts are functions of a report, or of its JSON."""
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from yais.clients import hdr
+from yais.clients.histogram import Histogram
+from yais.clients.outcomes import LOWEST_STATUS, OK, STATUS_NAMES, Counts
+from yais.clients.records import HELD_BACK
+from yais.clients.tally import Span, Tally
 
-from yais.clients.records import HELD_BACK, OK, STATUS_NAMES, Records
+Loop = Literal["open", "closed"]
 
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
-Nanoseconds = NDArray[np.int64]
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a tally does not know of its run.
+
+    In a `closed` loop the next request waits for an answer; there is no rate that was asked for and no due time.
+    `rate_asked`: requests a second, on average, where there is one; `started`: ISO 8601 in UTC; `kinds`: names of a
+    mix's models; `max_lag`: the send lag that makes the run invalid, in milliseconds; `cpu`: the share of a core that
+    the event loop of each sending process used.
+    """
+
+    command: str = ""
+    target: str = ""
+    schedule: str = ""
+    loop: Loop = "open"
+    rate_asked: float | None = None
+    seed: int | None = None
+    started: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    max_outstanding: int | None = None
+    max_lag: float = 1.0
+    cpu: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,84 +47,134 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """`offered = sent + held_back` and `sent = completed + failed`, always.
+class Distribution:
+    """Durations: how many, their mean and percentiles in milliseconds (empty without data), and an HdrHistogram."""
 
-    `elapsed` is in seconds: from the first due time to the last answer, or to where the next arrival would have been.
-    Rates are per second; `rate_asked` is None for a closed loop, which has none. The distributions are milliseconds by
-    the names in `QUANTILES`, empty without data: `latency` (from due to done) and `service` (from sent to done) of what
-    was completed, `lag` (from due to sent) of all that was sent.
+    count: int
+    mean: float
+    ms: dict[str, float]
+    histogram: str
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Self:
+        return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), hdr.encode(histogram))
+
+    @classmethod
+    def packed(cls, text: str) -> Self:
+        """That of a histogram in its text form."""
+        histogram = hdr.decode(text)
+        return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), text)
+
+    def opened(self) -> Histogram:
+        return hdr.decode(self.histogram)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A second of the run. `in_flight` at its end; `latency` of what completed in it.
+
+    What was due in it counts as offered or held back, what was sent in it as sent, what ended in it by its outcome:
+    they add up over the run, not within a second.
     """
 
-    offered: int
-    sent: int
-    held_back: int
-    completed: int
-    failed: int
-    failed_by_status: dict[str, int]
+    second: int
+    counts: Counts
+    in_flight: int
+    latency: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One model of a mix."""
+
+    name: str
+    counts: Counts
+    latency: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The counts, which add up always, and where the time went.
+
+    Seconds: `scheduled` from the first due time to where the next arrival would have been; `elapsed` the same, or to
+    the last answer when that came later. Rates are per second. `latency` (from due to done) and `service` (from sent to
+    done) are of what was completed, `lag` (from due to sent) of all that was sent. `statuses` counts what did not
+    complete. `warm_up` requests were sent before, and count nowhere else.
+    """
+
+    facts: Facts
+    counts: Counts
+    statuses: dict[str, int]
     failures: tuple[Failure, ...]
+    warm_up: int
+    scheduled: float
     elapsed: float
-    rate_asked: float | None
     rate_sent: float
     rate_answered: float
-    latency: dict[str, float]
-    service: dict[str, float]
-    lag: dict[str, float]
+    latency: Distribution
+    service: Distribution
+    lag: Distribution
+    intervals: tuple[Interval, ...]
+    kinds: tuple[Kind, ...]
 
     @property
     def clean(self) -> bool:
         """Whether all that was offered was sent and answered."""
-        return self.completed == self.offered
+        return self.counts.completed == self.counts.offered
 
 
-def summarise(records: Records, rate_asked: float | None = None) -> Report:
-    due, sent, done = (np.array(column, np.int64) for column in (records.due, records.sent, records.done))
-    status = np.array(records.status, np.int8)
-    was_sent, completed = status != HELD_BACK, status == OK
-    by_status = _by_status(status)
-    elapsed = _elapsed(due, done)
+def summarise(tally: Tally, facts: Facts | None = None) -> Report:
+    counts, span = tally.counts, tally.span
+    scheduled = _scheduled(span, counts.offered)
+    elapsed = _elapsed(span, span.last_done, scheduled)
     return Report(
-        offered=len(status),
-        sent=int(was_sent.sum()),
-        held_back=int((~was_sent).sum()),
-        completed=int(completed.sum()),
-        failed=sum(by_status.values()),
-        failed_by_status=by_status,
-        failures=_failures(records.texts),
+        facts=facts or Facts(),
+        counts=counts,
+        statuses=_statuses(tally),
+        failures=tuple(Failure(STATUS_NAMES[status], text, n) for (status, text), n in tally.texts.most_common()),
+        warm_up=tally.warm_up,
+        scheduled=scheduled,
         elapsed=elapsed,
-        rate_asked=rate_asked,
-        rate_sent=_rate(int(was_sent.sum()), _elapsed(due, sent)),
-        rate_answered=_rate(int(completed.sum()), elapsed),
-        latency=percentiles((done - due)[completed]),
-        service=percentiles((done - sent)[completed]),
-        lag=percentiles((sent - due)[was_sent]),
+        rate_sent=_rate(counts.sent, _elapsed(span, span.last_sent, scheduled)),
+        rate_answered=_rate(counts.completed, elapsed),
+        latency=Distribution.of(tally.latency),
+        service=Distribution.of(tally.service),
+        lag=Distribution.of(tally.lag),
+        intervals=_intervals(tally),
+        kinds=_kinds(tally, facts.kinds if facts else ()),
     )
 
 
-def percentiles(durations: Nanoseconds) -> dict[str, float]:
-    """Exact ones, each of them a duration that was measured: the least that covers the quantile; in milliseconds."""
-    if not durations.size:
-        return {}
-    values = np.quantile(durations, list(QUANTILES.values()), method="inverted_cdf") / 1e6
-    return dict(zip(QUANTILES, values.tolist(), strict=True))
+def _statuses(tally: Tally) -> dict[str, int]:
+    counts = Counter({status: n for status, n in enumerate(tally.statuses.tolist(), LOWEST_STATUS) if n})
+    return {STATUS_NAMES[status]: n for status, n in counts.most_common() if status not in (OK, HELD_BACK)}
 
 
-def _by_status(status: NDArray[Any]) -> dict[str, int]:
-    counts = Counter(status[(status != OK) & (status != HELD_BACK)].tolist())
-    return {STATUS_NAMES[number]: count for number, count in counts.most_common()}
+def _intervals(tally: Tally) -> tuple[Interval, ...]:
+    seconds = tally.seconds
+    rows = zip(seconds.counts(), seconds.in_flight(), seconds.latencies(), strict=True)
+    return tuple(
+        Interval(second, counts, in_flight, Distribution.packed(latency))
+        for second, (counts, in_flight, latency) in enumerate(rows)
+    )
 
 
-def _failures(texts: Counter[tuple[int, str]]) -> tuple[Failure, ...]:
-    return tuple(Failure(STATUS_NAMES[number], text, count) for (number, text), count in texts.most_common())
+def _kinds(tally: Tally, names: tuple[str, ...]) -> tuple[Kind, ...]:
+    if len(names) < 2:
+        return ()
+    return tuple(
+        Kind(names[number], kind.counts, Distribution.of(kind.latency)) for number, kind in sorted(tally.kinds.items())
+    )
 
 
-def _elapsed(due: Nanoseconds, ends: Nanoseconds) -> float:
-    if not due.size:
-        return 0.0
-    first, spread = int(due.min()), int(due.max() - due.min())
+def _scheduled(span: Span, arrivals: int) -> float:
     # n arrivals are n - 1 gaps apart; the n-th gap belongs to the schedule too, or short runs would seem too fast.
-    schedule = spread * due.size / max(due.size - 1, 1)
-    return max(schedule, int(ends.max()) - first) / 1e9
+    spread = 0 if span.first_due is None else span.last_due - span.first_due
+    return spread * arrivals / max(arrivals - 1, 1) / 1e9
+
+
+def _elapsed(span: Span, end: int, scheduled: float) -> float:
+    return scheduled if span.first_due is None else max(scheduled, (end - span.first_due) / 1e9)
 
 
 def _rate(count: int, seconds: float) -> float:

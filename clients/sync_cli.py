@@ -1,5 +1,6 @@
 """`client-sync`: one request at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
 
@@ -10,7 +11,7 @@ from yais.clients import commands, interrupts, pictures
 from yais.clients.errors import InferenceError
 from yais.clients.messages import Arrays
 from yais.clients.options import FILE, POSITIVE, Common, common_options
-from yais.clients.records import Records
+from yais.clients.records import Recorder
 from yais.clients.report import summarise
 from yais.clients.sync_client import Client
 from yais.clients.workload import Workload
@@ -28,7 +29,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @common_options
-@click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or 1 with --picture.")
+@click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or each picture once.")
 @click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")
 @click.option("--top", type=POSITIVE, default=5, show_default=True, help="Classes to print for a picture.")
 def main(common: Common, count: int | None, labels: Path | None, top: int) -> None:
@@ -38,21 +39,24 @@ def main(common: Common, count: int | None, labels: Path | None, top: int) -> No
     answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
     """
     workload = commands.begin(common)
-    records, outputs = call(common, workload, count or (1 if common.picture else _COUNT))
+    facts = replace(commands.facts(common), loop="closed", schedule="one request at a time")
+    pictures_given = len(workload.shares[0].turns) if common.picture else _COUNT
+    recorder, outputs = call(common, workload, count or pictures_given)
     if common.picture and outputs:
         print_classes(outputs, labels, top)
-    commands.end(summarise(records))
+    commands.end(summarise(recorder.tally, facts))
 
 
-def call(options: Common, workload: Workload, count: int) -> tuple[Records, Arrays]:
+def call(options: Common, workload: Workload, count: int) -> tuple[Recorder, Arrays]:
     """The records of `count` requests, fewer after a signal, and the outputs of the last one answered."""
-    records, outputs = Records(), Arrays()
+    recorder, outputs = Recorder(), Arrays()
+    drawn = workload.draw()
     with Client(options.target) as client, interrupts.noticed() as interrupted:
         for _ in range(count):
             if interrupted():
                 break
-            outputs = _exchange(client, workload, options.timeout, records) or outputs
-    return records, outputs
+            outputs = _exchange(client, workload, next(drawn), options.timeout, recorder) or outputs
+    return recorder, outputs
 
 
 def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
@@ -68,15 +72,15 @@ def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
         click.echo(f"{text:<{width}}  {score:.3f}")
 
 
-def _exchange(client: Client, workload: Workload, timeout: float, records: Records) -> Arrays | None:
+def _exchange(client: Client, workload: Workload, inputs: Arrays, timeout: float, recorder: Recorder) -> Arrays | None:
     sent = monotonic_ns()
     try:
-        outputs = client.infer(workload.model, workload.inputs, version=workload.version, timeout=timeout)
+        outputs = client.infer(workload.model, inputs, version=workload.version, timeout=timeout)
     except InferenceError as error:
-        records.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+        recorder.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
     except KeyboardInterrupt:
-        records.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+        recorder.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
     else:
-        records.add(sent, sent, monotonic_ns())
+        recorder.add(sent, sent, monotonic_ns())
         return outputs
     return None

@@ -9,18 +9,20 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 
 import click
 import grpc
-import numpy as np
 import uvloop
 
 from bench.load import METHOD
 from bench.measure import BenchError, uncollected
 from yais.clients.channels import options
-from yais.clients.records import OK, STATUS_NUMBERS, Records
-from yais.clients.report import percentiles, summarise
+from yais.clients.chunk import Chunk
+from yais.clients.histogram import Histogram
+from yais.clients.records import OK, STATUS_NUMBERS, Recorder
+from yais.clients.report import Report, summarise
 from yais.clients.siege.lines import Done, Line
 from yais.clients.siege.pacer import Constant, Until
 from yais.clients.siege.sender import Sender
@@ -74,11 +76,15 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
             rate, count = line.split()
             pacer = Until(Constant(float(rate)), int(count))
             # The lines set no deadline, which would cost a timer for each request.
-            sender = Sender(lines, request, pacer, timeout=0, max_outstanding=max_outstanding)
+            refusals = Refusals()
+            recorder = Recorder(sink=refusals)
+            take = repeat((0, request)).__next__
+            sender = Sender(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
             replies.clear()
             with uncollected():
                 await sender.run()
-            print(json.dumps(asdict(tally(sender.records, replies))), flush=True)
+            report = summarise(recorder.tally)
+            print(json.dumps(asdict(tally(report, refusals.latency, replies))), flush=True)
 
 
 @asynccontextmanager
@@ -105,32 +111,34 @@ def keeping(raw: RawUnary, replies: set[bytes]) -> Line:
     return send
 
 
-def tally(records: Records, replies: set[bytes]) -> Tally:
+class Refusals:
+    """A recorder's sink: how long refusals took."""
+
+    def __init__(self) -> None:
+        self.latency = Histogram()
+
+    def __call__(self, chunk: Chunk, start: int) -> None:
+        self.latency.add((chunk.done - chunk.due)[chunk.status == STATUS_NUMBERS[_UNAVAILABLE]])
+
+
+def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:
     """Raises `BenchError` where the server was not to be had, which is something else than a refusal by its queue."""
-    unavailable = STATUS_NUMBERS[_UNAVAILABLE]
-    for number, text in records.texts:
-        if number == unavailable and REFUSAL not in text:
-            raise BenchError(f"the server is gone: {text}")
-    report = summarise(records)
-    refused = _latencies(records, unavailable)
+    for failure in report.failures:
+        if failure.status == _UNAVAILABLE.name and REFUSAL not in failure.text:
+            raise BenchError(f"the server is gone: {failure.text}")
     return Tally(
-        report.offered,
-        report.held_back,
-        accepted=report.completed,
-        refused=report.failed_by_status.pop(_UNAVAILABLE.name, 0),
-        failed=report.failed_by_status,
+        report.counts.offered,
+        report.counts.held_back,
+        accepted=report.counts.completed,
+        refused=report.statuses.get(_UNAVAILABLE.name, 0),
+        failed={name: count for name, count in report.statuses.items() if name != _UNAVAILABLE.name},
         goodput=report.rate_answered,
-        p50=report.latency.get("p50"),
-        p99=report.latency.get("p99"),
-        refused_p99=refused.get("p99"),
-        lag=report.lag.get("p99", 0.0),
+        p50=report.latency.ms.get("p50"),
+        p99=report.latency.ms.get("p99"),
+        refused_p99=refusals.percentiles().get("p99"),
+        lag=report.lag.ms.get("p99", 0.0),
         replies=sorted(reply.hex() for reply in replies),
     )
-
-
-def _latencies(records: Records, status: int) -> dict[str, float]:
-    due, done = (np.array(column, np.int64) for column in (records.due, records.done))
-    return percentiles((done - due)[np.array(records.status) == status])
 
 
 if __name__ == "__main__":

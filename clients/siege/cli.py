@@ -1,25 +1,44 @@
-"""`siege`: a constant rate of requests, whatever the server makes of it."""
+"""`siege`: requests on a schedule, whatever the server makes of them."""
 
-import asyncio
-import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 import click
 import uvloop
 
-from yais.clients import commands, interrupts
+from yais.clients import commands
+from yais.clients.exports.by_request import RequestLog
 from yais.clients.options import POSITIVE, Common, Positive, common_options
-from yais.clients.records import Records
-from yais.clients.report import summarise
-from yais.clients.siege.lines import Line, TransportName, has_native, open_line
-from yais.clients.siege.live import open_view, watch
-from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
-from yais.clients.siege.sender import Sender
+from yais.clients.records import Recorder
+from yais.clients.report import Facts, Report, summarise
+from yais.clients.siege import files
+from yais.clients.siege.curve import Curve
+from yais.clients.siege.files import ReportFile
+from yais.clients.siege.finding import find
+from yais.clients.siege.golden import Golden
+from yais.clients.siege.inputs import Inputs, input_options
+from yais.clients.siege.lines import TransportName, has_native
+from yais.clients.siege.objective_text import OBJECTIVES
+from yais.clients.siege.objectives import Objective, assess
+from yais.clients.siege.prepared import find_golden, opened
+from yais.clients.siege.probing import Judge
+from yais.clients.siege.requests import Requests
+from yais.clients.siege.run import Load, send
+from yais.clients.siege.schedule_options import Plan, schedule_options
+from yais.clients.siege.search import Search
+from yais.clients.siege.verdict import judge
 
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
-_YEAR = 366 * 86_400
+SUBCOMMANDS = {
+    "report": "yais.clients.siege.report_cli",
+    "compare": "yais.clients.siege.compare_cli",
+}
+
+# Seconds.
+_SHORTEST_PROBE, _LONGEST_PROBE = 2.0, 60.0
 
 EXAMPLES = """\b
 Examples:
@@ -27,29 +46,57 @@ Examples:
   siege --rate 2500 --duration 30 --model mlp --batch 8
   siege --rate 50 --count 1000 --picture coffee.jpg --timeout 2
   siege --rate 4000 --duration 10 --connections 4 --max-outstanding 200
+  siege --rate 500 --schedule poisson --warmup 5 --duration 60 --report run.json
+  siege --rate 800 --duration 60 --slo "p99<20ms, errors<0.1%"
+  siege --rate 200 --find-max --slo "p99<20ms"
+  siege --concurrency 8 --duration 10 --mix mlp=3,identity=1
+
+\b
+Other commands, each with --help:
+  siege report FILE         a saved report as text, CSV or an HdrHistogram
+  siege compare A B         whether two runs differ
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is sent where, and within which bounds; `timeout` in seconds."""
+class Siege(click.Command):
+    """A command by itself, and the way to those that are named as its first argument."""
 
-    target: str
-    request: bytes
-    pacer: Pacer
-    timeout: float
-    max_outstanding: int
-    connections: int
-    transport: TransportName
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        given = list(sys.argv[1:] if args is None else args)
+        module = SUBCOMMANDS.get(given[0]) if given else None
+        if module is None:
+            return super().main(given, prog_name, **extra)
+        return import_module(module).main.main(given[1:], f"siege {given[0]}", **extra)
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Siege, epilog=EXAMPLES)
 @common_options
-@click.option("--rate", type=Positive(1e6), required=True, help="Requests a second.")
-@click.option("--duration", type=Positive(_YEAR), help="Seconds to send for; by default until Ctrl-C.")
-@click.option("--count", type=POSITIVE, help="Requests to send, instead of --duration.")
+@input_options
+@schedule_options
 @click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
+@click.option(
+    "--max-lag",
+    type=Positive(1e6),
+    default=1.0,
+    show_default=True,
+    help="Milliseconds of delay of siege's own, past which for one request in a hundred the run is INVALID.",
+)
+@click.option("--late-after", type=Positive(1e9), help="Milliseconds after which an answer counts as late.")
+@click.option("--slo", type=OBJECTIVES, help='Objectives that decide the exit code, such as "p99<20ms, errors<0.1%".')
+@click.option(
+    "--find-max",
+    is_flag=True,
+    help="Look for the highest rate that keeps --slo, from --rate on; --duration is the longest probe.  [default: 60]",
+)
+@click.option(
+    "--report",
+    "reports",
+    type=ReportFile(),
+    multiple=True,
+    help="Write the report: .json whole, .csv by second, .hgrm percentiles, .hlog HdrHistogram's log (repeatable).",
+)
+@click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")
 @click.option(
     "--transport",
     type=click.Choice(["native", "grpcio"]),
@@ -57,76 +104,96 @@ class Load:
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
 )
-def main(
-    common: Common,
-    rate: float,
-    duration: float | None,
-    count: int | None,
-    max_outstanding: int,
-    connections: int,
-    transport: TransportName,
-) -> None:
-    """Sends requests at a constant rate, whatever the replies do, and prints the latencies.
+def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
+    """Sends requests on a schedule, whatever the replies do, and prints the latencies.
 
-    Request k is due k / rate seconds after the start, and its latency counts from then: a server that stalls cannot
-    hide it by slowing down the load. The report gives beside it the service time (from the send to the answer) and
-    the send lag (from the due time to the send; this is siege's own delay). A request that is due while
+    With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
+    stalls cannot hide it by slowing down the load. The report gives beside it the service time (from the send to the
+    answer) and the send lag (from the due time to the send; this is siege's own delay). A request that is due while
     --max-outstanding are in flight is held back: not sent at all, but counted.
 
-    Exits with 0 when all that was offered was answered, 1 when anything failed or was held back, 2 for bad usage.
-    Ctrl-C ends the sending and waits for what is in flight, a second one cancels that.
+    The last lines say whether the run was VALID, and whose limit it met if not. Exits with 0 when it was and all was
+    answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was too slow (--max-lag, or its core was
+    busy), 4 when the server fell behind or requests were held back, 5 when an objective of --slo was missed. Ctrl-C
+    ends the sending and waits for what is in flight, a second one cancels that.
     """
-    if duration is not None and count is not None:
-        raise click.UsageError("--duration and --count exclude each other")
-    if transport == "native" and not has_native():
+    settings = Settings(**options)
+    if settings.transport == "native" and not has_native():
         raise click.UsageError("--transport: 'native' was not built into this installation; 'grpcio' is there")
-    pacer = Until(Constant(rate), count, None if duration is None else round(duration * SECOND))
-    request = commands.begin(common).request().SerializeToString()
-    load = Load(common.target, request, pacer, common.timeout, max_outstanding, connections, transport)
-    records = uvloop.run(send(load))
-    commands.end(summarise(records, rate))
+    with opened(common, inputs) as requests:
+        golden = find_golden(common, inputs, requests)
+        if settings.find_max:
+            end_search(search_for_max(common, plan, settings, requests, golden))
+        report = besiege(common, plan, settings, requests, golden)
+    for file in settings.reports:
+        files.write(report, file)
+    commands.end(report, judge(report), assess(settings.slo, report) if settings.slo else ())
 
 
-async def send(load: Load) -> Records:
-    """The records of the whole schedule, or of what a signal left of it."""
-    async with connected(load) as lines:
-        sender = Sender(
-            lines,
-            load.request,
-            load.pacer,
-            timeout=load.timeout,
-            max_outstanding=load.max_outstanding,
-            on_first_held_back=lambda: warn_of_holding_back(load.max_outstanding),
-        )
-        # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
-        gc.collect()
-        gc.freeze()
-        with open_view() as view, interrupts.handled(sender.stop, sender.cancel):
-            watcher = asyncio.create_task(watch(sender, load.pacer, view))
-            await sender.run()
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
-    return sender.records
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The other options."""
+
+    max_outstanding: int
+    connections: int
+    max_lag: float
+    late_after: float | None
+    slo: tuple[Objective, ...] | None
+    find_max: bool
+    reports: tuple[Path, ...]
+    log: TextIO | None
+    transport: TransportName
 
 
-@asynccontextmanager
-async def connected(load: Load) -> AsyncIterator[list[Line]]:
-    """As many lines as asked for, all of them with a connection."""
-    opened = [open_line(load.transport, load.target, METHOD) for _ in range(load.connections)]
-    try:
-        async with asyncio.timeout(load.timeout):
-            await asyncio.gather(*(channel.channel_ready() for channel, _ in opened))
-        yield [line for _, line in opened]
-    except TimeoutError:
-        raise click.ClickException(f"{load.target}: no connection within {load.timeout} s") from None
-    finally:
-        await asyncio.gather(*(channel.close() for channel, _ in opened))
+def besiege(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Report:
+    load = load_of(common, plan, settings, requests, golden)
+    late_after = None if settings.late_after is None else round(settings.late_after * 1e6)
+    sink = None if settings.log is None else RequestLog(settings.log)
+    recorder = Recorder(late_after=late_after, sink=sink)
+    facts = facts_of(common, plan, settings, requests)
+    cpu = uvloop.run(send(load, recorder))
+    return summarise(recorder.tally, replace(facts, cpu=(cpu,)))
 
 
-def warn_of_holding_back(max_outstanding: int) -> None:
-    click.echo(
-        f"warning: {max_outstanding} requests are in flight (--max-outstanding): answers come more slowly than "
-        "requests are due, which are held back until there is room",
-        err=True,
+def search_for_max(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Curve:
+    """Raises click's usage error where there is nothing to search for, or by."""
+    if not settings.slo:
+        raise click.UsageError("--find-max needs --slo, which it is to keep")
+    if plan.rate is None or plan.count is not None or settings.reports or settings.log:
+        raise click.UsageError("--find-max needs --rate to start from, and takes no --count, --report or --log")
+    longest = plan.duration or _LONGEST_PROBE
+    judge = Judge(settings.slo, shortest=min(_SHORTEST_PROBE, longest), longest=longest)
+    load = load_of(common, plan, settings, requests, golden)
+    return uvloop.run(find(load, facts_of(common, plan, settings, requests), judge, Search(plan.rate)))
+
+
+def end_search(curve: Curve) -> NoReturn:
+    click.echo(curve.table())
+    sys.exit(curve.exit_code)
+
+
+def load_of(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Load:
+    return Load(
+        common.target,
+        requests.method,
+        requests.next,
+        plan,
+        common.timeout,
+        settings.max_outstanding,
+        settings.connections,
+        settings.transport,
+        None if golden is None else golden.check,
+    )
+
+
+def facts_of(common: Common, plan: Plan, settings: Settings, requests: Requests) -> Facts:
+    return replace(
+        commands.facts(common),
+        schedule=str(plan),
+        loop="closed" if plan.is_closed else "open",
+        rate_asked=plan.rate,
+        seed=plan.arrival_seed,
+        kinds=requests.kinds,
+        max_outstanding=plan.concurrency or settings.max_outstanding,
+        max_lag=settings.max_lag,
     )

@@ -13,13 +13,19 @@ TransportName = Literal["native", "grpcio"]
 
 
 class Call(Protocol):
-    """A request that was sent; once it is over, `status`, gRPC's number, and `details` tell what became of it."""
+    """A request that was sent; once it is over, `status`, gRPC's number, and `details` tell what became of it.
+
+    `message` is the answer, if there is one, and can be read until the callback returns.
+    """
 
     @property
     def status(self) -> int: ...
 
     @property
     def details(self) -> str: ...
+
+    @property
+    def message(self) -> bytes | memoryview | None: ...
 
     @property
     def was_refused(self) -> bool:
@@ -97,6 +103,7 @@ class _TaskCall:
 
     def __init__(self, call: "grpc.aio.UnaryUnaryCall[bytes, bytes]", done: Done) -> None:
         self.status, self.details = STATUS_NUMBERS[grpc.StatusCode.CANCELLED], "the channel was closed"
+        self.message: bytes | None = None
         self._call = call
         self._done = done
         self._task = asyncio.create_task(self._follow())
@@ -107,7 +114,7 @@ class _TaskCall:
 
     async def _follow(self) -> None:
         try:
-            await self._call
+            self.message = await self._call
         except asyncio.CancelledError:
             pass
         except grpc.aio.AioRpcError as error:

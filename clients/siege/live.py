@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from yais.clients.records import HELD_BACK, OK, Records
+from yais.clients.histogram import Histogram
 from yais.clients.rendering import milliseconds
-from yais.clients.report import percentiles
+from yais.clients.siege.closed import ClosedLoop
 from yais.clients.siege.pacer import Pacer
+from yais.clients.siege.schedule_options import Plan, make_pacer
 from yais.clients.siege.sender import Sender
 
 INTERVAL = 1.0
@@ -26,11 +26,12 @@ INTERVAL = 1.0
 class Glance:
     """The interval since the last look, except `held_back` and `failed`, which count from the start.
 
-    Rates per second, `elapsed` in seconds, `latency` in milliseconds from the due time, by percentile.
+    Rates per second, None where a closed loop asks for none; `elapsed` in seconds, `latency` in milliseconds from the
+    due time, by percentile.
     """
 
     elapsed: float
-    asked: float
+    asked: float | None
     answered: float
     in_flight: int
     held_back: int
@@ -51,43 +52,35 @@ class View(Protocol):
 
 
 class Observer:
-    """Looks at a sender's records, each record once."""
+    """Looks at what a sender's records add up to, and at what was added since."""
 
-    def __init__(self, sender: Sender, pacer: Pacer) -> None:
+    def __init__(self, sender: Sender | ClosedLoop, pacer: Pacer | None) -> None:
         self._sender = sender
         self._pacer = pacer
-        self._seen = 0
+        self._seen = Histogram()
         self._looked_at = sender.started_at
-        self._failed = 0
 
     def look(self, now: int) -> Glance:
         """What happened since the last look; `now` in nanoseconds of the monotonic clock."""
-        latencies, failed = recent(self._sender.records, self._seen)
+        tally = self._sender.recorder.tally
+        latencies = tally.latency
+        recent = latencies.minus(self._seen)
         elapsed, interval = now - self._sender.started_at, max(now - self._looked_at, 1)
-        self._seen, self._looked_at = len(self._sender.records), now
-        self._failed += failed
+        self._seen, self._looked_at = latencies, now
         return Glance(
             elapsed=elapsed / 1e9,
-            asked=self._pacer.rate(elapsed),
-            answered=len(latencies) * 1e9 / interval,
+            asked=None if self._pacer is None else self._pacer.rate(elapsed),
+            answered=recent.total * 1e9 / interval,
             in_flight=self._sender.in_flight,
             held_back=self._sender.held_back,
-            failed=self._failed,
-            latency=percentiles(latencies),
+            failed=tally.counts.errors,
+            latency=recent.percentiles(),
         )
 
 
-def recent(records: Records, since: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
-    """The latencies of what was completed from entry `since` on, in nanoseconds, and how many failed."""
-    status = np.array(records.status[since:], np.int8)
-    due, done = (np.array(column[since:], np.int64) for column in (records.due, records.done))
-    failed = int(((status != OK) & (status != HELD_BACK)).sum())
-    return (done - due)[status == OK], failed
-
-
-async def watch(sender: Sender, pacer: Pacer, view: View) -> None:
+async def watch(sender: Sender | ClosedLoop, plan: Plan, view: View) -> None:
     """Shows a glance each second until cancelled."""
-    observer = Observer(sender, pacer)
+    observer = Observer(sender, None if plan.is_closed else make_pacer(plan))
     while True:
         await asyncio.sleep(INTERVAL)
         view.show(observer.look(monotonic_ns()))
@@ -138,7 +131,7 @@ def cells(glance: Glance) -> list[tuple[str, str]]:
     percentiles = [(name, f"{milliseconds(glance.latency[name])} ms") for name in ("p50", "p99") if glance.latency]
     return [
         ("at", f"{glance.elapsed:.0f} s"),
-        ("asked", f"{glance.asked:,.1f}/s"),
+        *([] if glance.asked is None else [("asked", f"{glance.asked:,.1f}/s")]),
         ("answered", f"{glance.answered:,.1f}/s"),
         ("in flight", f"{glance.in_flight:,}"),
         *percentiles,

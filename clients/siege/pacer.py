@@ -1,10 +1,11 @@
 """When requests are due: schedules as pure functions, which know neither clock nor server."""
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Protocol
 
 SECOND = 1_000_000_000
+BLOCK = 256
 
 
 class Pacer(Protocol):
@@ -16,23 +17,32 @@ class Pacer(Protocol):
     def rate(self, elapsed: int) -> float:
         """The arrivals a second that the schedule asks for at `elapsed`."""
 
+    def due_block(self, first: int, count: int) -> list[int]:
+        """When the arrivals from `first` on are due: at most `count` of them, none only past the end."""
+        due = self.due(first)
+        return [] if due is None else [due]
+
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Pacer):
     """Arrival k is due at k / rate, exactly, however long the schedule runs."""
 
     per_second: float
 
     def due(self, arrival: int) -> int:
-        numerator, denominator = self.per_second.as_integer_ratio()
-        return arrival * SECOND * denominator // numerator
+        return self.due_block(arrival, 1)[0]
 
     def rate(self, elapsed: int) -> float:
         return self.per_second
 
+    def due_block(self, first: int, count: int) -> list[int]:
+        numerator, denominator = self.per_second.as_integer_ratio()
+        scale = SECOND * denominator
+        return [arrival * scale // numerator for arrival in range(first, first + count)]
+
 
 @dataclass(frozen=True, slots=True)
-class Until:
+class Until(Pacer):
     """A schedule that ends after `count` arrivals, or before `duration` nanoseconds; None sets no bound."""
 
     pacer: Pacer
@@ -40,19 +50,71 @@ class Until:
     duration: int | None = None
 
     def due(self, arrival: int) -> int | None:
-        if self.count is not None and arrival >= self.count:
-            return None
-        due = self.pacer.due(arrival)
-        if due is None or (self.duration is not None and due >= self.duration):
-            return None
-        return due
+        block = self.due_block(arrival, 1)
+        return block[0] if block else None
 
     def rate(self, elapsed: int) -> float:
         return self.pacer.rate(elapsed)
 
+    def due_block(self, first: int, count: int) -> list[int]:
+        if self.count is not None:
+            count = min(count, self.count - first)
+        block = self.pacer.due_block(first, count) if count > 0 else []
+        if self.duration is not None:
+            del block[bisect_left(block, self.duration) :]
+        return block
 
-def released(pacer: Pacer, elapsed: int, count: int) -> Iterator[int]:
-    """The due times of all arrivals due by `elapsed`, after the first `count`."""
-    while (due := pacer.due(count)) is not None and due <= elapsed:
-        yield due
-        count += 1
+
+@dataclass(frozen=True, slots=True)
+class Share(Pacer):
+    """Every `of`-th arrival of a schedule from `first` on: what one of `of` processes sends."""
+
+    pacer: Pacer
+    first: int
+    of: int
+
+    def due(self, arrival: int) -> int | None:
+        return self.pacer.due(self.first + arrival * self.of)
+
+    def rate(self, elapsed: int) -> float:
+        return self.pacer.rate(elapsed) / self.of
+
+    def due_block(self, first: int, count: int) -> list[int]:
+        return self.pacer.due_block(self.first + first * self.of, count * self.of)[:: self.of]
+
+
+class Arrivals:
+    """Goes through a schedule once, in blocks: well under a microsecond an arrival, whatever the schedule.
+
+    A block is short, for it is made on the event loop between two sends.
+    """
+
+    def __init__(self, pacer: Pacer, block: int = BLOCK) -> None:
+        self.taken = 0
+        self._pacer = pacer
+        self._size = block
+        self._block: list[int] = []
+        self._at = 0
+
+    @property
+    def next_due(self) -> int | None:
+        """When the next arrival is due that was not taken yet; None at the end of the schedule."""
+        if self._at == len(self._block):
+            self._block, self._at = self._pacer.due_block(self.taken, self._size), 0
+        return self._block[self._at] if self._block else None
+
+    def take(self, elapsed: int) -> list[int]:
+        """The due times of what is due by `elapsed`: a block of it at most, and none only when there is none."""
+        if self.next_due is None:
+            return []
+        begin, self._at = self._at, bisect_right(self._block, elapsed, self._at)
+        self.taken += self._at - begin
+        return self._block[begin : self._at]
+
+
+def count_before(pacer: Pacer, elapsed: int) -> int:
+    """How many arrivals are due before `elapsed`."""
+    arrivals = Arrivals(pacer, block=65_536)
+    while arrivals.take(elapsed - 1):
+        pass
+    return arrivals.taken

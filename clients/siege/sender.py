@@ -1,66 +1,65 @@
 """The open loop: sends whatever is due, whatever the replies do."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
-import grpc
-
-from yais.clients.records import OK, STATUS_NUMBERS, Records
+from yais.clients.records import Recorder
 from yais.clients.siege.alarm import Alarm
-from yais.clients.siege.lines import Call, Line
-from yais.clients.siege.pacer import Pacer, released
-
-_CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
-_CODES = {number: code for code, number in STATUS_NUMBERS.items()}
+from yais.clients.siege.flights import Check, Flights, Take
+from yais.clients.siege.lines import Line
+from yais.clients.siege.pacer import Arrivals, Pacer
 
 
 class Sender:
-    """Sends `request` whenever `pacer` says that an arrival is due, and writes down what became of it.
+    """Sends a request whenever `pacer` says that an arrival is due, and writes down what became of it.
 
     An arrival that finds `max_outstanding` requests in flight is held back: recorded as such and never sent, for to
-    send it late would let the server set the pace. The `lines`, one a connection, take turns.
+    send it late would let the server set the pace. What is due in the first `warmup` nanoseconds is not counted.
     """
 
     def __init__(
         self,
         lines: Sequence[Line],
-        request: bytes,
+        take: Take,
         pacer: Pacer,
         *,
         timeout: float,
         max_outstanding: int,
+        warmup: int = 0,
+        recorder: Recorder | None = None,
+        check: Check | None = None,
         on_first_held_back: Callable[[], None] = lambda: None,
     ) -> None:
-        self.records = Records()
+        self.recorder = recorder or Recorder()
         self.held_back = 0
         self.started_at = 0
-        self._lines = lines
-        self._request = request
-        self._pacer = pacer
-        self._timeout = timeout
+        self._flights = Flights(lines, take, self.recorder, timeout=timeout, check=check)
+        self._arrivals = Arrivals(pacer)
         self._max_outstanding = max_outstanding
+        self._warmup = warmup
         self._on_first_held_back = on_first_held_back
-        # What is in flight: when it was due, when it was sent, and on which line it may be sent again.
-        self._calls: dict[Call, tuple[int, int, Line | None]] = {}
-        self._none_in_flight = asyncio.Event()
-        self._arrivals = 0
         self._alarm: Alarm | None = None
         self._is_stopping = False
 
     @property
     def in_flight(self) -> int:
-        return len(self._calls)
+        return len(self._flights)
 
-    async def run(self) -> None:
-        """Goes through the schedule, then waits for what is in flight; every request carries its own deadline."""
+    @property
+    def counted_from(self) -> int:
+        return self.started_at + self._warmup
+
+    async def run(self, at: int | None = None) -> None:
+        """Goes through the schedule, then waits for what is in flight; every request carries its own deadline.
+
+        The schedule begins `at`, in nanoseconds of the monotonic clock, as several processes agree; else now.
+        """
         self._alarm = Alarm(self._release)
-        self.started_at = monotonic_ns()
+        self.started_at = monotonic_ns() if at is None else at
+        self.recorder.start(self.counted_from)
         try:
             await self._alarm.run()
-            if self._calls:
-                self._none_in_flight.clear()
-                await self._none_in_flight.wait()
+            await self._flights.all_landed()
         finally:
             self.cancel()
 
@@ -72,52 +71,28 @@ class Sender:
 
     def cancel(self) -> None:
         """Ends what is in flight, as cancelled."""
-        for call in list(self._calls):
-            call.cancel(_CANCELLED, "cancelled by siege")
+        self._flights.cancel()
 
     def _release(self) -> int | None:
-        """Sends what is due, and tells when the next arrival will be; None at the end of the schedule."""
+        """Sends what is due, and tells when the next arrival will be; None at the end of the schedule.
+
+        After a stall that is a block at a time, so that answers are read in between.
+        """
         if self._is_stopping:
             return None
-        for due in released(self._pacer, monotonic_ns() - self.started_at, self._arrivals):
-            self._offer(self.started_at + due, self._lines[self._arrivals % len(self._lines)])
-            self._arrivals += 1
-        next_due = self._pacer.due(self._arrivals)
+        for due in self._arrivals.take(monotonic_ns() - self.started_at):
+            self._offer(self.started_at + due)
+        next_due = self._arrivals.next_due
         return None if next_due is None else self.started_at + next_due
 
-    def _offer(self, due: int, line: Line) -> None:
-        if len(self._calls) < self._max_outstanding:
-            self._send(due, monotonic_ns(), line, again=line)
+    def _offer(self, due: int) -> None:
+        if len(self._flights) < self._max_outstanding:
+            self._flights.send(due, monotonic_ns())
         else:
             self._hold_back(due)
 
-    def _send(self, due: int, sent: int, line: Line, again: Line | None) -> None:
-        try:
-            call = line(self._request, self._ended, self._timeout)
-        except ConnectionError as error:
-            self._fail(due, sent, grpc.StatusCode.UNAVAILABLE, str(error))
-        except Exception as error:
-            # Whatever else a line raises, the run goes on and the counts add up.
-            self._fail(due, sent, grpc.StatusCode.UNKNOWN, repr(error))
-        else:
-            self._calls[call] = due, sent, again
-
     def _hold_back(self, due: int) -> None:
-        self.records.hold_back(due)
+        self._flights.hold_back(due)
         self.held_back += 1
         if self.held_back == 1:
             self._on_first_held_back()
-
-    def _ended(self, call: Call) -> None:
-        due, sent, again = self._calls.pop(call)
-        if call.status == OK:
-            self.records.add(due, sent, monotonic_ns())
-        elif again is not None and call.was_refused:
-            self._send(due, sent, again, again=None)
-        else:
-            self._fail(due, sent, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
-        if not self._calls:
-            self._none_in_flight.set()
-
-    def _fail(self, due: int, sent: int, code: grpc.StatusCode, details: str) -> None:
-        self.records.add_failure(due, sent, monotonic_ns(), code, details or "no details given")

@@ -20,10 +20,11 @@ COMMANDS = {"client-sync": sync_cli, "client-async": async_cli, "siege": siege_c
 RUNS = {
     "client-sync": (sync_cli.main, "--count 7"),
     "client-async": (async_cli.main, "--count 7 --concurrency 3"),
-    "siege on native": (siege_cli.main, "--rate 500 --count 7 --transport native"),
-    "siege on grpcio": (siege_cli.main, "--rate 500 --count 7 --transport grpcio"),
+    "siege on native": (siege_cli.main, "--rate 500 --count 7 --max-lag 60000 --transport native"),
+    "siege on grpcio": (siege_cli.main, "--rate 500 --count 7 --max-lag 60000 --transport grpcio"),
 }
-LATENCIES = re.compile(r"^(p50|p90|p95|p99|p99\.9|max) +\d+\.\d+ ms$", re.MULTILINE)
+PERCENTILES = ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"]
+LATENCIES = re.compile(r"^(p50|p90|p95|p99|p99\.9|p99\.99|max) +\d+\.\d+ ms$", re.MULTILINE)
 
 all_commands = pytest.mark.parametrize(("command", "arguments"), RUNS.values(), ids=RUNS)
 
@@ -36,7 +37,7 @@ def test_a_run_that_is_answered_ends_with_a_report_and_0(
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"{fake.target} identity: INPUT0 FP32[-1] -> OUTPUT0 FP32[-1]\n")
     assert "sent 7 = completed 7 + failed 0" in result.stdout
-    assert LATENCIES.findall(result.stdout) == ["p50", "p90", "p95", "p99", "p99.9", "max"]
+    assert LATENCIES.findall(result.stdout) == PERCENTILES
     assert len(fake.requests) == 7
 
 
@@ -87,6 +88,7 @@ def test_an_unknown_model_ends_with_the_server_s_text(run: Any, command: click.C
         (siege_cli.main, "--rate 1 --connections 0", "'--connections': 0 is not in the range 1<=x<=256"),
         (siege_cli.main, "--rate 1 --duration 0", "'--duration': 0.0 is not in the range"),
         (siege_cli.main, "--rate 1 --count 0", "'--count': 0 is not in the range"),
+        (siege_cli.main, "--rate 1 --max-lag 0", "'--max-lag': 0.0 is not in the range 0<x<=1000000"),
         (siege_cli.main, "--rate 1 --transport quic", "'quic' is not one of 'native', 'grpcio'"),
         (siege_cli.main, "--rate 1 --duration 1 --count 1", "--duration and --count exclude each other"),
         (async_cli.main, "--concurrency 0", "'--concurrency': 0 is not in the range"),
@@ -116,7 +118,7 @@ def test_help_ends_with_examples_that_are_good_usage(
         Path(file).touch()
     module: Any = COMMANDS[name]
     text = module.main.get_help(click.Context(module.main, info_name=name))
-    examples = [line.strip() for line in text.partition("Examples:")[2].strip().splitlines()]
+    examples = [line.strip() for line in text.partition("Examples:")[2].partition("\n\n")[0].strip().splitlines()]
     assert len(examples) >= 3
     for example in examples:
         program, *arguments = shlex.split(example)
@@ -124,14 +126,36 @@ def test_help_ends_with_examples_that_are_good_usage(
         module.main.make_context(name, arguments)
 
 
-def test_held_back_requests_are_warned_of_counted_and_end_with_1(
+def test_held_back_requests_are_warned_of_counted_and_end_with_4(
     run: Any, gate: Gate, transport: TransportName
 ) -> None:
-    result = run(siege_cli.main, f"--rate 200 --count 30 --max-outstanding 5 --timeout 0.5 --transport {transport}")
-    assert result.exit_code == 1
+    result = run(
+        siege_cli.main,
+        f"--rate 200 --count 30 --max-outstanding 5 --timeout 0.5 --max-lag 60000 --transport {transport}",
+    )
+    assert result.exit_code == 4
     assert result.stderr.count("warning: 5 requests are in flight (--max-outstanding)") == 1
-    assert "offered 30 = sent 5 + held back 25; sent 5 = completed 0 + failed 5" in result.stdout
+    assert "offered 30 = sent 5 + held back 25; sent 5 = completed 0 + timed out 5 + failed 0" in result.stdout
     assert "failed 5 x DEADLINE_EXCEEDED: " in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        "INVALID, by the cap's limit:",
+        "  25 of 30 requests (83.3%) were held back while 5 requests were in flight (--max-outstanding)",
+    ]
+
+
+def test_a_siege_that_is_late_itself_is_invalid_and_ends_with_3(run: Any) -> None:
+    result = run(siege_cli.main, "--rate 500 --count 20 --max-lag 0.000001")
+    assert result.exit_code == 3
+    assert "INVALID, by the generator's limit:\n  siege itself was late: 100.0% of the requests" in result.stdout
+
+
+def test_a_valid_siege_says_so(run: Any) -> None:
+    assert run(siege_cli.main, "--rate 500 --count 20 --max-lag 60000").stdout.splitlines()[-1].startswith("VALID: ")
+
+
+@pytest.mark.parametrize("command", [sync_cli.main, async_cli.main])
+def test_a_closed_loop_is_called_one(run: Any, command: click.Command) -> None:
+    assert "\nclosed loop: rate " in run(command, "--count 3").stdout
 
 
 @pytest.mark.parametrize(("is_built", "transport"), [(True, "native"), (False, "grpcio")])
@@ -152,7 +176,7 @@ def test_siege_without_the_native_transport_says_so_when_asked_for_it(
 
 
 def test_siege_tells_once_a_second_how_it_goes(run: Any) -> None:
-    result = run(siege_cli.main, "--rate 50 --duration 1.3")
+    result = run(siege_cli.main, "--rate 50 --duration 1.3 --max-lag 60000")
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
     pattern = r"at 1 s  asked 50\.0/s  answered \d+\.\d/s  in flight \d+  p50 .* ms  p99 .* ms  failed 0  held back 0"
@@ -168,8 +192,8 @@ def start(fake: FakeServer, module: str, *arguments: str) -> "subprocess.Popen[s
 ENDLESS = {
     "client-sync": ("yais.clients.sync_cli", "--count", "1000000"),
     "client-async": ("yais.clients.async_cli", "--count", "1000000"),
-    "siege on native": ("yais.clients.siege.cli", "--rate", "50", "--transport", "native"),
-    "siege on grpcio": ("yais.clients.siege.cli", "--rate", "50", "--transport", "grpcio"),
+    "siege on native": ("yais.clients.siege.cli", "--rate", "50", "--max-lag", "60000", "--transport", "native"),
+    "siege on grpcio": ("yais.clients.siege.cli", "--rate", "50", "--max-lag", "60000", "--transport", "grpcio"),
 }
 
 
@@ -184,7 +208,7 @@ def test_an_interrupted_run_reports_what_was_done(fake: FakeServer, command: lis
         process.send_signal(number)
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
-    assert len(LATENCIES.findall(output)) == 6
+    assert LATENCIES.findall(output) == PERCENTILES
 
 
 @pytest.mark.parametrize("command", ENDLESS.values(), ids=ENDLESS)

@@ -1,147 +1,176 @@
+import pickle
+
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given
+from entries import MS, SECOND, Entry, plain, write
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.records import HELD_BACK, OK, Records
-from yais.clients.rendering import milliseconds, render
+from yais.clients import hdr
+from yais.clients.chunk import Chunk
+from yais.clients.outcomes import OUTCOMES, Counts
+from yais.clients.records import HELD_BACK, OK, WRONG, Recorder
 from yais.clients.report import Failure, summarise
+from yais.clients.tally import Tally
 
-MS = 1_000_000
+statuses = st.sampled_from(
+    [OK, HELD_BACK, WRONG, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)]
+)
+times = st.integers(0, 10**10)
+entries = st.lists(st.tuples(statuses, times, times, times, st.integers(0, 2)))
 
-statuses = st.sampled_from([OK, HELD_BACK, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)])
-outcomes = st.tuples(statuses, st.integers(0, 10**12), st.integers(0, 10**10), st.integers(0, 10**10))
-
-
-def write(entries: list[tuple[int | grpc.StatusCode, int, int, int]]) -> Records:
-    records = Records()
-    for status, due, lag, service in entries:
-        if status == HELD_BACK:
-            records.hold_back(due)
-        elif isinstance(status, grpc.StatusCode):
-            records.add_failure(due, due + lag, due + lag + service, status, f"text {due}")
-        else:
-            records.add(due, due + lag, due + lag + service)
-    return records
+unhurried = settings(deadline=None, max_examples=40)
 
 
-@given(st.lists(outcomes))
-def test_the_counts_always_add_up(entries: list[tuple[int | grpc.StatusCode, int, int, int]]) -> None:
-    report = summarise(write(entries), 10.0)
-    assert report.offered == len(entries) == report.sent + report.held_back
-    assert report.sent == report.completed + report.failed
-    assert report.failed == sum(report.failed_by_status.values()) == sum(kind.count for kind in report.failures)
-    assert report.clean == all(status == OK for status, *_ in entries)
+@unhurried
+@given(entries)
+def test_the_counts_always_add_up(entries: list[Entry]) -> None:
+    tally = write(entries).tally
+    counts = tally.counts
+    counts.check()
+    assert counts.offered == len(entries)
+    assert counts.held_back == sum(status == HELD_BACK for status, *_ in entries)
+    assert counts.completed == sum(status == OK for status, *_ in entries)
+    assert counts.errors == sum(tally.texts.values())
+    assert summarise(tally).clean == all(status == OK for status, *_ in entries)
 
 
-@given(st.lists(outcomes))
-def test_a_latency_is_a_lag_and_a_service_time(entries: list[tuple[int | grpc.StatusCode, int, int, int]]) -> None:
-    completed = [entry for entry in entries if entry[0] == OK]
-    report = summarise(write(entries))
-    assert report.latency.get("max") == max(((lag + service) / 1e6 for _, _, lag, service in completed), default=None)
-    assert report.service.get("max") == max((service / 1e6 for *_, service in completed), default=None)
+@unhurried
+@given(entries)
+def test_seconds_and_kinds_add_up_to_the_run(entries: list[Entry]) -> None:
+    tally = write(entries).tally
+    for name in ("offered", "sent", "late", *OUTCOMES):
+        whole = getattr(tally.counts, name)
+        assert sum(getattr(counts, name) for counts in tally.seconds.counts()) == whole
+        assert sum(getattr(kind.counts, name) for kind in tally.kinds.values()) == whole
+    total = Tally().latency
+    for latency in tally.seconds.latencies():
+        total.merge(hdr.decode(latency))
+    assert total == tally.latency
+    assert tally.seconds.in_flight()[-1:] in ([], [0])
 
 
-def test_an_empty_run_has_a_report() -> None:
-    report = summarise(Records(), 5.0)
-    assert (report.offered, report.elapsed, report.rate_answered, report.latency) == (0, 0.0, 0.0, {})
-    assert report.clean
-    assert "offered 0 = sent 0 + held back 0; sent 0 = completed 0 + failed 0" in render(report)
+@unhurried
+@given(entries, entries)
+def test_tallies_of_two_processes_merge_into_that_of_one(one: list[Entry], other: list[Entry]) -> None:
+    apart = []
+    for part in (one, other):
+        recorder = Recorder(late_after=SECOND)
+        recorder.start(5 * SECOND)
+        apart.append(pickle.loads(pickle.dumps(write(part, recorder).tally)))
+    together = Recorder(late_after=SECOND)
+    together.start(5 * SECOND)
+    apart[0].merge(apart[1])
+    assert summarise(apart[0]) == summarise(write(one + other, together).tally)
 
 
-def test_percentiles_are_durations_that_were_measured() -> None:
-    records = write([(OK, number * MS, 0, number * MS) for number in range(1, 1001)])
-    assert summarise(records).latency == {
-        "p50": 500.0,
-        "p90": 900.0,
-        "p95": 950.0,
-        "p99": 990.0,
-        "p99.9": 999.0,
-        "max": 1000.0,
-    }
+def test_tallies_that_began_at_different_times_do_not_merge() -> None:
+    with pytest.raises(ValueError, match="that began at 1 and 2 ns cannot be merged"):
+        write([plain(OK, 1)]).tally.merge(write([plain(OK, 2)]).tally)
 
 
-@pytest.mark.parametrize("size", [1, 2, 10, 999])
-def test_percentiles_agree_with_the_definition(size: int) -> None:
-    durations = np.random.default_rng(size).integers(0, 10**9, size)
-    report = summarise(write([(OK, 0, 0, int(duration)) for duration in durations]))
-    for quantile, value in ((0.5, report.latency["p50"]), (0.99, report.latency["p99"])):
-        assert (durations <= value * 1e6).mean() >= quantile
-        assert (durations < value * 1e6).mean() < quantile
+def test_the_earliest_due_time_is_the_start_unless_it_was_given() -> None:
+    tally = write([plain(OK, 7 * SECOND, 0, SECOND), plain(OK, 6 * SECOND)]).tally
+    assert (tally.start, [counts.offered for counts in tally.seconds.counts()]) == (6 * SECOND, [1, 1, 0])
+
+
+def test_what_was_due_before_the_start_is_in_flight_but_not_counted() -> None:
+    recorder = Recorder()
+    recorder.start(10 * SECOND)
+    early = grpc.StatusCode.INTERNAL
+    write(
+        [plain(OK, 8 * SECOND, 0, SECOND), plain(early, 9 * SECOND, 0, 3 * SECOND), plain(HELD_BACK, 9 * SECOND)],
+        recorder,
+    )
+    write([plain(OK, 10 * SECOND, 0, 3 * SECOND), plain(OK, 11 * SECOND, 0, 5 * MS)], recorder)
+    report = summarise(recorder.tally)
+    assert (report.warm_up, report.counts.offered, report.failures) == (3, 2, ())
+    assert [second.in_flight for second in report.intervals] == [2, 2, 1, 0]
+    assert report.latency.count == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "rejected"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "timed_out"),
+        (grpc.StatusCode.CANCELLED, "cancelled"),
+        (grpc.StatusCode.INTERNAL, "failed"),
+        (grpc.StatusCode.UNAUTHENTICATED, "failed"),
+        (WRONG, "wrong"),
+        (HELD_BACK, "held_back"),
+    ],
+)
+def test_each_status_has_its_outcome(code: int | grpc.StatusCode, outcome: str) -> None:
+    counts = write([plain(code), plain(OK)]).tally.counts
+    assert {name for name in OUTCOMES if getattr(counts, name)} == {outcome, "completed"}
+
+
+def test_late_is_what_completed_after_more_than_it_was_given() -> None:
+    recorder = Recorder(late_after=10 * MS)
+    write(
+        [plain(OK, 0, MS, 9 * MS), plain(OK, 0, MS, 9 * MS + 1), plain(grpc.StatusCode.INTERNAL, 0, 0, SECOND)],
+        recorder,
+    )
+    assert recorder.tally.counts == Counts(3, 3, completed=2, failed=1, late=1)
+
+
+def test_a_request_may_be_due_sent_and_answered_in_seconds_of_their_own() -> None:
+    report = summarise(write([plain(OK), plain(OK, 900 * MS, 200 * MS, 2 * SECOND), plain(HELD_BACK, SECOND)]).tally)
+    rows = [(second.counts.offered, second.counts.sent, second.counts.completed) for second in report.intervals]
+    assert rows == [(2, 1, 1), (1, 1, 0), (0, 0, 0), (0, 0, 1)]
+    assert [second.counts.held_back for second in report.intervals] == [0, 1, 0, 0]
+    assert [second.in_flight for second in report.intervals] == [0, 1, 1, 0]
+    assert [second.latency.count for second in report.intervals] == [1, 0, 0, 1]
 
 
 def test_failures_and_held_back_arrivals_have_no_latency() -> None:
-    report = summarise(
-        write([(OK, 0, MS, 2 * MS), (grpc.StatusCode.UNAVAILABLE, 0, 4 * MS, 9 * MS), (HELD_BACK, 0, 0, 0)])
-    )
-    assert report.latency["max"] == 3.0
-    assert report.service["max"] == 2.0
-    assert report.lag["max"] == 4.0
-
-
-def test_rates_of_a_short_schedule_are_not_overstated() -> None:
-    records = write([(OK, number * 100 * MS, 0, 5 * MS) for number in range(10)])
-    report = summarise(records, 10.0)
-    assert report.rate_sent == report.rate_answered == pytest.approx(10.0)
-    assert report.elapsed == pytest.approx(1.0)
-
-
-def test_a_tail_of_late_answers_lowers_the_rate_answered_only() -> None:
-    records = write([(OK, number * 100 * MS, 0, 1100 * MS) for number in range(10)])
-    report = summarise(records, 10.0)
-    assert report.rate_sent == pytest.approx(10.0)
-    assert report.rate_answered == pytest.approx(5.0)
+    tally = write(
+        [plain(OK, 0, MS, 2 * MS), plain(grpc.StatusCode.UNAVAILABLE, 0, 4 * MS, 9 * MS), plain(HELD_BACK)]
+    ).tally
+    assert (tally.latency.total, tally.service.total, tally.lag.total) == (1, 1, 2)
+    assert tally.latency.value_at(100) == pytest.approx(3 * MS, rel=1e-3)
+    assert tally.lag.value_at(100) == pytest.approx(4 * MS, rel=1e-3)
 
 
 def test_texts_are_counted_by_kind_and_bounded() -> None:
-    records = Records()
+    recorder = Recorder()
     for number in range(100):
-        records.add_failure(0, 0, 1, grpc.StatusCode.INTERNAL, f"request {number} broke")
-        records.add_failure(0, 0, 1, grpc.StatusCode.UNAVAILABLE, "Server draining")
-    report = summarise(records)
-    assert report.failed_by_status == {"INTERNAL": 100, "UNAVAILABLE": 100}
+        recorder.add_failure(0, 0, 1, grpc.StatusCode.INTERNAL, f"request {number} broke")
+        recorder.add_failure(0, 0, 1, grpc.StatusCode.UNAVAILABLE, "Server draining")
+    report = summarise(recorder.tally)
+    assert report.statuses == {"INTERNAL": 100, "UNAVAILABLE": 100}
     assert report.failures[0] == Failure("UNAVAILABLE", "Server draining", 100)
     assert len(report.failures) < 20
     assert sum(kind.count for kind in report.failures) == 200
 
 
-def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
-    text = render(summarise(write([(OK, 0, 2_300_000, 10 * MS), (HELD_BACK, 5 * MS, 0, 0)]), 200.0))
-    assert text.splitlines() == [
-        "offered 2 = sent 1 + held back 1; sent 1 = completed 1 + failed 0",
-        "rate 200.0/s asked, 100.0/s sent, 81.3/s answered over 12 ms",
-        "",
-        "latency from the due time to the answer",
-        "p50   12.3 ms",
-        "p90   12.3 ms",
-        "p95   12.3 ms",
-        "p99   12.3 ms",
-        "p99.9 12.3 ms",
-        "max   12.3 ms",
-        "",
-        "              service      send lag",
-        "  p50         10.0 ms       2.30 ms",
-        "  p90         10.0 ms       2.30 ms",
-        "  p95         10.0 ms       2.30 ms",
-        "  p99         10.0 ms       2.30 ms",
-        "  p99.9       10.0 ms       2.30 ms",
-        "  max         10.0 ms       2.30 ms",
-    ]
+def test_an_hour_of_requests_is_folded_chunk_by_chunk() -> None:
+    recorder, total = Recorder(), 20_000
+    for number in range(total):
+        recorder.add(number * MS, number * MS, number * MS + 50_000)
+    assert max(len(column) for column in (recorder._due, recorder._status, recorder._kind)) < 8192
+    assert recorder.tally.counts.completed == total
 
 
-def test_a_closed_loop_reports_latency_and_failures_only() -> None:
-    text = render(summarise(write([(OK, 0, 0, MS), (grpc.StatusCode.NOT_FOUND, 1, 0, MS)])))
-    assert text.splitlines()[:5] == [
-        "sent 2 = completed 1 + failed 1",
-        "rate 1,000.0/s answered over 1 ms",
-        "failed 1 x NOT_FOUND: text 1",
-        "",
-        "latency from the send to the answer",
-    ]
-    assert "lag" not in text
+def test_a_sink_sees_every_request_once_in_order() -> None:
+    chunks: list[tuple[Chunk, int]] = []
+    recorder = Recorder(sink=lambda chunk, start: chunks.append((chunk, start)))
+    recorder.start(5)
+    for number in range(3000):
+        recorder.add(number, number + 1, number + 2, number % 17, number % 3)
+    recorder.tally  # noqa: B018 (it folds the rest)
+    assert np.array_equal(np.concatenate([chunk.due for chunk, _ in chunks]), np.arange(3000))
+    assert np.array_equal(np.concatenate([chunk.status for chunk, _ in chunks]), np.arange(3000) % 17)
+    assert len(chunks) > 2
+    assert {start for _, start in chunks} == {5}
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0421, "0.042"), (1.0, "1.00"), (12.34, "12.3"), (1234.5, "1234.5")])
-def test_milliseconds_have_three_significant_digits(value: float, text: str) -> None:
-    assert milliseconds(value) == text
+def test_looking_at_the_tally_changes_nothing() -> None:
+    recorder, looked_at = write([plain(OK, 1)]), write([plain(OK, 1)])
+    assert looked_at.tally.counts.offered == 1
+    for each in (recorder, looked_at):
+        write([plain(OK, 3 * SECOND), plain(OK, SECOND)], each)
+    assert summarise(recorder.tally) == summarise(looked_at.tally)

@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import cycle, repeat
 
 import click
 import grpc
@@ -10,17 +11,25 @@ from fake_line import FakeCall, FakeLine, answer_soon
 from fake_server import FakeServer, Gate, echo
 
 from yais import transport as native_transport
+from yais.clients.chunk import Chunk
 from yais.clients.messages import infer_request
-from yais.clients.records import HELD_BACK, OK
+from yais.clients.outcomes import HELD_BACK, OK
+from yais.clients.records import Recorder
 from yais.clients.report import Failure, summarise
-from yais.clients.siege.cli import METHOD, Load, send
+from yais.clients.siege.flights import Take
 from yais.clients.siege.lines import Line, TransportName
 from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
+from yais.clients.siege.requests import INFER
+from yais.clients.siege.run import Load, send
+from yais.clients.siege.schedule_options import Plan
 from yais.clients.siege.sender import Sender
+from yais.clients.tally import Tally
 from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
 MS = 1_000_000
+ANY: Take = repeat((0, b"")).__next__
+ALWAYS: Take = repeat((0, REQUEST)).__next__
 
 Loader = Callable[..., Load]
 
@@ -29,22 +38,46 @@ Loader = Callable[..., Load]
 def load(fake: FakeServer, transport: TransportName) -> Loader:
     """Makes a load of the fake server, on the one transport and then on the other."""
 
-    def make(pacer: Pacer, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
-        return Load(fake.target, REQUEST, pacer, timeout, max_outstanding, connections, transport)
+    def make(plan: Plan, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
+        return Load(fake.target, INFER, ALWAYS, plan, timeout, max_outstanding, connections, transport)
 
     return make
 
 
-def make_sender(line: Line, pacer: Pacer, max_outstanding: int = 950) -> Sender:
-    return Sender([line], b"", pacer, timeout=1.0, max_outstanding=max_outstanding)
+class Keeper(Recorder):
+    """Keeps every entry beside what they add up to."""
+
+    def __init__(self) -> None:
+        super().__init__(sink=lambda chunk, start: self._chunks.append(chunk))
+        self._chunks: list[Chunk] = []
+
+    @property
+    def entries(self) -> Chunk:
+        self._fold()
+        return Chunk(*map(np.concatenate, zip(*self._chunks, strict=True)))
+
+
+def make_sender(
+    line: Line, pacer: Pacer, max_outstanding: int = 950, warmup: int = 0, recorder: Recorder | None = None
+) -> Sender:
+    return Sender([line], ANY, pacer, timeout=1.0, max_outstanding=max_outstanding, warmup=warmup, recorder=recorder)
+
+
+async def sent(load: Load) -> Tally:
+    """What the load came to."""
+    recorder = Recorder()
+    await send(load, recorder)
+    return recorder.tally
 
 
 async def test_every_arrival_is_sent_with_its_own_due_time() -> None:
-    sender = make_sender(FakeLine(answer_soon), Until(Constant(5000.0), count=100))
+    recorder = Keeper()
+    sender = make_sender(FakeLine(answer_soon), Until(Constant(5000.0), count=100), recorder=recorder)
     await sender.run()
-    assert [due - sender.started_at for due in sender.records.due] == [k * 200_000 for k in range(100)]
-    assert all(sent >= due for due, sent in zip(sender.records.due, sender.records.sent, strict=True))
-    assert set(sender.records.status) == {OK}
+    entries = recorder.entries
+    assert (entries.due - sender.started_at).tolist() == [k * 200_000 for k in range(100)]
+    assert (entries.sent >= entries.due).all()
+    assert set(entries.status.tolist()) == {OK}
     assert sender.in_flight == 0
 
 
@@ -58,26 +91,24 @@ async def test_what_is_due_while_the_loop_is_blocked_is_caught_up_and_counted_fr
     line = FakeLine(answer)
     sender = make_sender(line, Until(Constant(200.0), count=60))
     await sender.run()
-    report = summarise(sender.records, 200.0)
-    assert report.completed == 60
-    assert report.latency["p50"] > 100
-    assert report.lag["p50"] > 100
-    assert report.service["p50"] < report.latency["p50"] / 2
+    report = summarise(sender.recorder.tally)
+    assert report.counts.completed == 60
+    assert report.latency.ms["p50"] > 100
+    assert report.lag.ms["p50"] > 100
+    assert report.service.ms["p50"] < report.latency.ms["p50"] / 2
 
 
 async def test_a_stall_leaves_no_trace_in_what_is_sent_after_it() -> None:
     loop = asyncio.get_running_loop()
     end_of_stall = loop.time() + 0.2
-    sender = make_sender(
-        FakeLine(lambda call: loop.call_at(max(end_of_stall, loop.time()), call.end)),
-        Until(Constant(200.0), count=80),
-    )
-    await sender.run()
-    records = sender.records
-    end = records.done[0]
-    waited = [done - due for due, done in zip(records.due, records.done, strict=True) if due < end]
-    after = [done - sent for sent, done in zip(records.sent, records.done, strict=True) if sent > end]
-    assert max(waited) > 150 * MS
+    recorder = Keeper()
+    line = FakeLine(lambda call: loop.call_at(max(end_of_stall, loop.time()), call.end))
+    await make_sender(line, Until(Constant(200.0), count=80), recorder=recorder).run()
+    entries = recorder.entries
+    end = entries.done[0]
+    waited = (entries.done - entries.due)[entries.due < end]
+    after = (entries.done - entries.sent)[entries.sent > end]
+    assert waited.max() > 150 * MS
     assert np.median(after) < 50 * MS
 
 
@@ -91,40 +122,72 @@ async def test_the_lines_take_turns() -> None:
 
         return FakeLine(receive)
 
-    sender = Sender([named("a"), named("b")], b"", Until(Constant(1e5), count=5), timeout=1.0, max_outstanding=10)
+    sender = Sender([named("a"), named("b")], ANY, Until(Constant(1e5), count=5), timeout=1.0, max_outstanding=10)
     await sender.run()
     assert turns == list("ababa")
 
 
-async def test_each_call_gets_the_request_and_the_timeout() -> None:
-    line = FakeLine(answer_soon)
-    sender = Sender([line], b"request", Until(Constant(1e5), count=3), timeout=2.5, max_outstanding=10)
+async def test_each_call_gets_its_request_and_the_timeout() -> None:
+    line, take = FakeLine(answer_soon), cycle([(0, b"one"), (3, b"other")]).__next__
+    sender = Sender([line], take, Until(Constant(1e5), count=3), timeout=2.5, max_outstanding=10)
     await sender.run()
-    assert [call.request for call in line.calls] == [b"request"] * 3
+    assert [call.request for call in line.calls] == [b"one", b"other", b"one"]
     assert line.timeouts == {2.5}
+    kinds = sender.recorder.tally.kinds
+    assert {kind: kinds[kind].counts.completed for kind in (0, 3)} == {0: 2, 3: 1}
+
+
+async def test_a_failure_counts_for_its_kind() -> None:
+    loop = asyncio.get_running_loop()
+    line, take = FakeLine(lambda call: loop.call_soon(call.end, 14, "full")), cycle([(0, b""), (3, b"")]).__next__
+    sender = Sender([line], take, Until(Constant(1e5), count=3), timeout=1.0, max_outstanding=10)
+    await sender.run()
+    kinds = sender.recorder.tally.kinds
+    assert {kind: kinds[kind].counts.rejected for kind in (0, 3)} == {0: 2, 3: 1}
+
+
+async def test_a_warm_up_is_sent_but_not_counted() -> None:
+    line, recorder = FakeLine(answer_soon), Keeper()
+    sender = make_sender(line, Until(Constant(1000.0), count=50), warmup=20 * MS, recorder=recorder)
+    await sender.run()
+    assert len(line.calls) == 50
+    assert sender.counted_from == sender.started_at + 20 * MS
+    assert (recorder.tally.warm_up, recorder.tally.counts.completed) == (20, 30)
+
+
+async def test_a_schedule_begins_when_it_was_agreed_to() -> None:
+    line, recorder = FakeLine(answer_soon), Keeper()
+    sender = make_sender(line, Until(Constant(1000.0), count=3), recorder=recorder)
+    at = time.monotonic_ns() + 30 * MS
+    await sender.run(at)
+    assert sorted(recorder.entries.due.tolist()) == [at, at + MS, at + 2 * MS]
+    assert recorder.entries.sent.min() >= at
+
+
+async def test_after_a_stall_answers_are_read_between_blocks_of_what_is_due() -> None:
+    line = FakeLine(answer_soon)
+    sender = make_sender(line, Until(Constant(1e6), count=2000), max_outstanding=300)
+    await sender.run(time.monotonic_ns() - SECOND)
+    assert (len(line.calls), sender.held_back) == (2000, 0)
 
 
 async def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent() -> None:
-    line, warnings = FakeLine(), list[str]()
-
-    class Ending(Constant):
-        def due(self, arrival: int) -> int | None:  # type: ignore[override]
-            if arrival == 40:
-                line.end_all()
-            return Constant.due(self, arrival) if arrival < 40 else None
-
+    line, warnings, recorder = FakeLine(), list[str](), Keeper()
     sender = Sender(
         [line],
-        b"",
-        Ending(2000.0),
+        cycle([(0, b""), (1, b"")]).__next__,
+        Until(Constant(2000.0), count=40),
         timeout=1.0,
         max_outstanding=5,
+        recorder=recorder,
         on_first_held_back=lambda: warnings.append("held back"),
     )
+    asyncio.get_running_loop().call_later(0.1, line.end_all)
     await sender.run()
     assert len(line.calls) == 5
-    assert sorted(sender.records.status) == [HELD_BACK] * 35 + [OK] * 5
+    assert sorted(recorder.entries.status.tolist()) == [HELD_BACK] * 35 + [OK] * 5
     assert sender.held_back == 35
+    assert recorder.tally.kinds[1].counts.held_back == 18
     assert warnings == ["held back"]
 
 
@@ -147,7 +210,7 @@ async def test_stopping_ends_the_schedule_and_waits_for_what_is_in_flight() -> N
     assert sender.in_flight == 1
     line.end_all()
     await run
-    assert list(sender.records.status) == [OK]
+    assert sender.recorder.tally.counts.completed == 1
 
 
 async def test_a_sender_that_is_stopped_before_it_runs_sends_nothing() -> None:
@@ -165,7 +228,7 @@ async def test_cancelling_ends_what_is_in_flight_as_cancelled() -> None:
     sender.stop()
     sender.cancel()
     await run
-    assert summarise(sender.records).failures == (Failure("CANCELLED", "cancelled by siege", 1),)
+    assert summarise(sender.recorder.tally).failures == (Failure("CANCELLED", "cancelled by siege", 1),)
     assert sender.in_flight == 0
 
 
@@ -189,9 +252,9 @@ async def test_what_a_line_cannot_send_is_a_failure_and_the_run_goes_on(error: E
     line = FakeLine(fail_twice)
     sender = make_sender(line, Until(Constant(1000.0), count=5))
     await sender.run()
-    report = summarise(sender.records)
+    report = summarise(sender.recorder.tally)
     assert report.failures == (failure,)
-    assert report.completed == 3
+    assert report.counts.completed == 3
 
 
 @pytest.mark.parametrize(
@@ -210,7 +273,7 @@ async def test_a_call_that_fails_is_recorded_with_its_status_and_text(
     line = FakeLine(lambda call: loop.call_soon(call.end, status, details))
     sender = make_sender(line, Until(Constant(1000.0), count=1))
     await sender.run()
-    assert summarise(sender.records).failures == (failure,)
+    assert summarise(sender.recorder.tally).failures == (failure,)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +297,14 @@ async def test_a_call_that_was_refused_is_sent_again_once_with_its_own_times(
             loop.call_soon(call.end)
 
     line = FakeLine(refuse)
-    sender = make_sender(line, Until(Constant(1000.0), count=1))
+    recorder = Keeper()
+    sender = make_sender(line, Until(Constant(1000.0), count=1), recorder=recorder)
     await sender.run()
     assert len(line.calls) == 2
-    assert summarise(sender.records).failures == failures
-    assert list(sender.records.due) == [sender.started_at]
-    assert sender.records.sent[0] < sent_again_at < sender.records.done[0]
+    assert summarise(recorder.tally).failures == failures
+    entries = recorder.entries
+    assert entries.due.tolist() == [sender.started_at]
+    assert entries.sent[0] < sent_again_at < entries.done[0]
 
 
 async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhile(
@@ -256,20 +321,18 @@ async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhi
         return echo(request, context)
 
     fake.answer = stalling
-    records = await send(load(Until(Constant(rate), duration=SECOND)))
-    assert summarise(records).completed == rate
-    latency = (np.array(records.done) - np.array(records.due)) / MS
+    tally = await sent(load(Plan(rate, duration=1.0)))
+    assert tally.counts.completed == rate
     # A closed loop would have met the stall once. Those due in its first 200 ms waited for at least the last 100 ms.
-    assert (latency > 90).sum() >= rate * 0.2 * 0.8
+    assert tally.latency.above(90 * MS) >= rate * 0.2 * 0.8
 
 
 async def test_a_server_that_does_not_answer_is_sent_no_more_than_the_bound(
     fake: FakeServer, load: Loader, gate: Gate
 ) -> None:
-    records = await send(load(Until(Constant(200.0), count=40), timeout=0.6, max_outstanding=5))
-    report = summarise(records, 200.0)
-    assert (report.sent, report.held_back) == (5, 35)
-    assert report.failed_by_status == {"DEADLINE_EXCEEDED": 5}
+    report = summarise(await sent(load(Plan(200.0, count=40), timeout=0.6, max_outstanding=5)))
+    assert (report.counts.sent, report.counts.held_back) == (5, 35)
+    assert report.statuses == {"DEADLINE_EXCEEDED": 5}
     assert len(fake.requests) == 5
 
 
@@ -279,7 +342,7 @@ async def test_the_server_s_text_is_kept_with_its_count(fake: FakeServer, load: 
         raise AssertionError
 
     fake.answer = refuse
-    report = summarise(await send(load(Until(Constant(1000.0), count=20))))
+    report = summarise(await sent(load(Plan(1000.0, count=20))))
     assert report.failures == (Failure("UNAVAILABLE", "Exceeds maximum queue size", 20),)
 
 
@@ -291,12 +354,12 @@ async def test_connections_are_separate_ones(fake: FakeServer, load: Loader) -> 
         return echo(request, context)
 
     fake.answer = remember
-    await send(load(Until(Constant(1000.0), count=12), connections=3))
+    await sent(load(Plan(1000.0, count=12), connections=3))
     assert len(peers) == 3
 
 
 async def test_requests_arrive_as_they_were_made(fake: FakeServer, load: Loader) -> None:
-    await send(load(Until(Constant(1000.0), count=3)))
+    await sent(load(Plan(1000.0, count=3)))
     assert [request.SerializeToString() for request in fake.requests] == [REQUEST] * 3
 
 
@@ -305,15 +368,15 @@ async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it
 ) -> None:
     target = f"localhost:{unused_tcp_port}"
     with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
-        await send(Load(target, REQUEST, Constant(1.0), 0.2, 1, 2, transport))
+        await send(Load(target, INFER, ALWAYS, Plan(1.0), 0.2, 1, 2, transport), Recorder())
 
 
 async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transport: TransportName) -> None:
     server = native_transport.server(options=[("grpc.max_connection_age_ms", 200)])
-    server.add_raw_method(METHOD, lambda call, message: call.respond(b""))
+    server.add_raw_method(INFER, lambda call, message: call.respond(b""))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    load = Load(f"127.0.0.1:{port}", REQUEST, Until(Constant(500.0), count=500), 10.0, 950, 1, transport)
-    report = summarise(await send(load))
+    load = Load(f"127.0.0.1:{port}", INFER, ALWAYS, Plan(500.0, count=500), 10.0, 950, 1, transport)
+    tally = await sent(load)
     await server.stop(None)
-    assert report.completed == 500
+    assert tally.counts.completed == 500

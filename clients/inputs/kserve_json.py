@@ -1,0 +1,85 @@
+"""Requests as KServe v2 writes them for HTTP: `{"inputs": [{"name", "datatype", "shape", "data"}]}`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yais.clients.messages import Array, Arrays
+from yais.proto.tensors import DTYPES
+
+_FIELDS = {"name", "datatype", "shape", "data"}
+
+
+def load_json(path: Path) -> list[Arrays]:
+    """The inputs of the file's request, or of each in a list of them.
+
+    Raises ValueError, naming the place, for what cannot be sent as it stands there.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    requests = content if isinstance(content, list) else [content]
+    if not requests:
+        raise ValueError(f"{path} holds no request")
+    loaded = []
+    for number, request in enumerate(requests):
+        try:
+            loaded.append(_read_request(request))
+        except ValueError as error:
+            raise ValueError(f"{path}, request {number}: {error}") from error
+    return loaded
+
+
+def _read_request(request: Any) -> Arrays:
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
+        raise ValueError('it is no object with a list of "inputs"')
+    if others := request.keys() - {"inputs"}:
+        raise ValueError(f"{min(others)!r} is not sent: a request holds its inputs only")
+    arrays: Arrays = {}
+    for number, tensor in enumerate(request["inputs"]):
+        if not isinstance(tensor, dict) or tensor.keys() != _FIELDS or not isinstance(tensor["name"], str):
+            raise ValueError(f'input {number} is no object of "name", "datatype", "shape" and "data"')
+        if tensor["name"] in arrays:
+            raise ValueError(f"input {tensor['name']!r} is there twice")
+        try:
+            arrays[tensor["name"]] = _read_array(tensor["datatype"], tensor["shape"], tensor["data"])
+        except (ValueError, ArithmeticError) as error:
+            raise ValueError(f"input {tensor['name']!r}: {error}") from error
+    return arrays
+
+
+def _read_array(datatype: Any, shape: Any, data: Any) -> Array:
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        raise ValueError(f"the datatype {datatype!r} is none of {', '.join(DTYPES)}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the shape {shape!r} is no list of dimensions of at least 0")
+    if not isinstance(data, list):
+        raise ValueError("the data are no list")
+    return _convert(data, datatype).reshape(shape)
+
+
+def _convert(data: list[Any], datatype: str) -> Array:
+    """Only what keeps its value: no text becomes a number, no fraction an integer, nothing too large infinite."""
+    if datatype == "BYTES":
+        strings = np.array(data, np.object_)
+        if not all(isinstance(element, str) for element in strings.flat):
+            raise ValueError("BYTES are written as texts")
+        return strings
+    natural = np.array(data)
+    if natural.size and natural.dtype.kind not in _kinds(datatype):
+        raise ValueError(f"the data are not {datatype}")
+    with np.errstate(over="ignore"):
+        array = np.array(data, DTYPES[datatype])
+    if np.any(np.isinf(array) & np.isfinite(natural)):
+        raise ValueError(f"a number is too large for {datatype}")
+    return array
+
+
+def _kinds(datatype: str) -> str:
+    """The kinds of numpy's arrays that may become it."""
+    if datatype == "BOOL":
+        return "b"
+    return "iu" if "INT" in datatype else "iuf"

@@ -1,0 +1,96 @@
+"""The closed loop: the server sets the pace."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic_ns
+
+from yais.clients.records import Recorder
+from yais.clients.siege.flights import Check, Flights, Take
+from yais.clients.siege.lines import Line
+from yais.clients.siege.pacer import SECOND
+
+
+class ClosedLoop:
+    """Keeps `concurrency` requests in flight: the next one is sent when one ends; a `Sender` otherwise.
+
+    Nothing is due at a time of its own, so that latency is service time: a server that stalls is sent less, and its
+    stall counts once for each of those in flight. It ends after `count` requests or `duration` nanoseconds, both from
+    the end of the `warmup` on, whose requests are not counted.
+    """
+
+    held_back = 0
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        take: Take,
+        *,
+        concurrency: int,
+        timeout: float,
+        count: int | None = None,
+        duration: int | None = None,
+        warmup: int = 0,
+        recorder: Recorder | None = None,
+        check: Check | None = None,
+    ) -> None:
+        self.recorder = recorder or Recorder()
+        self.started_at = 0
+        self._flights = Flights(lines, take, self.recorder, timeout=timeout, check=check, landed=self._send_soon)
+        self._concurrency = concurrency
+        self._left = count
+        self._duration = duration
+        self._warmup = warmup
+        self._is_stopping = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flights)
+
+    @property
+    def counted_from(self) -> int:
+        return self.started_at + self._warmup
+
+    async def run(self) -> None:
+        """Sends until the end, then waits for what is in flight."""
+        self.started_at = monotonic_ns()
+        self.recorder.start(self.counted_from)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._keep_sending(), self._seconds)
+            self.stop()
+            await self._flights.all_landed()
+        finally:
+            self.cancel()
+
+    def stop(self) -> None:
+        """Sends no more; what is in flight is still waited for."""
+        self._is_stopping.set()
+
+    def cancel(self) -> None:
+        """Ends what is in flight, as cancelled, and sends no more."""
+        self.stop()
+        self._flights.cancel()
+
+    @property
+    def _seconds(self) -> float | None:
+        return None if self._duration is None else (self._warmup + self._duration) / SECOND
+
+    async def _keep_sending(self) -> None:
+        for _ in range(self._concurrency):
+            self._send()
+        await self._is_stopping.wait()
+
+    def _send(self) -> None:
+        if self._is_stopping.is_set():
+            return
+        now = monotonic_ns()
+        self._flights.send(now, now)
+        if self._left is not None and now >= self.counted_from:
+            self._left -= 1
+            if not self._left:
+                self.stop()
+
+    def _send_soon(self) -> None:
+        # Not at once: a line that fails within the send would be asked again from within, without an end.
+        asyncio.get_running_loop().call_soon(self._send)

@@ -1,0 +1,104 @@
+"""What is on its way to the server, from its send to its record."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from time import monotonic_ns
+
+import grpc
+
+from yais.clients.records import OK, STATUS_NUMBERS, Recorder
+from yais.clients.siege.lines import Call, Line
+
+Take = Callable[[], tuple[int, bytes]]
+"""Gives the next request to send: its kind, and its bytes."""
+
+Check = Callable[[bytes, bytes], str | None]
+"""Takes a request and the answer to it; gives what is wrong with that, None for nothing."""
+
+_CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
+_CODES = {number: code for code, number in STATUS_NUMBERS.items()}
+
+
+class Flights:
+    """Sends requests and writes down what became of them; `landed` is called after each.
+
+    The `lines`, one a connection, take turns. A call that the server refused unseen is sent again, once.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        take: Take,
+        recorder: Recorder,
+        *,
+        timeout: float,
+        check: Check | None = None,
+        landed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._turns = cycle(lines)
+        self._take = take
+        self._recorder = recorder
+        self._timeout = timeout
+        self._check = check
+        self._landed = landed
+        # What is in flight: due, sent, kind, request, and the line on which it may be sent again.
+        self._calls: dict[Call, tuple[int, int, int, bytes, Line | None]] = {}
+        self._none_in_flight = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def send(self, due: int, now: int) -> None:
+        kind, request = self._take()
+        line = next(self._turns)
+        self._send(due, now, kind, request, line, again=line)
+
+    def hold_back(self, due: int) -> None:
+        kind, _ = self._take()
+        self._recorder.hold_back(due, kind)
+
+    def cancel(self) -> None:
+        """Ends what is in flight, as cancelled."""
+        for call in list(self._calls):
+            call.cancel(_CANCELLED, "cancelled by siege")
+
+    async def all_landed(self) -> None:
+        while self._calls:
+            self._none_in_flight.clear()
+            await self._none_in_flight.wait()
+
+    def _send(self, due: int, sent: int, kind: int, request: bytes, line: Line, again: Line | None) -> None:
+        try:
+            call = line(request, self._ended, self._timeout)
+        except ConnectionError as error:
+            self._fail(due, sent, kind, grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exception as error:
+            # Whatever else a line raises, the run goes on and the counts add up.
+            self._fail(due, sent, kind, grpc.StatusCode.UNKNOWN, repr(error))
+        else:
+            self._calls[call] = due, sent, kind, request, again
+
+    def _ended(self, call: Call) -> None:
+        due, sent, kind, request, again = self._calls.pop(call)
+        if call.status == OK:
+            self._succeed(call, due, sent, kind, request)
+        elif again is not None and call.was_refused:
+            self._send(due, sent, kind, request, again, again=None)
+        else:
+            self._fail(due, sent, kind, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
+        if not self._calls:
+            self._none_in_flight.set()
+
+    def _succeed(self, call: Call, due: int, sent: int, kind: int, request: bytes) -> None:
+        done = monotonic_ns()
+        wrong = None if self._check is None else self._check(request, bytes(call.message or b""))
+        if wrong is None:
+            self._recorder.add(due, sent, done, kind=kind)
+        else:
+            self._recorder.add_wrong(due, sent, done, wrong, kind)
+        self._landed()
+
+    def _fail(self, due: int, sent: int, kind: int, code: grpc.StatusCode, details: str) -> None:
+        self._recorder.add_failure(due, sent, monotonic_ns(), code, details or "no details given", kind)
+        self._landed()

@@ -1,0 +1,170 @@
+"""Whether a run kept what was asked of it: `p99<20ms, errors<0.1%`."""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from yais.clients.histogram import Histogram
+from yais.clients.outcomes import Counts
+from yais.clients.rendering import milliseconds
+from yais.clients.report import Report
+
+Kind = Literal["time", "share", "rate"]
+
+METRICS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "max": "time",
+        "mean": "time",
+        "errors": "share",
+        "held_back": "share",
+        "late": "share",
+        "rate": "rate",
+        "goodput": "rate",
+    }
+)
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What objectives are about: the outcomes, the latencies of what was completed, and the seconds it took."""
+
+    counts: Counts
+    latency: Histogram
+    elapsed: float
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        return cls(report.counts, report.latency.opened(), report.elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`over` of `total` requests went wrong in some way, in which `allowed`, a share of 1, may go."""
+
+    over: int
+    total: int
+    allowed: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One bound: nanoseconds for a time, of 1 for a share, per second for a rate.
+
+    Percentiles and the maximum are those of all that was offered, where what was not completed counts as later than
+    any bound: a server that refuses most of its requests does not keep them by being quick with the rest. `mean` is of
+    what was completed; `errors` is the share of what was sent that was not; `held_back` and `late` are shares of what
+    was offered; `rate` counts what was completed, `goodput` what was completed `within` so many nanoseconds.
+    """
+
+    text: str
+    metric: str
+    comparison: str
+    bound: Fraction
+    within: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        return METRICS.get(self.metric, "time")
+
+    @property
+    def quantile(self) -> Fraction | None:
+        """Of 1; None for what is neither a percentile nor the maximum."""
+        if self.metric in METRICS:
+            return Fraction(1) if self.metric == "max" else None
+        return Fraction(self.metric.removeprefix("p")) / 100
+
+    def measure(self, measured: Measured) -> float | Fraction | None:
+        """In the unit of the bound: infinite for the latency of what was not completed, None without anything."""
+        if self.quantile is not None:
+            return _value_at(self.quantile, measured)
+        if self.kind == "share":
+            part, whole = self._parts(measured.counts)
+            return Fraction(part, whole) if whole else None
+        latency, elapsed = measured.latency, measured.elapsed
+        if self.metric == "mean":
+            return latency.mean() if latency.total else None
+        done = latency.total - latency.above(self.within) if self.metric == "goodput" else measured.counts.completed
+        return done / elapsed if elapsed else None
+
+    def share(self, measured: Measured) -> Share | None:
+        """What the objective comes down to where it bounds how many requests may go wrong, which can be estimated."""
+        counts = measured.counts
+        if not self.comparison.startswith("<") or self.metric == "mean" or self.kind == "rate":
+            return None
+        if self.quantile is not None:
+            values, times = measured.latency.steps()
+            within = int(times[COMPARISONS[self.comparison](values, float(self.bound))].sum())
+            return Share(counts.offered - within, counts.offered, 1 - self.quantile)
+        return Share(*self._parts(counts), self.bound)
+
+    def _parts(self, counts: Counts) -> tuple[int, int]:
+        if self.metric == "errors":
+            return counts.errors, counts.sent
+        return counts.late if self.metric == "late" else counts.held_back, counts.offered
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """An objective beside what was measured, which is None, and not kept, where there was nothing to measure."""
+
+    objective: Objective
+    measured: float | Fraction | None
+    kept: bool
+
+    def __str__(self) -> str:
+        return f"objective {self.objective}: {'kept' if self.kept else 'MISSED'}, {self._measured()}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Times in milliseconds; null for the latency of what was not completed, too."""
+        scale = 1e6 if self.objective.kind == "time" else 1.0
+        value = math.inf if self.measured is None else float(self.measured)
+        return {
+            "objective": self.objective.text,
+            "unit": {"time": "ms", "share": "of 1", "rate": "1/s"}[self.objective.kind],
+            "bound": float(self.objective.bound) / scale,
+            "measured": value / scale if math.isfinite(value) else None,
+            "kept": self.kept,
+        }
+
+    def _measured(self) -> str:
+        if self.measured is None:
+            return "nothing was measured"
+        value = float(self.measured)
+        if math.isinf(value):
+            return "too many were not completed"
+        by_kind = {"time": f"{milliseconds(value / 1e6)} ms", "share": f"{value:.4%}", "rate": f"{value:,.1f}/s"}
+        return by_kind[self.objective.kind]
+
+
+def assess(objectives: Sequence[Objective], report: Report) -> tuple[Assessment, ...]:
+    measured = Measured.of(report)
+    return tuple(assess_one(objective, measured) for objective in objectives)
+
+
+def assess_one(objective: Objective, measured: Measured) -> Assessment:
+    value = objective.measure(measured)
+    kept = value is not None and COMPARISONS[objective.comparison](value, objective.bound)
+    return Assessment(objective, value, kept)
+
+
+def _value_at(quantile: Fraction, measured: Measured) -> float | None:
+    """The least latency that covers `quantile` of what was offered."""
+    rank = math.ceil(quantile * measured.counts.offered)
+    if not rank:
+        return None
+    if rank > measured.latency.total:
+        return math.inf
+    values, counts = measured.latency.steps()
+    return float(values[np.searchsorted(np.cumsum(counts), rank)])

@@ -1,0 +1,106 @@
+"""What siege's options add up to: requests that are ready to be sent, and the right answers to them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+import grpc
+
+from yais.clients import channels
+from yais.clients.errors import from_rpc
+from yais.clients.inputs.draws import Share
+from yais.clients.inputs.folders import list_files
+from yais.clients.messages import Arrays
+from yais.clients.options import Common
+from yais.clients.siege import golden
+from yais.clients.siege.golden import Golden, Read, Tolerance
+from yais.clients.siege.inputs import Inputs
+from yais.clients.siege.mix import prepare_mix
+from yais.clients.siege.region import shared
+from yais.clients.siege.requests import INFER, Requests
+from yais.clients.workload import Workload, explained, prepare
+from yais.proto.grpc_service_pb2 import ModelInferRequest
+
+
+@contextmanager
+def opened(common: Common, inputs: Inputs) -> Iterator[Requests]:
+    """Says what will be called; shared memory lives as long as this.
+
+    Exits with 1 when the server does not answer, with 2 for options that do not fit it.
+    """
+    with ExitStack() as stack:
+        with explained(common.target):
+            requests = _call_method(common, inputs) if inputs.method else _infer(common, inputs, stack)
+        yield requests
+
+
+def find_golden(common: Common, inputs: Inputs, requests: Requests) -> Golden | None:
+    """The right answers, from --check's file or, for --write-golden, from the server; None when none were asked for."""
+    read = golden.read_message if inputs.method else golden.read_outputs
+    tolerance = Tolerance(inputs.rtol, inputs.atol)
+    if inputs.check is not None:
+        try:
+            return Golden(requests.named, golden.load(inputs.check), read, tolerance)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--check") from error
+    if inputs.write_golden is not None:
+        with explained(common.target):
+            arrays = _ask(common, requests, read)
+            _write(inputs.write_golden, arrays)
+            return Golden(requests.named, arrays, read, tolerance)
+    return None
+
+
+def _call_method(common: Common, inputs: Inputs) -> Requests:
+    files = [file for path in inputs.message for file in list_files(path)]
+    if inputs.message and not files:
+        raise click.UsageError(f"--message: {inputs.message[0]} holds no files")
+    messages = [file.read_bytes() for file in files] or [b""]
+    click.echo(f"{common.target} {inputs.method}")
+    share = Share(1.0, tuple((0, message) for message in messages))
+    return Requests(inputs.method, (inputs.method.lstrip("/"),), [share], common.seed)
+
+
+def _infer(common: Common, inputs: Inputs, stack: ExitStack) -> Requests:
+    workloads = prepare_mix(inputs.mix, common) if inputs.mix else [prepare(common)]
+    kinds = tuple(part.label for part in inputs.mix) or (workloads[0].model,)
+    shares = _requests(workloads, [part.weight for part in inputs.mix] or [1.0])
+    if inputs.shared_memory:
+        contents = [request for share in shares for _, request in share.turns]
+        stack.enter_context(shared(common.target, contents, common.timeout))
+    for workload in workloads:
+        click.echo(f"{common.target} {workload}")
+    return Requests(INFER, kinds, [_serialised(share) for share in shares], common.seed)
+
+
+def _requests(workloads: Sequence[Workload], weights: Sequence[float]) -> list[Share[tuple[int, ModelInferRequest]]]:
+    """All shares of all models, each with its share of its model's weight."""
+    shares = []
+    for kind, (workload, weight) in enumerate(zip(workloads, weights, strict=True)):
+        total = sum(share.weight for share in workload.shares)
+        for share in workload.shares:
+            turns = tuple((kind, workload.request(inputs)) for inputs in share.turns)
+            shares.append(Share(weight * share.weight / total, turns))
+    return shares
+
+
+def _serialised(share: Share[tuple[int, ModelInferRequest]]) -> Share[tuple[int, bytes]]:
+    return Share(share.weight, tuple((kind, request.SerializeToString()) for kind, request in share.turns))
+
+
+def _ask(common: Common, requests: Requests, read: Read) -> Arrays:
+    with grpc.insecure_channel(common.target, channels.options()) as channel:
+        method: Callable[..., bytes] = channel.unary_unary(requests.method)
+        try:
+            return golden.record(requests.named, lambda request: method(request, timeout=common.timeout), read)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from error
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    try:
+        golden.save(path, arrays)
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint="--write-golden") from error
+    click.echo(f"{path}: {len(arrays)} outputs written")

@@ -1,0 +1,41 @@
+"""Reports of runs that never were, made from their latencies."""
+
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from yais.clients.chunk import Chunk
+from yais.clients.outcomes import HELD_BACK, OK, STATUS_NUMBERS
+from yais.clients.report import Facts, Report, summarise
+from yais.clients.tally import Tally
+
+SECOND = 1_000_000_000
+FAILED = STATUS_NUMBERS[grpc.StatusCode.INTERNAL]
+
+
+def chunk(due: NDArray[Any], latency: NDArray[Any], status: NDArray[Any] | None = None) -> Chunk:
+    """Requests in the order of their ends, in seconds, sent when they were due."""
+    due_ns = np.round(due * SECOND).astype(np.int64)
+    done_ns = due_ns + np.round(latency * SECOND).astype(np.int64)
+    statuses = np.full(due.size, OK, np.int8) if status is None else status.astype(np.int8)
+    return Chunk(due_ns, due_ns, done_ns, statuses, np.zeros(due.size, np.int32))
+
+
+def made_report(
+    latency: NDArray[Any],
+    rate: float = 1000.0,
+    *,
+    failed: int = 0,
+    held_back: int = 0,
+    late_after: int | None = None,
+    schedule: str = "constant",
+) -> Report:
+    """A constant rate of requests with these latencies in seconds; the last ones failed or were held back."""
+    status = np.full(latency.size, OK)
+    status[latency.size - failed - held_back :] = FAILED
+    status[latency.size - held_back :] = HELD_BACK
+    tally = Tally(start=0, late_after=late_after)
+    tally.fold(chunk(np.arange(latency.size) / rate, latency * (status != HELD_BACK), status))
+    return summarise(tally, Facts(schedule=schedule, rate_asked=rate))

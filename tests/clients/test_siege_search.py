@@ -1,0 +1,466 @@
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_runs import SECOND, made_report
+from simulated_servers import Server, constant, noisy, poisson, probe, queue, rate_of_md1
+
+from yais.clients.records import Recorder
+from yais.clients.report import Facts, Report
+from yais.clients.siege.confidence import at_least
+from yais.clients.siege.curve import Curve, Point
+from yais.clients.siege.objective_text import parse
+from yais.clients.siege.objectives import Measured, Share
+from yais.clients.siege.probing import Evidence, Judge, Watch, find_max
+from yais.clients.siege.search import Finding, Outcome, Search
+from yais.clients.siege.settling import Settling
+
+MS = 10**6
+
+
+def rates(search: Search, answer: Callable[[float], Outcome]) -> Iterator[float]:
+    while (rate := search.next_rate()) is not None:
+        yield rate
+        search.tell(rate, answer(rate))
+
+
+def keeps_up_to(limit: float) -> Callable[[float], Outcome]:
+    return lambda rate: "kept" if rate <= limit else "missed"
+
+
+def test_the_rate_is_doubled_until_it_is_missed_then_bisected_and_the_answer_is_tried_twice() -> None:
+    search = Search(100, tolerance=0.1)
+    assert list(rates(search, keeps_up_to(530))) == [100, 200, 400, 800, 600, 500, 550, 500]
+    assert (search.finding.end, search.finding.rate, search.finding.missed) == ("found", 500, 550)
+
+
+def test_a_start_that_is_missed_is_halved_until_it_is_kept() -> None:
+    search = Search(100, tolerance=0.3)
+    assert list(rates(search, keeps_up_to(30))) == [100, 50, 25, 37.5, 31.25, 25]
+    assert (search.finding.rate, search.finding.missed) == (25, 31.25)
+
+
+@given(st.floats(0.2, 9e5), st.floats(1, 1000), st.floats(0.001, 0.5))
+def test_whatever_the_server_keeps_is_found_within_the_tolerance(limit: float, start: float, tolerance: float) -> None:
+    search = Search(start, tolerance, most_probes=60)
+    tried = list(rates(search, keeps_up_to(limit)))
+    finding = search.finding
+    if limit < start / 1024:
+        assert finding.end == "none"
+    else:
+        assert finding.rate is not None
+        assert finding.rate <= limit < finding.rate * (1 + tolerance)
+        assert tried.count(finding.rate) == 2
+
+
+def test_a_server_that_keeps_nothing_has_no_rate() -> None:
+    search = Search(100)
+    assert len(list(rates(search, lambda rate: "missed"))) == 11
+    assert (search.finding.end, search.finding.rate) == ("none", None)
+
+
+def test_a_server_that_keeps_everything_ends_the_search_at_the_ceiling() -> None:
+    search = Search(100, ceiling=1000)
+    assert list(rates(search, lambda rate: "kept")) == [100, 200, 400, 800, 1000, 1000]
+    assert (search.finding.end, search.finding.rate) == ("ceiling", 1000)
+
+
+def test_a_generator_that_cannot_keep_up_twice_ends_the_search_without_a_number() -> None:
+    search = Search(100)
+    assert list(rates(search, lambda rate: "invalid" if rate > 300 else "kept")) == [100, 200, 400, 400]
+    assert (search.finding.end, search.finding.rate, search.finding.kept) == ("generator", None, 200)
+
+
+def test_a_probe_that_is_invalid_once_is_made_again() -> None:
+    answers = iter(["kept", "invalid", "missed", "kept", "invalid", "kept"])
+    search = Search(100, tolerance=0.5)
+    assert list(rates(search, lambda rate: next(answers))) == [100, 200, 200, 150, 150, 150]  # type: ignore[arg-type]
+    assert search.finding.rate == 150
+
+
+def test_a_rate_that_is_missed_the_second_time_is_searched_below() -> None:
+    seen: list[float] = []
+
+    def answer(rate: float) -> Outcome:
+        seen.append(rate)
+        return "missed" if rate > 300 or (rate == 300 and seen.count(rate) > 1) else "kept"
+
+    search = Search(100, tolerance=0.4)
+    assert list(rates(search, answer)) == [100, 200, 400, 300, 300, 250, 250]
+    assert (search.finding.rate, search.finding.missed) == (250, 300)
+
+
+def test_a_server_that_never_keeps_a_rate_twice_ends_as_unsteady() -> None:
+    seen: list[float] = []
+
+    def answer(rate: float) -> Outcome:
+        seen.append(rate)
+        return "kept" if rate < 1e5 and seen.count(rate) == 1 else "missed"
+
+    search = Search(100, most_probes=30)
+    assert len(list(rates(search, answer))) == 30
+    assert (search.finding.end, search.finding.rate) == ("unsteady", None)
+
+
+def test_a_search_that_is_abandoned_asks_for_no_other_rate() -> None:
+    search = Search(100)
+    search.tell(100, "kept")
+    search.abandon()
+    assert search.next_rate() is None
+    assert (search.finding.end, search.finding.kept, search.finding.rate) == ("interrupted", 100, None)
+
+
+def test_a_search_that_goes_on_has_no_finding() -> None:
+    with pytest.raises(RuntimeError, match="not over"):
+        _ = Search(100).finding
+
+
+@pytest.mark.parametrize("start", [0.0, -1.0, 2e6, math.nan])
+def test_a_search_starts_at_a_rate_that_may_be_tried(start: float) -> None:
+    with pytest.raises(ValueError, match="cannot start at"):
+        Search(start)
+
+
+async def always() -> bool:
+    return True
+
+
+def found(server: Server, slo: str, seed: int, longest: float, start: float = 100.0, arrivals: Any = poisson) -> Curve:
+    random = np.random.default_rng(seed)
+    judge = Judge(parse(slo), longest=longest)
+
+    async def try_rate(rate: float, watch: Watch) -> Report:
+        return probe(server, rate, watch, longest, random, arrivals)
+
+    return asyncio.run(find_max(Search(start), try_rate, judge, always))
+
+
+def is_plausible(off: int, searches: int, chance: float) -> bool:
+    """Whether so many would be off no less than once in a thousand times, were each off with this chance."""
+    return at_least(off, searches, chance) > 0.001
+
+
+def test_the_rate_of_a_queue_is_the_one_that_theory_gives() -> None:
+    service, bound = 0.001, 0.010
+    true = rate_of_md1(service, bound, 0.99)
+    assert true == pytest.approx(773.5, abs=0.1)
+    answers = [found(queue(service), "p99<10ms", seed, longest=16).finding.rate for seed in range(8)]
+    off = [abs((answer or 0) / true - 1) for answer in answers]
+    assert is_plausible(sum(error > 0.05 for error in off), len(off), 0.05)
+    assert np.mean(off) < 0.03
+
+
+def test_the_rate_of_a_noisy_server_is_the_one_at_which_as_many_are_slow_as_may_be() -> None:
+    server = noisy(0.001, 0.050, lambda rate: 0.01 * (rate / 500) ** 4)
+    answers = [found(server, "p99<10ms", seed, longest=16).finding.rate for seed in range(8)]
+    off = [abs((answer or 0) / 500 - 1) for answer in answers]
+    assert is_plausible(sum(error > 0.06 for error in off), len(off), 0.05)
+    assert np.mean(off) < 0.03
+
+
+def test_a_server_that_stalls_too_long_keeps_no_rate() -> None:
+    curve = found(queue(0.001, stall=0.05), "p99<10ms", 0, longest=4, arrivals=constant)
+    assert (curve.finding.end, curve.exit_code) == ("none", 5)
+
+
+def test_a_server_that_stalls_keeps_what_it_catches_up_with() -> None:
+    curve = found(queue(0.001, stall=0.02), "p90<10ms", 0, longest=4, arrivals=constant)
+    # The backlog of 20 ms shrinks by 1 - rate / 1000 seconds a second. What is due while more than 9 ms of it are left
+    # takes more than 10 ms; those 11 ms must have gone after a tenth of each second.
+    assert curve.finding.rate == pytest.approx(1000 * (1 - 0.011 / 0.1), rel=0.015)
+
+
+def shown(server: Server, rate: float, seed: int, longest: float = 8.0) -> Outcome | None:
+    judge = Judge(parse("p99<10ms"), longest=longest)
+    watch = Watch(judge)
+    point = judge.conclude(rate, probe(server, rate, watch, longest, np.random.default_rng(seed)), watch)
+    return point.outcome if point.certain else None
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(0.0105, "kept"), (0.0095, "missed")])
+def test_what_is_shown_is_wrong_no_more_often_than_the_confidence_allows(share: float, wrong: Outcome) -> None:
+    outcomes = [shown(noisy(0.001, 0.05, lambda rate: share), 400, seed) for seed in range(60)]
+    assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
+
+
+@pytest.mark.parametrize(("of_the_true_rate", "wrong"), [(1.02, "kept"), (0.98, "missed")])
+def test_what_is_shown_of_a_queue_is_wrong_no_more_often_either(of_the_true_rate: float, wrong: Outcome) -> None:
+    rate = of_the_true_rate * rate_of_md1(0.001, 0.010, 0.99)
+    outcomes = [shown(queue(0.001), rate, seed, longest=16.0) for seed in range(60)]
+    assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
+
+
+@pytest.mark.parametrize(("share", "right"), [(0.03, "missed"), (0.001, "kept")])
+def test_what_is_clear_is_shown_early(share: float, right: Outcome) -> None:
+    judge = Judge(parse("p99<10ms"))
+    watch = Watch(judge)
+    server = noisy(0.001, 0.05, lambda rate: share)
+    report = probe(server, 1000.0, watch, 60.0, np.random.default_rng(1))
+    point = judge.conclude(1000.0, report, watch)
+    assert (point.outcome, point.certain) == (right, True)
+    assert report.elapsed < 9
+
+
+def measured(latencies: list[float], failed: int = 0) -> Measured:
+    return Measured.of(made_report(np.array(latencies + [0.0] * failed), failed=failed))
+
+
+def looked(judge: Judge, parts: list[tuple[int, int]], in_flight: int = 0) -> Outcome | None:
+    """A watch that sees as many requests of 1 and of 30 ms in each of 16 parts."""
+    watch, seen = Watch(judge), [0, 0]
+    for quick, slow in parts:
+        seen = [seen[0] + quick, seen[1] + slow]
+        outcome = watch.look(measured([0.001] * seen[0] + [0.030] * seen[1]), in_flight)
+    return outcome
+
+
+def test_what_is_in_flight_may_yet_be_over() -> None:
+    judge = Judge(parse("p99<20ms"))
+    assert looked(judge, [(100, 0)] * 16) == "kept"
+    assert looked(judge, [(100, 0)] * 16, in_flight=10) is None
+
+
+def test_requests_over_that_come_in_bursts_show_less() -> None:
+    judge = Judge(parse("p99<20ms"))
+    assert looked(judge, [(96, 4)] * 16) == "missed"
+    assert looked(judge, [(100, 0)] * 15 + [(36, 64)]) is None
+
+
+def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> None:
+    judge = Judge(parse("p99<20ms"))
+
+    def outcome(parts: list[int]) -> Outcome | None:
+        watch, quick, slow = Watch(judge), 0, 0
+        for of_200 in parts:
+            quick, slow = quick + 200 - of_200, slow + of_200
+            last = watch.look(measured([0.001] * quick + [0.015] * slow), 0)
+        return last
+
+    assert outcome([10] * 16) == "kept"
+    assert outcome([80, 80, *[0] * 14]) is None
+
+
+def test_one_failure_may_already_show_that_an_objective_is_missed() -> None:
+    judge = Judge(parse("p99<20ms, errors<=0%"))
+    watch = Watch(judge)
+    for _ in range(15):
+        assert watch.look(measured([0.001] * 50), 0) is None
+    assert watch.look(measured([0.001] * 50, failed=1), 0) == "missed"
+
+
+def test_the_looks_are_each_twice_as_late_as_the_one_before() -> None:
+    judge = Judge(parse("p99<20ms"), shortest=1.0, longest=60.0)
+    watch, marks = Watch(judge), list[float]()
+    while watch.next_mark <= 60:
+        marks.append(watch.next_mark)
+        watch.look(measured([0.001]), 0)
+    assert marks[:17] == [*(number / 16 for number in range(1, 17)), 1.125]
+    assert [each for each in (1, 2, 4, 8, 16, 32) if each in marks] == [1, 2, 4, 8, 16, 32]
+    assert len(marks) < 64
+    assert judge.looks == 7
+
+
+@pytest.mark.parametrize(("shortest", "longest", "looks"), [(2, 2, 1), (2, 1, 1), (2, 4, 2), (2, 60, 6), (2, 64, 6)])
+def test_the_risk_is_divided_by_the_looks(shortest: float, longest: float, looks: int) -> None:
+    assert Judge((), shortest=shortest, longest=longest).looks == looks
+
+
+def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None:
+    share = parse("p99<1s")[0].quantile
+    assert share is not None
+    assert Evidence(Share(0, 459, 1 - share)).shows_fewer(0.01)
+    assert not Evidence(Share(0, 459, 1 - share), bursts=1.01).shows_fewer(0.01)
+    assert not Evidence(Share(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
+    assert Evidence(Share(200, 10_000, 1 - share)).shows_more(0.01)
+    assert not Evidence(Share(200, 10_000, 1 - share), bursts=40).shows_more(0.01)
+
+
+def with_facts(report: Report, **facts: Any) -> Report:
+    return replace(report, facts=replace(report.facts, **facts))
+
+
+@pytest.mark.parametrize(
+    ("slo", "report", "outcome", "certain"),
+    [
+        ("p99<20ms", made_report(np.full(2000, 0.01)), "kept", True),
+        ("p99<20ms", made_report(np.full(400, 0.01)), "kept", False),
+        ("p99<20ms", made_report(np.full(2000, 0.03)), "missed", True),
+        ("p99<20ms, rate>900/s", made_report(np.full(2000, 0.01)), "kept", False),
+        ("p99<20ms, rate>1100/s", made_report(np.full(2000, 0.01)), "missed", False),
+        ("mean<20ms", made_report(np.full(2000, 0.01)), "kept", False),
+        ("errors<1%", made_report(np.full(2000, 0.01), held_back=1), "missed", False),
+        ("errors<1%, held_back<1%", made_report(np.full(2000, 0.01), held_back=1), "kept", True),
+        ("p99<20ms", with_facts(made_report(np.full(2000, 0.01)), cpu=(0.99,)), "invalid", False),
+        ("p99<20ms", made_report(np.arange(12_000) / 4000), "missed", True),
+        ("p99<9s", made_report(np.arange(12_000) / 4000), "missed", False),
+    ],
+    ids=[
+        "clearly kept",
+        "kept by too few",
+        "clearly missed",
+        "a rate as measured",
+        "a rate missed",
+        "a mean as measured",
+        "held back",
+        "held back as often as may be",
+        "siege busy",
+        "a queue that grows",
+        "a queue that grows below the bound",
+    ],
+)
+def test_a_probe_is_concluded_as_measured_and_certain_where_shown(
+    slo: str, report: Report, outcome: Outcome, certain: bool
+) -> None:
+    judge = Judge(parse(slo))
+    point = judge.conclude(1000.0, report, Watch(judge))
+    assert (point.outcome, point.certain) == (outcome, certain)
+
+
+class FakeSender:
+    """A sender whose requests all take 1 ms, at a thousand a second of a clock that goes by sleeping."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.counted_from = 5 * SECOND
+        self.in_flight = 0
+        self.now = self.counted_from
+        self.stopped_at: float | None = None
+        self.recorder.start(self.counted_from)
+
+    async def sleep(self, seconds: float) -> None:
+        for _ in range(round(seconds * 1000)):
+            self.recorder.add(self.now, self.now, self.now + MS)
+            self.now += MS
+
+    def stop(self) -> None:
+        self.stopped_at = (self.now - self.counted_from) / SECOND
+
+
+async def test_a_watch_stops_its_sender_at_the_first_look_that_shows_something() -> None:
+    sender = FakeSender()
+    await Watch(Judge(parse("p99<20ms"), shortest=0.4)).follow(sender, lambda: sender.now, sender.sleep)
+    # 0.4 s are too few for 99 % of confidence in one of eight looks.
+    assert sender.stopped_at == pytest.approx(0.8)
+
+
+async def test_the_server_has_settled_when_a_lone_request_takes_hardly_longer_than_at_the_start() -> None:
+    latencies = iter([MS] * 9 + [50 * MS] * 18 + [math.inf] * 4 + [MS] * 5)
+    slept: list[float] = []
+
+    async def ping() -> float:
+        return next(latencies)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    settling = Settling(ping, sleep=sleep)
+    assert await settling.settle()
+    assert slept == []
+    assert await settling.settle()
+    assert slept == [0.1, 0.1]
+
+
+async def test_a_server_that_does_not_settle_is_not_waited_for_any_longer() -> None:
+    latencies, slept = iter([MS] * 9 + [2 * MS] * 900), []
+
+    async def ping() -> float:
+        return next(latencies)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    settling = Settling(ping, patience=5.0, sleep=sleep)
+    assert await settling.settle()
+    assert not await settling.settle()
+    assert sum(slept) == pytest.approx(5.0)
+
+
+async def drive(search: Search, limit: float, settled: bool = True) -> tuple[Curve, list[Point]]:
+    seen: list[Point] = []
+
+    async def try_rate(rate: float, watch: Watch) -> Report:
+        return made_report(np.full(2000, 0.001 if rate <= limit else 0.030), rate)
+
+    async def settle() -> bool:
+        return settled
+
+    curve = await find_max(search, try_rate, Judge(parse("p99<20ms, errors<1%")), settle, seen.append)
+    return curve, seen
+
+
+async def test_the_curve_has_every_probe_as_a_table_and_as_a_document() -> None:
+    curve, seen = await drive(Search(100, 0.5), 230)
+    assert list(curve.points) == seen
+    assert [point.rate for point in seen] == [100, 200, 400, 300, 200]
+    assert curve.table().splitlines() == [
+        "  asked  answered      p50      p99  errors  requests",
+        "100.0/s   100.0/s  1.00 ms  1.00 ms   0.00%     2,000  kept",
+        "200.0/s   200.0/s  1.00 ms  1.00 ms   0.00%     2,000  kept",
+        "200.0/s   200.0/s  1.00 ms  1.00 ms   0.00%     2,000  kept",
+        "300.0/s   298.8/s  30.0 ms  30.0 ms   0.00%     2,000  missed",
+        "400.0/s   397.8/s  30.0 ms  30.0 ms   0.00%     2,000  missed",
+        "",
+        "highest rate that keeps p99<20ms, errors<1%: 200.0/s, shown with 0.99 confidence; 300.0/s does not",
+    ]
+    document = json.loads(json.dumps(curve.as_json()))
+    assert (document["end"], document["rate"], document["missed"], document["shown"]) == ("found", 200, 300, 200)
+    assert document["curve"][3]["outcome"] == "missed"
+    assert curve.exit_code == 0
+
+
+def test_the_rate_shown_is_one_that_no_probe_leaves_in_doubt() -> None:
+    report = made_report(np.full(2000, 0.001))
+    probes: list[tuple[float, Outcome, bool]] = [
+        (100, "kept", True),
+        (200, "kept", True),
+        (400, "missed", True),
+        (300, "kept", True),
+        (300, "kept", False),
+    ]
+    points = tuple(Point.of(rate, report, outcome, certain) for rate, outcome, certain in probes)
+    curve = Curve("p99<20ms", 0.99, points, Finding("found", 300, 400))
+    assert curve.shown == 200
+    assert curve.conclusion() == (
+        "highest rate that keeps p99<20ms: 300.0/s, as measured (200.0/s shown with 0.99 confidence); 400.0/s does not"
+    )
+    assert "(no rate shown" in replace(curve, points=points[2:]).conclusion()
+
+
+async def test_a_point_says_that_the_server_had_not_settled() -> None:
+    curve, seen = await drive(Search(100, 0.5), 230, settled=False)
+    assert str(seen[0]).endswith("requests 2,000  kept, server had not settled")
+    assert not curve.points[0].settled
+
+
+async def test_a_probe_that_was_cut_short_is_left_out() -> None:
+    search = Search(100)
+
+    async def try_rate(rate: float, watch: Watch) -> Report:
+        if rate == 400:
+            search.abandon()
+        return made_report(np.full(2000, 0.001), rate)
+
+    curve = await find_max(search, try_rate, Judge(parse("p99<20ms")), always)
+    assert [point.rate for point in curve.points] == [100, 200]
+    assert (curve.exit_code, curve.conclusion()) == (1, "interrupted: 200.0/s was kept, no rate missed")
+
+
+async def test_a_generator_that_is_too_busy_is_no_limit_of_the_server() -> None:
+    async def try_rate(rate: float, watch: Watch) -> Report:
+        return with_facts(made_report(np.full(2000, 0.001), rate), cpu=(rate / 300,))
+
+    curve = await find_max(Search(100), try_rate, Judge(parse("p99<20ms")), always)
+    assert [point.outcome for point in curve.points] == ["kept", "kept", "invalid", "invalid"]
+    assert (curve.exit_code, curve.as_json()["rate"]) == (3, None)
+    assert curve.conclusion().startswith("INVALID: siege could not keep up")
+
+
+def test_facts_of_a_made_report_are_those_of_an_open_loop() -> None:
+    assert made_report(np.ones(1)).facts == Facts(schedule="constant", rate_asked=1000.0)
