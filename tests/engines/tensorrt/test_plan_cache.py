@@ -395,7 +395,8 @@ def open_together(count: int, opened: Open) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert failures == []
+    if failures:
+        raise failures[0]
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])

@@ -3,6 +3,7 @@
 import ctypes
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class DeviceMemory:
         self._next = 0x7F00_0000_0000 + number * 0x10_0000_0000
         self._starts: list[int] = []
         self._allocations: list[Allocation] = []
+        # Engines are opened by several threads at a time.
+        self._lock = RLock()
 
     def __iter__(self):  # noqa: ANN204
         return iter(tuple(self._allocations))
@@ -52,29 +55,34 @@ class DeviceMemory:
             raise CudaError(errors.INVALID_VALUE)
         if self.used + size > self.total:
             raise CudaError(errors.OUT_OF_MEMORY)
-        address, self._next = self._next, self._next + size + ALIGNMENT
-        self.used += size
-        self.peak = max(self.peak, self.used)
-        self._starts.append(address)
-        self._allocations.append(Allocation(address, nbytes, owner, np.full(nbytes, POISON, np.uint8)))
+        data = np.full(nbytes, POISON, np.uint8)
+        with self._lock:
+            address, self._next = self._next, self._next + size + ALIGNMENT
+            self.used += size
+            self.peak = max(self.peak, self.used)
+            self._starts.append(address)
+            self._allocations.append(Allocation(address, nbytes, owner, data))
         return address
 
     def free(self, address: int) -> None:
-        place = bisect_right(self._starts, address) - 1
-        if place < 0 or self._starts[place] != address:
-            raise CudaError(errors.INVALID_VALUE)
-        self.used -= -(-self._allocations[place].nbytes // ALIGNMENT) * ALIGNMENT
-        del self._starts[place], self._allocations[place]
+        with self._lock:
+            place = bisect_right(self._starts, address) - 1
+            if place < 0 or self._starts[place] != address:
+                raise CudaError(errors.INVALID_VALUE)
+            self.used -= -(-self._allocations[place].nbytes // ALIGNMENT) * ALIGNMENT
+            del self._starts[place], self._allocations[place]
 
     def clear(self) -> None:
-        self.used = 0
-        self._starts.clear()
-        self._allocations.clear()
+        with self._lock:
+            self.used = 0
+            self._starts.clear()
+            self._allocations.clear()
 
     def view(self, address: int, nbytes: int) -> np.ndarray[Any, Any]:
         """The bytes from `address` on. Raises that the address is illegal when not all are of one allocation."""
-        place = bisect_right(self._starts, address) - 1
-        found = self._allocations[place] if place >= 0 else None
+        with self._lock:
+            place = bisect_right(self._starts, address) - 1
+            found = self._allocations[place] if place >= 0 else None
         if found is None or address + nbytes > found.end:
             raise CudaError(errors.ILLEGAL_ADDRESS)
         start = address - found.address
