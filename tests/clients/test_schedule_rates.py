@@ -3,7 +3,7 @@ from itertools import pairwise
 from math import cos, pi
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yais.clients.siege.pacer import SECOND, Pacer, count_before
@@ -51,6 +51,7 @@ def integral_of(pieces: list[tuple[float, float, float]]) -> Callable[[float], f
 
 @settings(deadline=None, max_examples=60)
 @given(low=some_rate, more=above_0, period=some_time, duty=st.floats(0.01, 0.99))
+@example(low=99.9, more=0.01, period=1_000_000, duty=0.01)  # the 1,000th arrival is due as a cycle begins
 def test_pulses_come_to_their_integral(low: float, more: float, period: int, duty: float) -> None:
     high, length = low + more, round(period * duty)
 

@@ -65,7 +65,9 @@ class Linear(Blocks):
         if not self._repeats:
             return self._within(arrivals[arrivals < self._arrivals])
         cycles = np.floor(arrivals / self._arrivals)
-        dues: Nanoseconds = starts_of(cycles, self._period) + self._within(arrivals - cycles * self._arrivals)
+        # A quotient rounded up to a whole cycle would leave an arrival a little before the cycle's own start.
+        within = np.maximum(arrivals - cycles * self._arrivals, 0)
+        dues: Nanoseconds = starts_of(cycles, self._period) + self._within(within)
         return dues
 
     def _within(self, arrivals: NDArray[np.float64]) -> Nanoseconds:
