@@ -14,8 +14,8 @@ import click
 from yais.clients.options import Common
 from yais.clients.rendering import render
 from yais.clients.report import Facts, Report
-from yais.clients.siege.objectives import Assessment
-from yais.clients.siege.verdict import Verdict, exit_code
+from yais.clients.siege.verdicts.objectives import Assessment
+from yais.clients.siege.verdicts.verdict import Verdict, exit_code
 from yais.clients.workload import Workload, explained, prepare
 
 

@@ -2,7 +2,7 @@
 
 from yais.clients.outcomes import Counts
 from yais.clients.report import Report
-from yais.clients.siege.verdict import Verdict
+from yais.clients.siege.verdicts.verdict import Verdict
 
 _SELDOM = ("rejected", "timed_out", "cancelled", "wrong")
 

@@ -23,9 +23,9 @@ from yais.clients.chunk import Chunk
 from yais.clients.histogram import Histogram
 from yais.clients.records import OK, STATUS_NUMBERS, Recorder
 from yais.clients.report import Report, summarise
-from yais.clients.siege.lines import Done, Line
-from yais.clients.siege.pacer import Constant, Until
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.schedules.pacer import Constant, Until
+from yais.clients.siege.traffic.lines import Done, Line
+from yais.clients.siege.traffic.sender import Sender
 from yais.transport import Channel, insecure_channel
 from yais.transport.client_call import ClientCall
 from yais.transport.raw import RawUnary

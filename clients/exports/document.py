@@ -9,7 +9,7 @@ from typing import Any
 from yais.clients.histogram import QUANTILES
 from yais.clients.outcomes import Counts
 from yais.clients.report import Distribution, Facts, Failure, Interval, Kind, Report
-from yais.clients.siege.verdict import judge
+from yais.clients.siege.verdicts.verdict import judge
 
 SCHEMA = "yais.siege/1"
 

@@ -16,21 +16,21 @@ from yais.clients.options import POSITIVE, Common, Positive, common_options
 from yais.clients.records import Recorder
 from yais.clients.report import Facts, Report, summarise
 from yais.clients.siege import files
-from yais.clients.siege.curve import Curve
 from yais.clients.siege.files import ReportFile
-from yais.clients.siege.finding import find
-from yais.clients.siege.golden import Golden
-from yais.clients.siege.inputs import Inputs, input_options
-from yais.clients.siege.lines import TransportName, has_native
-from yais.clients.siege.objective_text import OBJECTIVES
-from yais.clients.siege.objectives import Objective, assess
-from yais.clients.siege.prepared import find_golden, opened
-from yais.clients.siege.probing import Judge
-from yais.clients.siege.requests import Requests
+from yais.clients.siege.requests.golden import Golden
+from yais.clients.siege.requests.options import Inputs, input_options
+from yais.clients.siege.requests.prepared import find_golden, opened
+from yais.clients.siege.requests.requests import Requests
 from yais.clients.siege.run import Load, send
-from yais.clients.siege.schedule_options import Plan, schedule_options
-from yais.clients.siege.search import Search
-from yais.clients.siege.verdict import judge
+from yais.clients.siege.schedules.options import Plan, schedule_options
+from yais.clients.siege.search.curve import Curve
+from yais.clients.siege.search.finding import find
+from yais.clients.siege.search.probing import Judge
+from yais.clients.siege.search.search import Search
+from yais.clients.siege.traffic.lines import TransportName, has_native
+from yais.clients.siege.verdicts.objective_text import OBJECTIVES
+from yais.clients.siege.verdicts.objectives import Objective, assess
+from yais.clients.siege.verdicts.verdict import judge
 
 SUBCOMMANDS = {
     "report": "yais.clients.siege.report_cli",

@@ -10,7 +10,7 @@ import click
 from yais.clients.exports import document
 from yais.clients.rendering import milliseconds
 from yais.clients.report import Report
-from yais.clients.siege.comparison import Comparison, Estimate, Side, compare
+from yais.clients.siege.verdicts.comparison import Comparison, Estimate, Side, compare
 
 _VERSUS = "--versus"
 

@@ -8,7 +8,7 @@ from yais.clients.exports import document
 from yais.clients.options import FILE
 from yais.clients.rendering import render
 from yais.clients.siege.files import FORMATS
-from yais.clients.siege.verdict import judge
+from yais.clients.siege.verdicts.verdict import judge
 
 EXAMPLES = """\b
 Examples:

@@ -11,12 +11,12 @@ import click
 
 from yais.clients import interrupts
 from yais.clients.records import Recorder
-from yais.clients.siege.closed import ClosedLoop
-from yais.clients.siege.flights import Check, Take
-from yais.clients.siege.lines import Line, TransportName, open_line
-from yais.clients.siege.live import open_view, watch
-from yais.clients.siege.schedule_options import Plan, make_pacer
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.schedules.options import Plan, make_pacer
+from yais.clients.siege.traffic.closed import ClosedLoop
+from yais.clients.siege.traffic.flights import Check, Take
+from yais.clients.siege.traffic.lines import Line, TransportName, open_line
+from yais.clients.siege.traffic.sender import Sender
+from yais.clients.siege.views.live import open_view, watch
 
 Follow = Callable[[Sender | ClosedLoop], Awaitable[None]]
 

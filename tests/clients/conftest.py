@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from fake_server import FakeServer, Gate
 
 from yais.clients import AsyncClient, Client
-from yais.clients.siege.lines import TransportName
+from yais.clients.siege.traffic.lines import TransportName
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 

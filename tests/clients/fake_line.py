@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from yais.clients.records import OK
-from yais.clients.siege.lines import Done
+from yais.clients.siege.traffic.lines import Done
 
 
 class FakeCall:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from yais.clients.histogram import Histogram
 from yais.clients.outcomes import Counts
 from yais.clients.report import Facts, Report, summarise
-from yais.clients.siege.objectives import Measured
-from yais.clients.siege.probing import Watch
+from yais.clients.siege.search.probing import Watch
+from yais.clients.siege.verdicts.objectives import Measured
 from yais.clients.tally import Tally
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@ from time import monotonic_ns
 
 import pytest
 
-from yais.clients.siege.alarm import Alarm
+from yais.clients.siege.traffic.alarm import Alarm
 
 MS = 1_000_000
 

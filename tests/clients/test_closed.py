@@ -4,9 +4,9 @@ from itertools import cycle, repeat
 import pytest
 from fake_line import FakeCall, FakeLine, answer_soon
 
-from yais.clients.siege.closed import ClosedLoop
-from yais.clients.siege.flights import Take
-from yais.clients.siege.lines import Line
+from yais.clients.siege.traffic.closed import ClosedLoop
+from yais.clients.siege.traffic.flights import Take
+from yais.clients.siege.traffic.lines import Line
 
 MS = 1_000_000
 ANY: Take = repeat((0, b"")).__next__

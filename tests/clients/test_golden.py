@@ -7,8 +7,8 @@ import pytest
 
 from yais.clients.errors import InferenceError
 from yais.clients.messages import Array
-from yais.clients.siege import golden
-from yais.clients.siege.golden import Golden, Tolerance
+from yais.clients.siege.requests import golden
+from yais.clients.siege.requests.golden import Golden, Tolerance
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.tensors import DATATYPES, to_raw
 

@@ -6,8 +6,8 @@ import pytest
 from fake_line import FakeLine
 from fake_server import FakeServer, Gate
 
-from yais.clients.siege.lines import Call, Line, RawLine, TransportName, open_line
-from yais.clients.siege.requests import INFER
+from yais.clients.siege.requests.requests import INFER
+from yais.clients.siege.traffic.lines import Call, Line, RawLine, TransportName, open_line
 from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = pb.ModelInferRequest(model_name="identity").SerializeToString()

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from yais.clients.siege.live import Glance, Observer, Screen, styled
-from yais.clients.siege.pacer import SECOND, Constant
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.schedules.pacer import SECOND, Constant
+from yais.clients.siege.traffic.sender import Sender
+from yais.clients.siege.views.live import Glance, Observer, Screen, styled
 
 MS = 1_000_000
 GLANCE = Glance(3.0, 2500.0, 2499.5, 17, 0, 0, {"p50": 1.5, "p99": 12.34})

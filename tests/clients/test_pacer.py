@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.pacer import SECOND, Arrivals, Constant, Pacer, Share, Until, count_before
+from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Constant, Pacer, Share, Until, count_before
 
 rates = st.floats(0.001, 1e6)
 

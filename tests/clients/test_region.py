@@ -11,10 +11,10 @@ from fake_server import FakeServer
 from yais.clients.errors import InferenceError
 from yais.clients.messages import infer_outputs, infer_request
 from yais.clients.options import Common, common_options
-from yais.clients.siege import region
-from yais.clients.siege.inputs import Inputs, input_options
-from yais.clients.siege.prepared import opened
-from yais.clients.siege.region import shared
+from yais.clients.siege.requests import region
+from yais.clients.siege.requests.options import Inputs, input_options
+from yais.clients.siege.requests.prepared import opened
+from yais.clients.siege.requests.region import shared
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 

@@ -6,7 +6,7 @@ from yais.clients.outcomes import Counts
 from yais.clients.records import HELD_BACK, OK, WRONG, Recorder
 from yais.clients.rendering import milliseconds, render
 from yais.clients.report import Facts, summarise
-from yais.clients.siege.verdict import Verdict
+from yais.clients.siege.verdicts.verdict import Verdict
 
 CLOSED = Facts(loop="closed")
 

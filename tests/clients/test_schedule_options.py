@@ -6,9 +6,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from yais.clients.siege.pacer import SECOND, Arrivals, Pacer, count_before
-from yais.clients.siege.schedule_options import Plan, make_pacer, schedule_options
 from yais.clients.siege.schedules import renewal
+from yais.clients.siege.schedules.options import Plan, make_pacer, schedule_options
+from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Pacer, count_before
 from yais.clients.siege.schedules.syntax import parse, usages
 
 

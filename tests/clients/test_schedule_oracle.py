@@ -14,9 +14,9 @@ import pytest
 from fake_line import FakeLine
 from numpy.typing import NDArray
 
-from yais.clients.siege.pacer import SECOND, Pacer, Until
+from yais.clients.siege.schedules.pacer import SECOND, Pacer, Until
 from yais.clients.siege.schedules.renewal import Gaps, Renewal, poisson
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.traffic.sender import Sender
 
 Answer = Callable[[Callable[[], None]], None]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.pacer import SECOND, Pacer
 from yais.clients.siege.schedules.blocks import FOREVER
+from yais.clients.siege.schedules.pacer import SECOND, Pacer
 from yais.clients.siege.schedules.renewal import gamma_gaps, poisson, uniform_gaps
 
 Maker = Callable[..., Pacer]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.pacer import SECOND, Pacer, count_before
 from yais.clients.siege.schedules.linear import pulses, ramp, steps
+from yais.clients.siege.schedules.pacer import SECOND, Pacer, count_before
 from yais.clients.siege.schedules.sine import Sine
 
 some_rate = st.one_of(st.just(0.0), st.floats(0.01, 2000.0))

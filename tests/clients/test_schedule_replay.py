@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from yais.clients.siege.pacer import SECOND
+from yais.clients.siege.schedules.pacer import SECOND
 from yais.clients.siege.schedules.recording import Recording, read
 
 

@@ -16,13 +16,13 @@ from yais.clients.messages import infer_request
 from yais.clients.outcomes import HELD_BACK, OK
 from yais.clients.records import Recorder
 from yais.clients.report import Failure, summarise
-from yais.clients.siege.flights import Take
-from yais.clients.siege.lines import Line, TransportName
-from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until
-from yais.clients.siege.requests import INFER
+from yais.clients.siege.requests.requests import INFER
 from yais.clients.siege.run import Load, send
-from yais.clients.siege.schedule_options import Plan
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.schedules.options import Plan
+from yais.clients.siege.schedules.pacer import SECOND, Constant, Pacer, Until
+from yais.clients.siege.traffic.flights import Take
+from yais.clients.siege.traffic.lines import Line, TransportName
+from yais.clients.siege.traffic.sender import Sender
 from yais.clients.tally import Tally
 from yais.proto import grpc_service_pb2 as pb
 

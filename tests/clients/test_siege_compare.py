@@ -11,7 +11,7 @@ from made_runs import made_report
 from yais.clients.exports import document
 from yais.clients.report import Report
 from yais.clients.siege.compare_cli import main, split
-from yais.clients.siege.comparison import Comparison, Estimate, Side, compare, errors, quantile
+from yais.clients.siege.verdicts.comparison import Comparison, Estimate, Side, compare, errors, quantile
 
 P99_OF_EXPONENTIAL = -math.log(0.01)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yais.clients.siege.confidence import (
+from yais.clients.siege.verdicts.confidence import (
     at_least,
     at_most,
     burstiness,

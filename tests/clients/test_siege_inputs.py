@@ -13,10 +13,10 @@ from fake_server import FakeModel, FakeServer, echo
 from yais.clients.inputs.draws import Share
 from yais.clients.messages import TensorMetadata
 from yais.clients.options import Common, common_options
-from yais.clients.siege.inputs import Inputs, input_options
-from yais.clients.siege.mix import Part, parse_mix
-from yais.clients.siege.prepared import find_golden, opened
-from yais.clients.siege.requests import INFER, Requests
+from yais.clients.siege.requests.mix import Part, parse_mix
+from yais.clients.siege.requests.options import Inputs, input_options
+from yais.clients.siege.requests.prepared import find_golden, opened
+from yais.clients.siege.requests.requests import INFER, Requests
 from yais.proto import grpc_service_pb2 as pb
 
 MLP = FakeModel(

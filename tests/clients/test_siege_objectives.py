@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import made_report
 
-from yais.clients.siege.objective_text import OBJECTIVES, ObjectiveError, parse
-from yais.clients.siege.objectives import COMPARISONS, Measured, Objective, Share, assess
+from yais.clients.siege.verdicts.objective_text import OBJECTIVES, ObjectiveError, parse
+from yais.clients.siege.verdicts.objectives import COMPARISONS, Measured, Objective, Share, assess
 
 MS = 10**6
 

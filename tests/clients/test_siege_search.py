@@ -14,13 +14,13 @@ from simulated_servers import Server, constant, noisy, poisson, probe, queue, ra
 
 from yais.clients.records import Recorder
 from yais.clients.report import Facts, Report
-from yais.clients.siege.confidence import at_least
-from yais.clients.siege.curve import Curve, Point
-from yais.clients.siege.objective_text import parse
-from yais.clients.siege.objectives import Measured, Share
-from yais.clients.siege.probing import Evidence, Judge, Watch, find_max
-from yais.clients.siege.search import Finding, Outcome, Search
-from yais.clients.siege.settling import Settling
+from yais.clients.siege.search.curve import Curve, Point
+from yais.clients.siege.search.probing import Evidence, Judge, Watch, find_max
+from yais.clients.siege.search.search import Finding, Outcome, Search
+from yais.clients.siege.search.settling import Settling
+from yais.clients.siege.verdicts.confidence import at_least
+from yais.clients.siege.verdicts.objective_text import parse
+from yais.clients.siege.verdicts.objectives import Measured, Share
 
 MS = 10**6
 

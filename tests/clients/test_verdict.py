@@ -8,7 +8,7 @@ from simulated_queue import Gaps, simulated
 
 from yais.clients.records import HELD_BACK, OK, Recorder
 from yais.clients.report import Facts, Report, summarise
-from yais.clients.siege.verdict import Verdict, exit_code, grows, judge
+from yais.clients.siege.verdicts.verdict import Verdict, exit_code, grows, judge
 
 SEEDS = range(10)
 

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.conftest import Engines
 from e2e.serving import Serving, environment, eventually, run_server
-from yais.clients.siege.lines import TransportName
+from yais.clients.siege.traffic.lines import TransportName
 
 SIEGE = Path(sys.executable).with_name("siege")
 RATE = 100

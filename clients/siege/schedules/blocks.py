@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.siege.pacer import BLOCK, Pacer
+from yais.clients.siege.schedules.pacer import BLOCK, Pacer
 
 Nanoseconds = NDArray[np.int64]
 

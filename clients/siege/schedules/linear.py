@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.siege.pacer import BLOCK, SECOND
 from yais.clients.siege.schedules.blocks import FOREVER, Blocks, Nanoseconds, starts_of
+from yais.clients.siege.schedules.pacer import BLOCK, SECOND
 
 Number = TypeVar("Number", np.int64, np.float64)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yais.clients.siege.pacer import SECOND, Pacer
 from yais.clients.siege.schedules.blocks import FOREVER, Nanoseconds
+from yais.clients.siege.schedules.pacer import SECOND, Pacer
 
 _CSV_COLUMN = "due_ns"
 

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.siege.pacer import BLOCK, SECOND
 from yais.clients.siege.schedules.blocks import FOREVER, Blocks, Nanoseconds
+from yais.clients.siege.schedules.pacer import BLOCK, SECOND
 
 Gaps = Callable[[int], NDArray[np.float64]]
 """Draws as many gaps as asked for, of mean 1."""

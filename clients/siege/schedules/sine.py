@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.siege.pacer import BLOCK, SECOND
 from yais.clients.siege.schedules.blocks import Blocks, Nanoseconds, starts_of
+from yais.clients.siege.schedules.pacer import BLOCK, SECOND
 
 _GRID = 1024
 # From this grid they are exact to the nanosecond.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from yais.clients.siege.pacer import SECOND, Pacer
 from yais.clients.siege.schedules import recording, renewal
 from yais.clients.siege.schedules.linear import pulses, ramp, steps
+from yais.clients.siege.schedules.pacer import SECOND, Pacer
 from yais.clients.siege.schedules.sine import Sine
 
 MOST_PER_SECOND = 1e6

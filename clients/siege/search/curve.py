@@ -6,7 +6,7 @@ from typing import Any
 
 from yais.clients.rendering import milliseconds
 from yais.clients.report import Report
-from yais.clients.siege.search import Finding, Outcome
+from yais.clients.siege.search.search import Finding, Outcome
 
 _TITLES = ("asked", "answered", "p50", "p99", "errors", "requests", "")
 _EXIT_CODES = {"found": 0, "ceiling": 0, "none": 5, "unsteady": 5, "generator": 3, "interrupted": 1}

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from yais.clients.options import POSITIVE, Positive
-from yais.clients.siege.dry_run import print_schedule
-from yais.clients.siege.pacer import SECOND, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules import syntax
+from yais.clients.siege.schedules.dry_run import print_schedule
+from yais.clients.siege.schedules.pacer import SECOND, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules.syntax import MOST_PER_SECOND, YEAR, Schedule
 
 _DAY = 86_400

@@ -6,7 +6,7 @@ from math import inf, sqrt
 
 import click
 
-from yais.clients.siege.pacer import SECOND, Arrivals, Pacer
+from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Pacer
 
 _NO_END = 2**63 - 1
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from yais.clients.histogram import Histogram
 from yais.clients.report import Interval, Report
-from yais.clients.siege.confidence import burstiness, quantile_ranks, share_interval
+from yais.clients.siege.verdicts.confidence import burstiness, quantile_ranks, share_interval
 
 Verdict = Literal["better", "worse", "no difference can be told"]
 Floats = NDArray[np.float64]

@@ -12,11 +12,11 @@ from typing import Protocol
 from yais.clients.histogram import Histogram
 from yais.clients.records import Recorder
 from yais.clients.report import Report
-from yais.clients.siege.confidence import burstiness, shows_fewer, shows_more
-from yais.clients.siege.curve import Curve, Point
-from yais.clients.siege.objectives import Measured, Objective, Share, assess
-from yais.clients.siege.search import Outcome, Search
-from yais.clients.siege.verdict import judge as judge_run
+from yais.clients.siege.search.curve import Curve, Point
+from yais.clients.siege.search.search import Outcome, Search
+from yais.clients.siege.verdicts.confidence import burstiness, shows_fewer, shows_more
+from yais.clients.siege.verdicts.objectives import Measured, Objective, Share, assess
+from yais.clients.siege.verdicts.verdict import judge as judge_run
 
 SECOND = 1_000_000_000
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from yais.clients.siege.objectives import COMPARISONS, METRICS, Kind, Objective
+from yais.clients.siege.verdicts.objectives import COMPARISONS, METRICS, Kind, Objective
 
 _UNITS: Mapping[Kind, Mapping[str, Fraction]] = MappingProxyType(
     {

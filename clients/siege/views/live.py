@@ -14,10 +14,10 @@ from rich.text import Text
 
 from yais.clients.histogram import Histogram
 from yais.clients.rendering import milliseconds
-from yais.clients.siege.closed import ClosedLoop
-from yais.clients.siege.pacer import Pacer
-from yais.clients.siege.schedule_options import Plan, make_pacer
-from yais.clients.siege.sender import Sender
+from yais.clients.siege.schedules.options import Plan, make_pacer
+from yais.clients.siege.schedules.pacer import Pacer
+from yais.clients.siege.traffic.closed import ClosedLoop
+from yais.clients.siege.traffic.sender import Sender
 
 INTERVAL = 1.0
 

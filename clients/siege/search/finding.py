@@ -10,12 +10,12 @@ import click
 
 from yais.clients.records import OK, Recorder
 from yais.clients.report import Facts, Report, summarise
-from yais.clients.siege.curve import Curve, Point
-from yais.clients.siege.lines import Call, Line
-from yais.clients.siege.probing import Judge, Watch, find_max
 from yais.clients.siege.run import Load, connected, send
-from yais.clients.siege.search import Search
-from yais.clients.siege.settling import Settling
+from yais.clients.siege.search.curve import Curve, Point
+from yais.clients.siege.search.probing import Judge, Watch, find_max
+from yais.clients.siege.search.search import Search
+from yais.clients.siege.search.settling import Settling
+from yais.clients.siege.traffic.lines import Call, Line
 
 
 async def find(load: Load, facts: Facts, judge: Judge, search: Search) -> Curve:

@@ -6,9 +6,9 @@ from contextlib import suppress
 from time import monotonic_ns
 
 from yais.clients.records import Recorder
-from yais.clients.siege.flights import Check, Flights, Take
-from yais.clients.siege.lines import Line
-from yais.clients.siege.pacer import SECOND
+from yais.clients.siege.schedules.pacer import SECOND
+from yais.clients.siege.traffic.flights import Check, Flights, Take
+from yais.clients.siege.traffic.lines import Line
 
 
 class ClosedLoop:

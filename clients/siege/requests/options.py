@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from yais.clients.options import FILE, FILE_OR_FOLDER, Common, Number, exclude, gather
-from yais.clients.siege.mix import Mix, parse_mix
+from yais.clients.siege.requests.mix import Mix, parse_mix
 
 
 @dataclass(frozen=True, slots=True)

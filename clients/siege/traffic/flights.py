@@ -8,7 +8,7 @@ from time import monotonic_ns
 import grpc
 
 from yais.clients.records import OK, STATUS_NUMBERS, Recorder
-from yais.clients.siege.lines import Call, Line
+from yais.clients.siege.traffic.lines import Call, Line
 
 Take = Callable[[], tuple[int, bytes]]
 """Gives the next request to send: its kind, and its bytes."""

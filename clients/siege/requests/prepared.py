@@ -13,12 +13,12 @@ from yais.clients.inputs.draws import Share
 from yais.clients.inputs.folders import list_files
 from yais.clients.messages import Arrays
 from yais.clients.options import Common
-from yais.clients.siege import golden
-from yais.clients.siege.golden import Golden, Read, Tolerance
-from yais.clients.siege.inputs import Inputs
-from yais.clients.siege.mix import prepare_mix
-from yais.clients.siege.region import shared
-from yais.clients.siege.requests import INFER, Requests
+from yais.clients.siege.requests import golden
+from yais.clients.siege.requests.golden import Golden, Read, Tolerance
+from yais.clients.siege.requests.mix import prepare_mix
+from yais.clients.siege.requests.options import Inputs
+from yais.clients.siege.requests.region import shared
+from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.workload import Workload, explained, prepare
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 

@@ -1,0 +1,1 @@
+"""What siege sends, as its options say."""

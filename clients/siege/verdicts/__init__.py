@@ -1,0 +1,1 @@
+"""What a run, or two of them, is worth."""

@@ -1,0 +1,1 @@
+"""How a siege looks while it goes on."""
