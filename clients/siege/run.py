@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic_ns, thread_time_ns
 
@@ -13,8 +13,9 @@ from yais.clients import interrupts
 from yais.clients.records import Recorder
 from yais.clients.siege.schedules.options import Plan, make_pacer
 from yais.clients.siege.traffic.closed import ClosedLoop
+from yais.clients.siege.traffic.connections import connected
 from yais.clients.siege.traffic.flights import Check, Take
-from yais.clients.siege.traffic.lines import Line, TransportName, open_line
+from yais.clients.siege.traffic.lines import Line, TransportName
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.views.live import open_view, watch
 
@@ -46,7 +47,7 @@ async def send(
 
     `follow` runs beside the sender until that has ended; `on_stop` is called besides at the first signal.
     """
-    async with connected(load) as lines:
+    async with connected(load.transport, load.target, load.method, load.connections, load.timeout) as lines:
         sender = make_sender(load, lines, recorder)
         # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
         gc.collect()
@@ -92,20 +93,6 @@ def make_sender(load: Load, lines: list[Line], recorder: Recorder) -> Sender | C
         check=load.check,
         on_first_held_back=lambda: warn_of_holding_back(load.max_outstanding),
     )
-
-
-@asynccontextmanager
-async def connected(load: Load) -> AsyncIterator[list[Line]]:
-    """As many lines as asked for, all of them with a connection."""
-    opened = [open_line(load.transport, load.target, load.method) for _ in range(load.connections)]
-    try:
-        async with asyncio.timeout(load.timeout):
-            await asyncio.gather(*(channel.channel_ready() for channel, _ in opened))
-        yield [line for _, line in opened]
-    except TimeoutError:
-        raise click.ClickException(f"{load.target}: no connection within {load.timeout} s") from None
-    finally:
-        await asyncio.gather(*(channel.close() for channel, _ in opened))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -10,11 +10,12 @@ import click
 
 from yais.clients.records import OK, Recorder
 from yais.clients.report import Facts, Report, summarise
-from yais.clients.siege.run import Load, connected, send
+from yais.clients.siege.run import Load, send
 from yais.clients.siege.search.curve import Curve, Point
 from yais.clients.siege.search.probing import Judge, Watch, find_max
 from yais.clients.siege.search.search import Search
 from yais.clients.siege.search.settling import Settling
+from yais.clients.siege.traffic.connections import connected
 from yais.clients.siege.traffic.lines import Call, Line
 
 
@@ -27,7 +28,7 @@ async def find(load: Load, facts: Facts, judge: Judge, search: Search) -> Curve:
         cpu = await send(replace(load, plan=plan), recorder, follow=watch.follow, on_stop=search.abandon)
         return summarise(recorder.tally, replace(facts, schedule=str(plan), rate_asked=rate, cpu=(cpu,)))
 
-    async with connected(replace(load, connections=1)) as (line,):
+    async with connected(load.transport, load.target, load.method, 1, load.timeout) as (line,):
         settling = Settling(pinging(load, line))
         return await find_max(search, probe, judge, settling.settle, show)
 
