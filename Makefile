@@ -22,6 +22,7 @@ TYPING := build/typing/yais
 STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(wildcard $(addsuffix /*.pyi,$(NATIVE))))))
 TENSORRT_STUBS := build/typing/tensorrt/__init__.pyi
 PEERS := build/peers/.complete
+BROWSER := build/peers/.browser
 INTEROP := tests/transport/interop
 INTEROP_PEERS := build/interop/.complete
 
@@ -29,6 +30,8 @@ INTEROP_PEERS := build/interop/.complete
 PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
 	g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client
 APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
+install_missing = ! command -v dpkg-query >/dev/null || for package in $(1); do \
+	dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(1); break; }; done
 
 help: ## show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,7 +44,7 @@ demo: $(INSTALLED) ## serve a real model, classify a picture, lay siege to it, s
 serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
 	@exec $(BIN)/inference-grpc --engine "$$($(BIN)/python demo/engine.py)" $(ARGS)
 
-test: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run all tests, the end-to-end ones on both transports; pytest flags in ARGS
+test: $(INSTALLED) $(PEERS) $(BROWSER) $(INTEROP_PEERS) ## run all tests, the end-to-end ones on both transports; pytest flags in ARGS
 	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
 	YAIS_REQUIRE_PEERS=1 YAIS_TEST_TRANSPORT=grpcio $(BIN)/pytest tests/e2e $(ARGS)
 
@@ -88,8 +91,7 @@ $(TENSORRT_STUBS): $(INSTALLED) tests/engines/tensorrt/make_stubs.py
 # Where nothing but the extension has changed, no more than that is done again.
 $(INSTALLED): $(PROJECT) $(EXTENSION)
 	@[ -n "$(PYTHON)" ] || { echo "YAIS needs Python 3.11 or newer: apt-get install python3"; exit 1; }
-	@! command -v dpkg-query >/dev/null || for package in $(PACKAGES); do \
-		dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(PACKAGES); break; }; done
+	@$(call install_missing,$(PACKAGES))
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT_INSTALL) python3-venv; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(if $(filter $(PROJECT),$?),$(BIN)/pip install --quiet --editable '.[dev]',$(BIN)/python setup.py --quiet build_ext --inplace)
@@ -98,6 +100,11 @@ $(INSTALLED): $(PROJECT) $(EXTENSION)
 $(PEERS): tests/e2e/make_peers.sh
 	tests/e2e/make_peers.sh
 	@touch $@
+
+# A page is looked at in it.
+$(BROWSER):
+	@$(call install_missing,chromium)
+	@mkdir -p $(@D) && touch $@
 
 $(INTEROP_PEERS): $(INTEROP)/make_interop_peers.sh $(INTEROP)/interop.proto $(wildcard $(INTEROP)/cpp/*)
 	$(INTEROP)/make_interop_peers.sh

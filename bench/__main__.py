@@ -47,8 +47,14 @@ BENCHMARKS = (
     "gpu-served",
     "gpu-soak",
     "gpu-knee",
+    "siege-rate",
+    "siege-steps",
+    "siege-lag",
+    "siege-recorder",
+    "siege-hour",
+    "siege-memory",
 )
-GROUPS = ("service", "transport", "gpu")
+GROUPS = ("service", "transport", "gpu", "siege")
 
 
 @click.command()

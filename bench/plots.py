@@ -10,6 +10,7 @@ import click
 
 from bench.gpu import curves as gpu
 from bench.service import curves
+from bench.siege import curves as siege
 
 Row = dict[str, Any]
 
@@ -25,6 +26,7 @@ BARS = {
     "transport-clients": "CPU of the client, µs a call",
     "transport-streaming": "messages a CPU second",
     "transport-idle": "kB a connection",
+    "siege-rate": "CPU of the generator, µs a request",
 }
 # Benchmark -> what there is an axis of for each series: the key of a row, and what it says.
 LINES = {
@@ -37,6 +39,9 @@ CASES: dict[str, Callable[[Any, list[Row]], None]] = {
     "service-overload": curves.overload,
     "gpu-sweep": gpu.sweep,
     "gpu-knee": gpu.knee,
+    "siege-steps": siege.steps,
+    "siege-hour": siege.memory,
+    "siege-memory": siege.memory,
 }
 
 _COLOURS = {
@@ -46,6 +51,8 @@ _COLOURS = {
     "YAIS": "#1f77b4",
     "YAIS, grpcio": "#6baed6",
     "grpc.aio": "#e58606",
+    "siege": "#1f77b4",
+    "siege, grpcio": "#6baed6",
     "Triton, C++ backend": "#2f6b2f",
     "Triton, Python backend": "#7fbf6f",
 }

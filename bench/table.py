@@ -18,6 +18,7 @@ from bench.columns import (
     verdicts,
 )
 from bench.gpu import columns as gpu
+from bench.siege import columns as siege
 
 # Benchmark -> the title of its section, and its table.
 SECTIONS: dict[str, tuple[str, list[Column]]] = {
@@ -117,6 +118,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
         ],
     ),
     **gpu.SECTIONS,
+    **siege.SECTIONS,
     "transport-unary": (
         "Transport: CPU of a server for a unary call",
         contest("CPU a call, us", ".1f", "of C++'s"),

@@ -10,7 +10,7 @@ import click
 import grpc
 import uvloop
 
-from yais.clients import commands, interrupts
+from yais.clients import channels, commands, interrupts
 from yais.clients.async_client import AsyncClient
 from yais.clients.errors import InferenceError
 from yais.clients.options import POSITIVE, Common, common_options
@@ -47,7 +47,7 @@ def main(common: Common, count: int, concurrency: int) -> None:
 async def call(options: Common, workload: Workload, count: int, concurrency: int) -> Recorder:
     """The records of `count` requests, fewer after a signal."""
     caller = Caller(workload, options.timeout, count)
-    async with AsyncClient(options.target) as client:
+    async with AsyncClient(options.target, options=channels.spreading(options.target)) as client:
         workers = [asyncio.create_task(caller.work(client)) for _ in range(min(concurrency, count))]
         with interrupts.handled(caller.stop, partial(cancel, workers)):
             await asyncio.wait(workers)

@@ -1,7 +1,7 @@
 """Durations counted in HdrHistogram's layout: flat memory and three significant digits, however long the run."""
 
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class Histogram:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and np.array_equal(*_alike(self.counts, other.counts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Goes to another process as the slots that are filled: a hundredth of all, mostly."""
+        filled = np.flatnonzero(self.counts)
+        counts = self.counts[filled]
+        size = np.min_scalar_type(int(counts.max(initial=0)))
+        return _filled, (self.counts.size, filled.astype(np.uint16), counts.astype(size))
 
     @property
     def total(self) -> int:
@@ -104,6 +111,12 @@ class Histogram:
         counts = self.counts[filled]
         middles = _lowest(filled) + (_widths(filled) >> 1)
         return float((counts * (middles - origin) ** power).sum() / counts.sum()) if counts.size else 0.0
+
+
+def _filled(size: int, filled: NDArray[np.uint16], counts: NDArray[Any]) -> Histogram:
+    slots = np.zeros(size, np.int64)
+    slots[filled] = counts
+    return Histogram(slots)
 
 
 def _slots(durations: Nanoseconds) -> NDArray[np.int64]:

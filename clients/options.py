@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from yais.clients.inputs.sizes import Sizes, parse_sizes
+from yais.clients.targets import Server, address, parse_target
 
 Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 Filling = Literal["random", "zeros"]
@@ -20,6 +21,7 @@ POSITIVE = click.IntRange(min=1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 _DAY = 86_400
+_HOST, _PORT = "localhost", 50051
 
 
 class Number(click.FloatRange):
@@ -43,8 +45,7 @@ class Positive(Number):
 class Common:
     """Which server and model to call, and with what; the fields are the options."""
 
-    host: str
-    port: int
+    target: str
     model: str
     model_version: str
     timeout: float
@@ -58,15 +59,33 @@ class Common:
     shape: Shapes
 
     @property
-    def target(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+    def host(self) -> str:
+        return self._server.host
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     @property
     def files(self) -> list[str]:
         """The options that say what to send instead of generating it."""
         options = {"--picture": self.picture, "--npz": self.npz, "--json": self.json}
         return [name for name, path in options.items() if path]
+
+    @property
+    def _server(self) -> Server:
+        """Where the target is one server's. Raises click's usage error where it is not."""
+        try:
+            return parse_target(self.target).server
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--target") from error
+
+
+def _check_target(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else parse_target(value).text
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _parse_batch(context: click.Context, parameter: click.Parameter, value: str | None) -> Sizes | None:
@@ -91,8 +110,15 @@ def _parse_shapes(context: click.Context, parameter: click.Parameter, values: tu
 
 
 _OPTIONS = (
-    click.option("--host", default="localhost", show_default=True, help="Server to call."),
-    click.option("--port", type=click.IntRange(1, 65535), default=50051, show_default=True, help="Its gRPC port."),
+    click.option("--host", help=f"Server to call; by default {_HOST}."),
+    click.option("--port", type=click.IntRange(1, 65535), help=f"Its gRPC port; by default {_PORT}."),
+    click.option(
+        "--target",
+        callback=_check_target,
+        help="Server to call, as gRPC spells it, instead of --host and --port: host:port or unix:path; or several "
+        "servers in turn: dns:///host:port is every address of the host, ipv4:address:port,... and "
+        "ipv6:[address]:port,... are those listed.",
+    ),
     click.option("--model", default="", help="Model to call; by default the only one that the server has."),
     click.option("--model-version", default="", help="Its version; by default the newest."),
     click.option("--timeout", type=Positive(_DAY), default=10.0, show_default=True, help="Seconds for each request."),
@@ -159,11 +185,20 @@ def exclude(*options: str) -> None:
         raise click.UsageError(f"{options[0]} and {options[1]} exclude each other")
 
 
+def _find_target(host: str | None, port: int | None, target: str | None) -> str:
+    if target is None:
+        return address(host or _HOST, port or _PORT)
+    given = {"--host": host, "--port": port}
+    exclude("--target", *(name for name, value in given.items() if value))
+    return target
+
+
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the shared options to a command, which gets them as its first argument, a `Common`."""
 
     @wraps(command)
     def call(**values: Any) -> None:
+        values["target"] = _find_target(values.pop("host"), values.pop("port"), values["target"])
         common = gather(Common, values)
         exclude(*common.files)
         if common.batch and (common.npz or common.json):

@@ -1,5 +1,6 @@
 """What can become of a request, and how often it did."""
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cache
 from types import MappingProxyType
@@ -66,6 +67,9 @@ class Counts:
         offered = int(outcomes.sum())
         return cls(offered=offered, sent=offered - by_name["held_back"], late=late, **by_name)
 
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
     @property
     def errors(self) -> int:
         """What was sent and did not complete."""
@@ -77,6 +81,12 @@ class Counts:
         if self.offered != self.sent + self.held_back or self.sent != ended or self.late > self.completed:
             listed = ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
             raise ValueError(f"counts that do not add up: {listed}")
+
+
+def failures(statuses: NDArray[np.int64]) -> dict[str, int]:
+    """By name, the most frequent first, from how often each status came; those that were sent and did not complete."""
+    counts = Counter({status: n for status, n in enumerate(statuses.tolist(), LOWEST_STATUS) if n})
+    return {STATUS_NAMES[status]: n for status, n in counts.most_common() if status not in (OK, HELD_BACK)}
 
 
 def outcome_numbers(statuses: NDArray[np.int8]) -> NDArray[np.intp]:

@@ -14,8 +14,10 @@ __all__ = ["HELD_BACK", "OK", "STATUS_NAMES", "STATUS_NUMBERS", "WRONG", "Record
 
 Sink = Callable[[Chunk, int], None]
 
-_CHUNK = 8192
-# To write a request down costs more than to count it: less at a time, or it would show as a send lag.
+# To count a chunk keeps everything else waiting, and shows as a send lag: a quarter of what it is with 8,192 at a time,
+# for less than a tenth of a microsecond more a request.
+_CHUNK = 2048
+# To write a request down costs more than to count it: less at a time.
 _CHUNK_FOR_SINK = 1024
 
 

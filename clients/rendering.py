@@ -18,6 +18,7 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
     if is_open and report.lag.ms:
         lines += ["", *_side_by_side({"service": report.service.ms, "send lag": report.lag.ms})]
     lines += [f"{kind.name}: {_sent(kind.counts)}{_tail(kind.latency.ms)}" for kind in report.kinds]
+    lines += _addresses(report.facts.addresses)
     return "\n".join(lines + ([] if verdict is None else ["", *verdict_lines(verdict)]))
 
 
@@ -59,6 +60,14 @@ def _rates(report: Report) -> str:
         return f"closed loop: rate {answered}, which the server's pace set"
     asked = "" if report.facts.rate_asked is None else f"{report.facts.rate_asked:,.1f}/s asked, "
     return f"rate {asked}{report.rate_sent:,.1f}/s sent, {answered}"
+
+
+def _addresses(counts: dict[str, int]) -> list[str]:
+    """Of only one there is nothing to be told."""
+    if len(counts) < 2:
+        return []
+    width = max(map(len, counts))
+    return ["", "sent to each address", *(f"  {address:<{width}}{count:>14,}" for address, count in counts.items())]
 
 
 def _seconds(value: float) -> str:

@@ -1,13 +1,11 @@
 """What a run came to, for good: text, files and verdicts are functions of a report, or of its JSON."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from yais.clients import hdr
 from yais.clients.histogram import Histogram
-from yais.clients.outcomes import LOWEST_STATUS, OK, STATUS_NAMES, Counts
-from yais.clients.records import HELD_BACK
+from yais.clients.outcomes import STATUS_NAMES, Counts, failures
 from yais.clients.tally import Span, Tally
 
 Loop = Literal["open", "closed"]
@@ -20,7 +18,8 @@ class Facts:
     In a `closed` loop the next request waits for an answer; there is no rate that was asked for and no due time.
     `rate_asked`: requests a second, on average, where there is one; `started`: ISO 8601 in UTC; `kinds`: names of a
     mix's models; `max_lag`: the send lag that makes the run invalid, in milliseconds; `cpu`: the share of a core that
-    the event loop of each sending process used.
+    the event loop of each sending process used; `addresses`: requests that were sent to each address, the warm-up's
+    and those that were sent again included.
     """
 
     command: str = ""
@@ -35,6 +34,7 @@ class Facts:
     max_outstanding: int | None = None
     max_lag: float = 1.0
     cpu: tuple[float, ...] = ()
+    addresses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def summarise(tally: Tally, facts: Facts | None = None) -> Report:
     return Report(
         facts=facts or Facts(),
         counts=counts,
-        statuses=_statuses(tally),
+        statuses=failures(tally.statuses),
         failures=tuple(Failure(STATUS_NAMES[status], text, n) for (status, text), n in tally.texts.most_common()),
         warm_up=tally.warm_up,
         scheduled=scheduled,
@@ -143,11 +143,6 @@ def summarise(tally: Tally, facts: Facts | None = None) -> Report:
         intervals=_intervals(tally),
         kinds=_kinds(tally, facts.kinds if facts else ()),
     )
-
-
-def _statuses(tally: Tally) -> dict[str, int]:
-    counts = Counter({status: n for status, n in enumerate(tally.statuses.tolist(), LOWEST_STATUS) if n})
-    return {STATUS_NAMES[status]: n for status, n in counts.most_common() if status not in (OK, HELD_BACK)}
 
 
 def _intervals(tally: Tally) -> tuple[Interval, ...]:

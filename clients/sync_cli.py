@@ -7,7 +7,7 @@ from time import monotonic_ns
 import click
 import grpc
 
-from yais.clients import commands, interrupts, pictures
+from yais.clients import channels, commands, interrupts, pictures
 from yais.clients.errors import InferenceError
 from yais.clients.messages import Arrays
 from yais.clients.options import FILE, POSITIVE, Common, common_options
@@ -51,7 +51,10 @@ def call(options: Common, workload: Workload, count: int) -> tuple[Recorder, Arr
     """The records of `count` requests, fewer after a signal, and the outputs of the last one answered."""
     recorder, outputs = Recorder(), Arrays()
     drawn = workload.draw()
-    with Client(options.target) as client, interrupts.noticed() as interrupted:
+    with (
+        Client(options.target, options=channels.spreading(options.target)) as client,
+        interrupts.noticed() as interrupted,
+    ):
         for _ in range(count):
             if interrupted():
                 break

@@ -73,15 +73,24 @@ class Tally:
 
     @property
     def statuses(self) -> NDArray[np.int64]:
-        return self._total().statuses
+        return self.total().statuses
 
     @property
     def counts(self) -> Counts:
-        return self._total().counts
+        return self.total().counts
 
     @property
     def latency(self) -> Histogram:
-        return self._total().latency
+        return self.total().latency
+
+    def total(self) -> Kind:
+        """All kinds as one."""
+
+        def add(total: Kind, kind: Kind) -> Kind:
+            total.merge(kind)
+            return total
+
+        return reduce(add, self.kinds.values(), Kind())
 
     def fold(self, chunk: Chunk) -> None:
         """Counts what is in `chunk`."""
@@ -138,10 +147,3 @@ class Tally:
             return np.zeros(chunk.size, np.bool_)
         late: NDArray[np.bool_] = (chunk.status == OK) & (chunk.done - chunk.due > self.late_after)
         return late
-
-    def _total(self) -> Kind:
-        def add(total: Kind, kind: Kind) -> Kind:
-            total.merge(kind)
-            return total
-
-        return reduce(add, self.kinds.values(), Kind())

@@ -1,4 +1,4 @@
-import asyncio
+from typing import Protocol
 
 from _typeshed import ReadableBuffer
 
@@ -6,8 +6,11 @@ from yais.transport.client_connection import ClientConnection
 from yais.transport.metadata import Field
 from yais.transport.stream import Stream
 
+class _Timer(Protocol):
+    def cancel(self) -> object: ...
+
 class ClientCall(Stream):
-    timer: asyncio.TimerHandle | None
+    timer: _Timer | None
     @property
     def status(self) -> int: ...
     @property

@@ -12,8 +12,9 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from yais.transport.address import peer_name
 from yais.transport.security import auth_context
 from yais.transport.nghttp2 cimport *
+from yais.transport.scratch cimport Gather
 from yais.transport.stream cimport CONNECTION_LOST, Stream
-from yais.transport.wire cimport Wire, gather
+from yais.transport.wire cimport Wire
 
 cdef enum:
     _FRAME_HEADER = 9
@@ -121,6 +122,7 @@ cdef int send_data(
 ) noexcept:
     """A DATA frame that `provide` did not copy: its header, and then the bytes from where they are."""
     cdef Stream stream = <Stream>source.ptr
+    cdef Gather gather = (<Connection>user_data).scratch.gather
     try:
         gather.copy(head, _FRAME_HEADER)
         return stream.refer_to(gather, size)
@@ -205,7 +207,8 @@ cdef class Connection(Wire):
         return auth_context(self.transport)
 
     cdef int push(self) except -1:
-        if self.is_busy or self.is_scheduled or len(self.streams) > 1:
+        # Inside of another connection's flush, what that has gathered so far would be written here.
+        if self.is_busy or self.is_scheduled or len(self.streams) > 1 or not self.scratch.gather.is_empty():
             self.schedule()
         else:
             self.flush()

@@ -1,25 +1,27 @@
 """Unary calls at the lowest cost: bytes in and bytes out, with a callback instead of a task or a future."""
 
 from collections.abc import Callable
-from functools import lru_cache
 
 from yais.transport.client_call import ClientCall
+from yais.transport.deadlines import Deadlines
 from yais.transport.link import Link
 from yais.transport.metadata import Field, encode_timeout
 
 Done = Callable[[ClientCall], None]
 
-_DEADLINE_EXCEEDED = 4
-
-_encode_timeout = lru_cache(256)(encode_timeout)
-
 
 class RawUnary:
-    """Made by `Channel.raw_unary`. The channel should be ready: nothing waits here for a connection."""
+    """Made by `Channel.raw_unary`. The channel should be ready: nothing waits here for a connection.
+
+    Calls with the same `timeout` as the one before share its header fields, and a timer.
+    """
 
     def __init__(self, link: Link, fields: list[Field]) -> None:
         self._link = link
         self._fields = fields
+        self._timeout: float | None = None
+        self._timed_fields = fields
+        self._deadlines: Deadlines | None = None
 
     def __call__(self, message: bytes, callback: Done, timeout: float | None = None) -> ClientCall:
         """Sends `message`, any buffer, and calls `callback(call)` once the call is over: never before this returns.
@@ -32,7 +34,9 @@ class RawUnary:
             raise ConnectionError(self._link.failure or "The channel is not connected yet")
         if timeout is None:
             return connection.start(self._fields, message, callback=callback, is_single=True)
-        fields = [*self._fields, (b"grpc-timeout", _encode_timeout(timeout))]
-        call = connection.start(fields, message, callback=callback, is_single=True)
-        call.timer = connection.loop.call_later(timeout, call.cancel, _DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if timeout != self._timeout or self._deadlines is None:
+            self._timed_fields = [*self._fields, (b"grpc-timeout", encode_timeout(timeout))]
+            self._deadlines, self._timeout = Deadlines(connection.loop, timeout), timeout
+        call = connection.start(self._timed_fields, message, callback=callback, is_single=True)
+        self._deadlines.watch(call)
         return call

@@ -40,7 +40,7 @@ cdef Fields refusal(int code, str details):
     cdef Fields fields = _refusals.get((code, details))
     if fields is None:
         fields = Fields(_HEADERS + status_fields(code, details))
-        if len(_refusals) == _MAX_REFUSALS:
+        if len(_refusals) >= _MAX_REFUSALS:
             _refusals.clear()
         _refusals[code, details] = fields
     return fields

@@ -1,7 +1,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_frame, nghttp2_session, ssize_t
-from yais.transport.wire cimport Gather, Wire
+from yais.transport.scratch cimport Gather
+from yais.transport.wire cimport Wire
 
 # Beside HTTP/2's error codes: what a stream is closed with when its connection is lost.
 cdef enum:

@@ -25,7 +25,7 @@ from libc.string cimport memcpy
 from yais.transport.compression import inflate
 from yais.transport.errors import MessageTooLargeError
 from yais.transport.nghttp2 cimport *
-from yais.transport.wire cimport Gather
+from yais.transport.scratch cimport Gather
 
 cdef enum:
     _PREFIX = 5

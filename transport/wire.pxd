@@ -1,24 +1,13 @@
 from libc.stdint cimport uint8_t
 
 from yais.transport.nghttp2 cimport nghttp2_session
-
-cdef class Gather:
-    cdef uint8_t[65536] small
-    cdef size_t filled
-    cdef size_t referred
-    cdef list pieces
-
-    cdef int copy(self, const uint8_t* data, size_t size) except -1
-    cdef int refer(self, object piece, size_t size) except -1
-    cdef int seal(self) except -1
-    cdef int write_to(self, object transport) except -1
-
-cdef Gather gather
+from yais.transport.scratch cimport Scratch
 
 cdef class Wire:
     cdef nghttp2_session* session
     cdef readonly object loop
     cdef readonly object transport
+    cdef Scratch scratch
     cdef readonly double read_at
     cdef object failure
     cdef object flush_soon

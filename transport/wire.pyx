@@ -1,8 +1,7 @@
 """The bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, what that has to say is written.
 
-Reading. The event loop reads into one buffer that all connections of the process share, since it reads and hands over
-before it turns to the next one; an idle connection owns no buffer. nghttp2 parses in place, and calls back for each
-frame (`connection.pyx`).
+Reading. The event loop reads into one buffer that all of its connections share (`scratch.pyx`). nghttp2 parses in
+place, and calls back for each frame (`connection.pyx`).
 
 Writing. Whoever has something to say submits it to the session and calls `schedule`. Nothing is written inside of
 nghttp2's callbacks: one `flush` follows each read, or ends the turn of the loop, and hands everything that is ready to
@@ -15,12 +14,10 @@ read in smaller portions. One whose requests are refused for now may be told to 
 read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy
 
 from yais.transport.nghttp2 cimport *
+from yais.transport.scratch cimport Gather, scratch_of
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -29,12 +26,6 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
     int CLOCK_MONOTONIC
 
-# Half of a common core's level-2 cache, all of which is used while a large body comes in.
-_BUFFER = bytearray(256 * 1024)
-cdef uint8_t* _buffer = <uint8_t*>PyByteArray_AS_STRING(_BUFFER)
-_LARGE = memoryview(_BUFFER)
-# What is read at a time otherwise: the last, or one of those before it when a read of that size takes long.
-cdef tuple _PORTIONS = tuple(_LARGE[:size * 1024] for size in (4, 8, 16, 32, 64))
 cdef double _DEAR = 2e-3
 cdef double _CHEAP = 0.5e-3
 cdef double _TURN = 2e-3
@@ -42,6 +33,7 @@ cdef double _TURN = 2e-3
 cdef double _REST = 5e-3
 
 cdef enum:
+    # Of `Scratch.portions`, what is read at a time; one of those before it when a read of that size takes long.
     _LAST_PORTION = 4
     # So many cheap reads make up for a dear one.
     _FORGIVING = 256
@@ -58,59 +50,12 @@ cdef double monotonic() noexcept nogil:
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
-cdef class Gather:
-    """What one write hands to a transport: small pieces are copied together, large ones are referred to."""
-
-    def __cinit__(self):
-        self.pieces = []
-
-    cdef int copy(self, const uint8_t* data, size_t size) except -1:
-        if size > sizeof(self.small) - self.filled:
-            self.seal()
-            if size > sizeof(self.small):
-                return self.refer(PyBytes_FromStringAndSize(<const char*>data, size), size)
-        memcpy(self.small + self.filled, data, size)
-        self.filled += size
-        return 0
-
-    cdef int refer(self, object piece, size_t size) except -1:
-        self.seal()
-        self.pieces.append(piece)
-        self.referred += size
-        return 0
-
-    cdef int seal(self) except -1:
-        if self.filled:
-            self.pieces.append(PyBytes_FromStringAndSize(<const char*>self.small, self.filled))
-            self.referred += self.filled
-            self.filled = 0
-        return 0
-
-    cdef int write_to(self, object transport) except -1:
-        """Leaves nothing behind, whatever the transport does."""
-        cdef list pieces
-        self.seal()
-        if not self.referred:
-            return 0
-        pieces, self.pieces, self.referred = self.pieces, [], 0
-        if transport.is_closing():
-            return 0
-        if len(pieces) == 1:
-            transport.write(pieces[0])
-        else:
-            transport.writelines(pieces)
-        return 0
-
-
-# One for all connections: a flush starts and ends with it empty, and no flush happens inside of another.
-cdef Gather gather = Gather()
-
-
 cdef class Wire:
     """An `asyncio.BufferedProtocol` around an nghttp2 session; `connection.pyx` gives it its meaning."""
 
     def __init__(self, loop):
         self.loop = loop
+        self.scratch = scratch_of(loop)
         self.largest_portion = _LAST_PORTION
         self.flush_soon = self.flush
 
@@ -125,10 +70,10 @@ cdef class Wire:
         self.flush()
 
     def get_buffer(self, sizehint):
-        return _LARGE if self.is_reading_body else _PORTIONS[self.portion]
+        return self.scratch.large if self.is_reading_body else self.scratch.portions[self.portion]
 
     def buffer_updated(self, Py_ssize_t size):
-        self.receive(_buffer, size)
+        self.receive(self.scratch.data, size)
 
     def eof_received(self):
         """A half-closed connection serves nobody: gRPC peers close both ways."""
@@ -240,6 +185,7 @@ cdef class Wire:
 
     def flush_last(self):
         """A GOAWAY that says why, if the session has one ready."""
+        cdef Gather gather = self.scratch.gather
         cdef const uint8_t* data
         cdef ssize_t size
         self.is_busy = True
@@ -251,6 +197,7 @@ cdef class Wire:
 
     cpdef flush(self):
         """Writes all that the session has ready and the transport can take."""
+        cdef Gather gather = self.scratch.gather
         cdef const uint8_t* data
         cdef ssize_t size = 0
         if self.session is NULL:

@@ -25,7 +25,7 @@ def run(size: Size) -> list[Row]:
     cores = choose_cores()
     with serving(["C++"], cores) as servers, ExitStack() as stack:
         server = servers["C++"]
-        contestants = [_h2load(server)]
+        contestants = [h2load(server)]
         for name, command in available(CLIENTS).items():
             load = stack.enter_context(client(command, server, SHAPE, 100, cores.load))
             burst = cpu_per_call(load.subject, partial(load, "Do"), server)
@@ -49,7 +49,7 @@ BOUNDS = {"native": Bound("at most", 4.0), "native, raw": Bound("at most", 4.0)}
 LEAST_RATES = {"native, raw": 40_000.0}
 
 
-def _h2load(server: Subject) -> Contestant:
+def h2load(server: Subject) -> Contestant:
     """h2load is run anew for each burst, so its CPU is that of this process and of the programs that it saw end."""
     load = H2load(server.port, message(100).SerializeToString(), SHAPE)
 

@@ -2,43 +2,33 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
-import uvloop
 
 from yais.clients import commands
-from yais.clients.exports.by_request import RequestLog
 from yais.clients.options import POSITIVE, Common, Positive, common_options
-from yais.clients.records import Recorder
-from yais.clients.report import Facts, Report, summarise
 from yais.clients.siege import files
 from yais.clients.siege.files import ReportFile
-from yais.clients.siege.requests.golden import Golden
+from yais.clients.siege.operations import besiege, search_for_max
 from yais.clients.siege.requests.options import Inputs, input_options
 from yais.clients.siege.requests.prepared import find_golden, opened
-from yais.clients.siege.requests.requests import Requests
-from yais.clients.siege.run import Load, send
 from yais.clients.siege.schedules.options import Plan, schedule_options
 from yais.clients.siege.search.curve import Curve
-from yais.clients.siege.search.finding import find
-from yais.clients.siege.search.probing import Judge
-from yais.clients.siege.search.search import Search
-from yais.clients.siege.traffic.lines import TransportName, has_native
+from yais.clients.siege.settings import Settings, facts_of, load_of
+from yais.clients.siege.traffic.lines import has_native
 from yais.clients.siege.verdicts.objective_text import OBJECTIVES
-from yais.clients.siege.verdicts.objectives import Objective, assess
+from yais.clients.siege.verdicts.objectives import assess
 from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.siege.views.address import metrics_option
 
 SUBCOMMANDS = {
-    "report": "yais.clients.siege.report_cli",
+    "chaos": "yais.clients.siege.chaos.cli",
     "compare": "yais.clients.siege.compare_cli",
+    "plot": "yais.clients.siege.plot_cli",
+    "report": "yais.clients.siege.report_cli",
 }
-
-# Seconds.
-_SHORTEST_PROBE, _LONGEST_PROBE = 2.0, 60.0
 
 EXAMPLES = """\b
 Examples:
@@ -50,11 +40,15 @@ Examples:
   siege --rate 800 --duration 60 --slo "p99<20ms, errors<0.1%"
   siege --rate 200 --find-max --slo "p99<20ms"
   siege --concurrency 8 --duration 10 --mix mlp=3,identity=1
+  siege --rate 60000 --processes 2 --duration 30 --report run.html
+  siege --target dns:///models.default:50051 --rate 2000 --metrics 9101
 
 \b
 Other commands, each with --help:
   siege report FILE         a saved report as text, CSV or an HdrHistogram
   siege compare A B         whether two runs differ
+  siege plot FILE...        runs as a page of plots
+  siege chaos               what breaks a server, beside a client that wants to be served
 """
 
 
@@ -76,6 +70,13 @@ class Siege(click.Command):
 @click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
 @click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that share the schedule, each with its own --connections.",
+)
+@click.option(
     "--max-lag",
     type=Positive(1e6),
     default=1.0,
@@ -94,8 +95,10 @@ class Siege(click.Command):
     "reports",
     type=ReportFile(),
     multiple=True,
-    help="Write the report: .json whole, .csv by second, .hgrm percentiles, .hlog HdrHistogram's log (repeatable).",
+    help="Write the report: .json whole, .html as a page of plots, .csv by second, .hgrm percentiles, .hlog "
+    "HdrHistogram's log (repeatable).",
 )
+@metrics_option
 @click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")
 @click.option(
     "--transport",
@@ -122,78 +125,18 @@ def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
         raise click.UsageError("--transport: 'native' was not built into this installation; 'grpcio' is there")
     with opened(common, inputs) as requests:
         golden = find_golden(common, inputs, requests)
+        load = load_of(common, plan, settings, requests, golden)
+        facts = facts_of(common, plan, settings, requests)
         if settings.find_max:
-            end_search(search_for_max(common, plan, settings, requests, golden))
-        report = besiege(common, plan, settings, requests, golden)
+            end_search(search_for_max(load, facts, settings), settings)
+        report = besiege(load, facts, settings)
     for file in settings.reports:
         files.write(report, file)
     commands.end(report, judge(report), assess(settings.slo, report) if settings.slo else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The other options."""
-
-    max_outstanding: int
-    connections: int
-    max_lag: float
-    late_after: float | None
-    slo: tuple[Objective, ...] | None
-    find_max: bool
-    reports: tuple[Path, ...]
-    log: TextIO | None
-    transport: TransportName
-
-
-def besiege(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Report:
-    load = load_of(common, plan, settings, requests, golden)
-    late_after = None if settings.late_after is None else round(settings.late_after * 1e6)
-    sink = None if settings.log is None else RequestLog(settings.log)
-    recorder = Recorder(late_after=late_after, sink=sink)
-    facts = facts_of(common, plan, settings, requests)
-    cpu = uvloop.run(send(load, recorder))
-    return summarise(recorder.tally, replace(facts, cpu=(cpu,)))
-
-
-def search_for_max(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Curve:
-    """Raises click's usage error where there is nothing to search for, or by."""
-    if not settings.slo:
-        raise click.UsageError("--find-max needs --slo, which it is to keep")
-    if plan.rate is None or plan.count is not None or settings.reports or settings.log:
-        raise click.UsageError("--find-max needs --rate to start from, and takes no --count, --report or --log")
-    longest = plan.duration or _LONGEST_PROBE
-    judge = Judge(settings.slo, shortest=min(_SHORTEST_PROBE, longest), longest=longest)
-    load = load_of(common, plan, settings, requests, golden)
-    return uvloop.run(find(load, facts_of(common, plan, settings, requests), judge, Search(plan.rate)))
-
-
-def end_search(curve: Curve) -> NoReturn:
+def end_search(curve: Curve, settings: Settings) -> NoReturn:
+    for file in settings.reports:
+        files.write_curve(curve, file)
     click.echo(curve.table())
     sys.exit(curve.exit_code)
-
-
-def load_of(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Load:
-    return Load(
-        common.target,
-        requests.method,
-        requests.next,
-        plan,
-        common.timeout,
-        settings.max_outstanding,
-        settings.connections,
-        settings.transport,
-        None if golden is None else golden.check,
-    )
-
-
-def facts_of(common: Common, plan: Plan, settings: Settings, requests: Requests) -> Facts:
-    return replace(
-        commands.facts(common),
-        schedule=str(plan),
-        loop="closed" if plan.is_closed else "open",
-        rate_asked=plan.rate,
-        seed=plan.arrival_seed,
-        kinds=requests.kinds,
-        max_outstanding=plan.concurrency or settings.max_outstanding,
-        max_lag=settings.max_lag,
-    )

@@ -1,5 +1,6 @@
 """Where a report goes, in the format that the file's suffix names."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,8 +11,19 @@ import click
 from yais.clients.exports.by_second import by_second
 from yais.clients.exports.document import dumps
 from yais.clients.exports.histogram_log import histogram_log
+from yais.clients.exports.html import library
+from yais.clients.exports.html.runs import Run
 from yais.clients.exports.spectrum import spectrum
 from yais.clients.report import Report
+from yais.clients.siege.search.curve import Curve
+
+
+def _page(report: Report) -> str:
+    # What draws it is optional, and slow to import.
+    from yais.clients.exports.html.page import page
+
+    return page([Run("", report)])
+
 
 FORMATS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
     {
@@ -19,14 +31,24 @@ FORMATS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
         ".csv": by_second,
         ".hgrm": lambda report: spectrum(report.latency.opened()),
         ".hlog": histogram_log,
+        ".html": _page,
     }
 )
 
 
 def write(report: Report, path: Path) -> None:
     """Exits with 1 where it cannot be written."""
+    _write(FORMATS[path.suffix](report), path)
+
+
+def write_curve(curve: Curve, path: Path) -> None:
+    """As JSON. Exits with 1 where it cannot be written."""
+    _write(json.dumps(curve.as_json(), indent=2), path)
+
+
+def _write(text: str, path: Path) -> None:
     try:
-        path.write_text(FORMATS[path.suffix](report))
+        path.write_text(text)
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
 
@@ -40,6 +62,8 @@ class ReportFile(click.ParamType[Path]):
         path = Path(str(value))
         if path.suffix not in FORMATS:
             self.fail(f"'{path}' ends in none of {', '.join(FORMATS)}", param, ctx)
+        if path.suffix == ".html" and (reason := library.missing()):
+            self.fail(reason, param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder '{path.parent}'", param, ctx)
         return path

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from yais.clients.exports import document
+from yais.clients.exports.html import library
 from yais.clients.options import FILE
 from yais.clients.rendering import render
 from yais.clients.siege.files import FORMATS
@@ -14,6 +15,7 @@ EXAMPLES = """\b
 Examples:
   siege report run.json
   siege report run.json --format hgrm > run.hgrm
+  siege report run.json --format html > run.html
 """
 
 
@@ -25,10 +27,12 @@ Examples:
     type=click.Choice(["text", *(suffix.removeprefix(".") for suffix in FORMATS)]),
     default="text",
     show_default=True,
-    help="Text for people; json; csv by second; hgrm, the percentiles; hlog, HdrHistogram's log.",
+    help="Text for people; json; csv by second; hgrm, the percentiles; hlog, HdrHistogram's log; html, a page.",
 )
 def main(file: Path, form: str) -> None:
     """Prints what siege --report wrote to FILE, a .json file. Exits with 1 when that holds no report."""
+    if form == "html" and (reason := library.missing()):
+        raise click.UsageError(f"--format html: {reason}")
     try:
         report = document.read(file)
     except (OSError, ValueError) as error:

@@ -1,30 +1,19 @@
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
-import grpc
 import pytest
 from click.testing import CliRunner
-from fake_server import FakeServer, Gate
+from fake_server import FakeServer, Gate, serving
 
 from yais.clients import AsyncClient, Client
 from yais.clients.siege.traffic.lines import TransportName
-from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
-    servicer = FakeServer()
-    with ThreadPoolExecutor(max_workers=100) as threads:
-        options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-        server = grpc.server(threads, options=options)
-        add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        # Not "localhost", of whose addresses gRPC binds as many as it can: another server may have the port on one.
-        servicer.port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    with serving() as servicer:
         yield servicer
-        server.stop(grace=None).wait()
 
 
 @pytest.fixture

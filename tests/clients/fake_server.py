@@ -1,7 +1,9 @@
 """A server that answers as it is told."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +11,10 @@ import grpc
 
 from yais.clients.messages import TensorMetadata
 from yais.proto import grpc_service_pb2 as pb
-from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
+from yais.proto.grpc_service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 from yais.proto.model_config_pb2 import ModelConfig
 
 Answer = Callable[[pb.ModelInferRequest, grpc.ServicerContext], pb.ModelInferResponse]
@@ -87,6 +92,20 @@ class FakeServer(GRPCInferenceServiceServicer):
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serving() -> Iterator[FakeServer]:
+    servicer = FakeServer()
+    with ThreadPoolExecutor(max_workers=100) as threads:
+        options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+        server = grpc.server(threads, options=options)
+        add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        # Not "localhost", of whose addresses gRPC binds as many as it can: another server may have the port on one.
+        servicer.port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield servicer
+        server.stop(grace=None).wait()
 
 
 @dataclass

@@ -15,9 +15,10 @@ mlperf = pytest.importorskip("mlperf_loadgen")
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """In nanoseconds: when each was scheduled, since the first of them, and how long after that it was answered."""
+    """In nanoseconds: when each was scheduled, since the first one, and how long after it was issued and answered."""
 
     scheduled: NDArray[np.int64]
+    lag: NDArray[np.int64]
     latency: NDArray[np.int64]
 
 
@@ -62,4 +63,5 @@ def read_trace(path: Path) -> Queries:
     begins = sorted((event for event in events if event["ph"] == "b"), key=lambda event: int(event["id"]))
     # In microseconds, with three decimals.
     scheduled = np.array([round(event["ts"] * 1000) for event in begins])
-    return Queries(scheduled - scheduled[0], np.array([event["args"]["complete_ns"] for event in begins]))
+    lag, latency = (np.array([event["args"][name] for event in begins]) for name in ("issue_start_ns", "complete_ns"))
+    return Queries(scheduled - scheduled[0], lag, latency)

@@ -18,7 +18,7 @@ from yais.clients.inputs.shares import find_shares
 from yais.clients.messages import ModelMetadata, TensorMetadata
 from yais.clients.options import Common
 
-PLAIN = Common("localhost", 1, "", "", 1.0, None, "lite", None, None, "random", 0, None, {})
+PLAIN = Common("localhost:1", "", "", 1.0, None, "lite", None, None, "random", 0, None, {})
 
 
 def of(shape: tuple[int, ...], datatype: str = "UINT8", is_batched: bool = True) -> Model:

@@ -35,9 +35,9 @@ def all_of(pacer: Pacer) -> list[int]:
     [
         ("--rate 2500", "constant, 2,500/s"),
         ("--rate 0.5 --loud", "constant, 0.5/s !"),
-        ("--rate 100 --schedule poisson", "poisson, 100/s, seed 0"),
-        ("--rate 100 --schedule gamma:0.25 --arrival-seed 7", "gamma:0.25, 100/s, seed 7"),
-        ("--rate 100 --schedule uniform", "uniform, 100/s, seed 0"),
+        ("--rate 100 --schedule poisson", "poisson, 100/s"),
+        ("--rate 100 --schedule gamma:0.25 --arrival-seed 7", "gamma:0.25, 100/s"),
+        ("--rate 100 --schedule uniform", "uniform, 100/s"),
         ("--schedule pulse:10:100:2:0.25", "pulse:10:100:2:0.25"),
         ("--schedule step:10:1,0:0.5,30:2", "step:10:1,0:0.5,30:2"),
         ("--schedule ramp:0:100:10", "ramp:0:100:10"),

@@ -12,14 +12,17 @@ from fake_server import FakeServer, Gate, echo
 
 from yais import transport as native_transport
 from yais.clients.chunk import Chunk
+from yais.clients.inputs.draws import Share
 from yais.clients.messages import infer_request
 from yais.clients.outcomes import HELD_BACK, OK
 from yais.clients.records import Recorder
 from yais.clients.report import Failure, summarise
-from yais.clients.siege.requests.requests import INFER
-from yais.clients.siege.run import Load, send
+from yais.clients.siege.load import Load
+from yais.clients.siege.requests.requests import INFER, Requests
+from yais.clients.siege.run import send
 from yais.clients.siege.schedules.options import Plan
 from yais.clients.siege.schedules.pacer import SECOND, Constant, Pacer, Until
+from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.flights import Take
 from yais.clients.siege.traffic.lines import Line, TransportName
 from yais.clients.siege.traffic.sender import Sender
@@ -29,7 +32,7 @@ from yais.proto import grpc_service_pb2 as pb
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
 MS = 1_000_000
 ANY: Take = repeat((0, b"")).__next__
-ALWAYS: Take = repeat((0, REQUEST)).__next__
+ALWAYS = Requests(INFER, ("identity",), [Share(1.0, ((0, REQUEST),))], 0)
 
 Loader = Callable[..., Load]
 
@@ -39,7 +42,7 @@ def load(fake: FakeServer, transport: TransportName) -> Loader:
     """Makes a load of the fake server, on the one transport and then on the other."""
 
     def make(plan: Plan, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
-        return Load(fake.target, INFER, ALWAYS, plan, timeout, max_outstanding, connections, transport)
+        return Load(Route(transport, fake.target, INFER, connections), ALWAYS, plan, timeout, max_outstanding)
 
     return make
 
@@ -66,7 +69,7 @@ def make_sender(
 async def sent(load: Load) -> Tally:
     """What the load came to."""
     recorder = Recorder()
-    await send(load, recorder)
+    await send(load, recorder, show=lambda glance: None)
     return recorder.tally
 
 
@@ -368,7 +371,7 @@ async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it
 ) -> None:
     target = f"localhost:{unused_tcp_port}"
     with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
-        await send(Load(target, INFER, ALWAYS, Plan(1.0), 0.2, 1, 2, transport), Recorder())
+        await sent(Load(Route(transport, target, INFER, 2), ALWAYS, Plan(1.0), 0.2, 1))
 
 
 async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transport: TransportName) -> None:
@@ -376,7 +379,7 @@ async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transp
     server.add_raw_method(INFER, lambda call, message: call.respond(b""))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    load = Load(f"127.0.0.1:{port}", INFER, ALWAYS, Plan(500.0, count=500), 10.0, 950, 1, transport)
-    tally = await sent(load)
+    route = Route(transport, f"127.0.0.1:{port}", INFER)
+    tally = await sent(Load(route, ALWAYS, Plan(500.0, count=500), 10.0, 950))
     await server.stop(None)
     assert tally.counts.completed == 500

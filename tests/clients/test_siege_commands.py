@@ -35,7 +35,7 @@ def saved(path: Path) -> Any:
 
 
 def test_a_report_is_written_in_the_format_of_each_file(siege: Any, tmp_path: Path) -> None:
-    files = {suffix: tmp_path / f"run.{suffix}" for suffix in ("json", "csv", "hgrm", "hlog")}
+    files = {suffix: tmp_path / f"run.{suffix}" for suffix in ("json", "csv", "hgrm", "hlog", "html")}
     given = [argument for file in files.values() for argument in ("--report", str(file))]
     assert siege("--rate 500 --count 50", *given).exit_code == 0
     report = document.read(files["json"])
@@ -43,9 +43,10 @@ def test_a_report_is_written_in_the_format_of_each_file(siege: Any, tmp_path: Pa
     assert files["csv"].read_text().startswith("second,")
     assert "#[Mean" in files["hgrm"].read_text()
     assert "HISTFAAA" in files["hlog"].read_text()
+    assert files["html"].read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("form", ["text", "json", "csv", "hgrm", "hlog"])
+@pytest.mark.parametrize("form", ["text", "json", "csv", "hgrm", "hlog", "html"])
 def test_a_saved_report_can_be_printed_again(siege: Any, tmp_path: Path, form: str) -> None:
     path = tmp_path / "run.json"
     said = siege("--rate 500 --count 50", "--report", str(path))
@@ -78,7 +79,7 @@ def test_two_reports_can_be_compared(siege: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--report", "run.txt"), "'run.txt' ends in none of .json, .csv, .hgrm, .hlog"),
+        (("--report", "run.txt"), "'run.txt' ends in none of .json, .csv, .hgrm, .hlog, .html"),
         (("--report", "/no/such/folder/run.json"), "there is no folder '/no/such/folder'"),
         (("--slo", "p99<fast"), "p99<fast"),
         (("--concurrency", "4"), "--concurrency is a closed loop, which has neither --rate nor --schedule"),
@@ -170,7 +171,8 @@ def test_a_wrong_answer_is_an_outcome_of_its_own(siege: Any, fake: FakeServer, t
     [
         ("--rate 100", "--find-max needs --slo, which it is to keep"),
         ("--slo p99<1s --schedule step:5:1", "--find-max needs --rate to start from"),
-        ("--slo p99<1s --rate 5 --count 5", "and takes no --count, --report or --log"),
+        ("--slo p99<1s --rate 5 --report curve.csv", "the curve of --find-max is written as .json only"),
+        ("--slo p99<1s --rate 5 --count 5", "and takes no --count or --log"),
     ],
 )
 def test_a_search_without_what_it_needs_is_refused(siege: Any, fake: FakeServer, arguments: str, text: str) -> None:
@@ -180,13 +182,20 @@ def test_a_search_without_what_it_needs_is_refused(siege: Any, fake: FakeServer,
     assert fake.requests == []
 
 
-def test_a_search_of_a_server_that_keeps_nothing_ends_with_no_rate(siege: Any, fake: FakeServer) -> None:
+def test_a_search_of_a_server_that_keeps_nothing_ends_with_no_rate(
+    siege: Any, fake: FakeServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "curve.json"
+
     def refuse(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
         raise AssertionError
 
     fake.answer = refuse
-    result = siege("--find-max --rate 100 --duration 0.05 --slo errors<1%")
+    result = siege("--find-max --rate 100 --duration 0.05 --slo errors<1%", "--report", str(path))
     assert result.exit_code == 5
+    curve = saved(path)
+    assert (curve["schema"], curve["rate"]) == ("yais.siege.curve/1", None)
+    assert {point["outcome"] for point in curve["curve"]} == {"missed"}
     assert "no rate keeps errors<1%" in result.stdout
     assert "missed" in result.stderr

@@ -219,7 +219,7 @@ def test_the_exit_code_is_1_only_when_asked_for_and_worse(
         ("--versus q1.json", "on both sides"),
         ("q1.json q1.json --versus s1.json", "given twice"),
         ("q1.json none.json", "none.json cannot be read: No such file or directory"),
-        ("q1.json broken.json", "broken.json: no report: it is not JSON"),
+        ("q1.json broken.json", "broken.json: no report: it is not a JSON object"),
         ("q1.json sine.json", "are of different schedules; --force compares them"),
         ("q1.json s1.json --metric p50,max", "--metric: 'max' cannot be compared"),
         ("q1.json s1.json --confidence 1", "--confidence"),

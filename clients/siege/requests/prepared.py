@@ -19,6 +19,7 @@ from yais.clients.siege.requests.mix import prepare_mix
 from yais.clients.siege.requests.options import Inputs
 from yais.clients.siege.requests.region import shared
 from yais.clients.siege.requests.requests import INFER, Requests
+from yais.clients.targets import parse_target
 from yais.clients.workload import Workload, explained, prepare
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
@@ -63,6 +64,8 @@ def _call_method(common: Common, inputs: Inputs) -> Requests:
 
 
 def _infer(common: Common, inputs: Inputs, stack: ExitStack) -> Requests:
+    if inputs.shared_memory and parse_target(common.target).is_spread:
+        raise click.UsageError("--shared-memory and a --target of several addresses exclude each other")
     workloads = prepare_mix(inputs.mix, common) if inputs.mix else [prepare(common)]
     kinds = tuple(part.label for part in inputs.mix) or (workloads[0].model,)
     shares = _requests(workloads, [part.weight for part in inputs.mix] or [1.0])

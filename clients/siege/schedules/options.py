@@ -82,7 +82,7 @@ class Plan:
         rate = "" if self.rate is None else f"{self.rate:,.10g}/s"
         if self.schedule is None:
             return f"constant, {rate}"
-        return f"{self.schedule}, {rate}, seed {self.arrival_seed}" if self.schedule.takes_rate else str(self.schedule)
+        return f"{self.schedule}, {rate}" if self.schedule.takes_rate else str(self.schedule)
 
 
 def make_pacer(plan: Plan) -> Pacer:

@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from yais.clients.exit_codes import ExitCode
 from yais.clients.rendering import milliseconds
 from yais.clients.report import Report
 from yais.clients.siege.search.search import Finding, Outcome
 
+SCHEMA = "yais.siege.curve/1"
+
 _TITLES = ("asked", "answered", "p50", "p99", "errors", "requests", "")
-_EXIT_CODES = {"found": 0, "ceiling": 0, "none": 5, "unsteady": 5, "generator": 3, "interrupted": 1}
+_EXIT_CODES = {
+    "found": ExitCode.CLEAN,
+    "ceiling": ExitCode.CLEAN,
+    "none": ExitCode.MISSED,
+    "unsteady": ExitCode.MISSED,
+    "generator": ExitCode.GENERATOR_LIMIT,
+    "interrupted": ExitCode.FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class Curve:
     finding: Finding
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         return _EXIT_CODES[self.finding.end]
 
     @property
@@ -101,6 +111,7 @@ class Curve:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "schema": SCHEMA,
             "objectives": self.objectives,
             "confidence": self.confidence,
             **asdict(self.finding),

@@ -9,6 +9,7 @@ from yais.clients.records import Recorder
 from yais.clients.siege.schedules.pacer import SECOND
 from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
+from yais.clients.siege.traffic.turns import Turns
 
 
 class ClosedLoop:
@@ -23,7 +24,7 @@ class ClosedLoop:
 
     def __init__(
         self,
-        lines: Sequence[Line],
+        lines: Turns | Sequence[Line],
         take: Take,
         *,
         concurrency: int,
@@ -51,11 +52,12 @@ class ClosedLoop:
     def counted_from(self) -> int:
         return self.started_at + self._warmup
 
-    async def run(self) -> None:
-        """Sends until the end, then waits for what is in flight."""
-        self.started_at = monotonic_ns()
+    async def run(self, at: int | None = None) -> None:
+        """Sends until the end, then waits for what is in flight; it begins `at`, as a `Sender` does."""
+        self.started_at = monotonic_ns() if at is None else at
         self.recorder.start(self.counted_from)
         try:
+            await asyncio.sleep((self.started_at - monotonic_ns()) / SECOND)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._keep_sending(), self._seconds)
             self.stop()

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from time import monotonic_ns
 
 import grpc
 
 from yais.clients.records import OK, STATUS_NUMBERS, Recorder
 from yais.clients.siege.traffic.lines import Call, Line
+from yais.clients.siege.traffic.turns import Turns
 
 Take = Callable[[], tuple[int, bytes]]
 """Gives the next request to send: its kind, and its bytes."""
@@ -23,12 +23,12 @@ _CODES = {number: code for code, number in STATUS_NUMBERS.items()}
 class Flights:
     """Sends requests and writes down what became of them; `landed` is called after each.
 
-    The `lines`, one a connection, take turns. A call that the server refused unseen is sent again, once.
+    The `lines`, one a connection, take turns. A call that the server refused unseen is sent again, once, to the next.
     """
 
     def __init__(
         self,
-        lines: Sequence[Line],
+        lines: Turns | Sequence[Line],
         take: Take,
         recorder: Recorder,
         *,
@@ -36,14 +36,14 @@ class Flights:
         check: Check | None = None,
         landed: Callable[[], object] = lambda: None,
     ) -> None:
-        self._turns = cycle(lines)
+        self._turns = lines if isinstance(lines, Turns) else Turns(lines)
         self._take = take
         self._recorder = recorder
         self._timeout = timeout
         self._check = check
         self._landed = landed
-        # What is in flight: due, sent, kind, request, and the line on which it may be sent again.
-        self._calls: dict[Call, tuple[int, int, int, bytes, Line | None]] = {}
+        # What is in flight: due, sent, kind, request, and whether it may be sent again.
+        self._calls: dict[Call, tuple[int, int, int, bytes, bool]] = {}
         self._none_in_flight = asyncio.Event()
 
     def __len__(self) -> int:
@@ -51,8 +51,7 @@ class Flights:
 
     def send(self, due: int, now: int) -> None:
         kind, request = self._take()
-        line = next(self._turns)
-        self._send(due, now, kind, request, line, again=line)
+        self._send(due, now, kind, request, may_repeat=True)
 
     def hold_back(self, due: int) -> None:
         kind, _ = self._take()
@@ -68,23 +67,23 @@ class Flights:
             self._none_in_flight.clear()
             await self._none_in_flight.wait()
 
-    def _send(self, due: int, sent: int, kind: int, request: bytes, line: Line, again: Line | None) -> None:
+    def _send(self, due: int, sent: int, kind: int, request: bytes, may_repeat: bool) -> None:
         try:
-            call = line(request, self._ended, self._timeout)
+            call = self._turns.next()(request, self._ended, self._timeout)
         except ConnectionError as error:
             self._fail(due, sent, kind, grpc.StatusCode.UNAVAILABLE, str(error))
         except Exception as error:
             # Whatever else a line raises, the run goes on and the counts add up.
             self._fail(due, sent, kind, grpc.StatusCode.UNKNOWN, repr(error))
         else:
-            self._calls[call] = due, sent, kind, request, again
+            self._calls[call] = due, sent, kind, request, may_repeat
 
     def _ended(self, call: Call) -> None:
-        due, sent, kind, request, again = self._calls.pop(call)
+        due, sent, kind, request, may_repeat = self._calls.pop(call)
         if call.status == OK:
             self._succeed(call, due, sent, kind, request)
-        elif again is not None and call.was_refused:
-            self._send(due, sent, kind, request, again, again=None)
+        elif may_repeat and call.was_refused:
+            self._send(due, sent, kind, request, may_repeat=False)
         else:
             self._fail(due, sent, kind, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
         if not self._calls:

@@ -47,6 +47,12 @@ class Line(Protocol):
     def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call: ...
 
 
+class CountingLine(Line, Protocol):
+    """Knows how many requests were sent on it."""
+
+    sent: int
+
+
 def has_native() -> bool:
     """Whether the native transport was built, and finds its library."""
     try:
@@ -56,15 +62,18 @@ def has_native() -> bool:
     return True
 
 
-def open_line(transport: TransportName, target: str, method: str) -> tuple[grpc.aio.Channel, Line]:
-    """A line, and the channel that makes its connection and keeps it."""
+def open_line(
+    transport: TransportName, target: str, method: str, authority: str | None = None
+) -> tuple[grpc.aio.Channel, CountingLine]:
+    """A line, and the channel that makes its connection and keeps it; `authority` is how calls name the server."""
+    named = {} if authority is None else {"grpc.default_authority": authority}
     if transport == "native":
         from yais.transport import insecure_channel
 
-        native = insecure_channel(target, channels.options())
+        native = insecure_channel(target, channels.options(named))
         return native, RawLine(native.raw_unary(method), TaskLine(native.unary_unary(method)))
     # grpcio would otherwise let channels to one target share a connection.
-    options = channels.options({"grpc.use_local_subchannel_pool": 1})
+    options = channels.options({**named, "grpc.use_local_subchannel_pool": 1})
     channel = grpc.aio.insecure_channel(target, options)
     return channel, TaskLine(channel.unary_unary(method))
 
@@ -77,10 +86,12 @@ class RawLine:
     """
 
     def __init__(self, raw: Line, waiting: Line) -> None:
+        self.sent = 0
         self._raw = raw
         self._waiting = waiting
 
     def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+        self.sent += 1
         try:
             return self._raw(request, done, timeout)
         except ConnectionError:
@@ -91,9 +102,11 @@ class TaskLine:
     """A line whose calls cost a task each, on the method of any channel that has grpcio's interface."""
 
     def __init__(self, method: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
+        self.sent = 0
         self._method = method
 
     def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+        self.sent += 1
         return _TaskCall(self._method(request, timeout=timeout), done)
 
 

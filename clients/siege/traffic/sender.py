@@ -8,6 +8,7 @@ from yais.clients.siege.schedules.pacer import Arrivals, Pacer
 from yais.clients.siege.traffic.alarm import Alarm
 from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
+from yais.clients.siege.traffic.turns import Turns
 
 
 class Sender:
@@ -19,7 +20,7 @@ class Sender:
 
     def __init__(
         self,
-        lines: Sequence[Line],
+        lines: Turns | Sequence[Line],
         take: Take,
         pacer: Pacer,
         *,

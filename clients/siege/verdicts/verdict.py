@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from yais.clients.exit_codes import ExitCode
 from yais.clients.report import Interval, Report
 
 Limit = Literal["generator", "server", "cap"]
@@ -17,7 +18,11 @@ _SHORTEST = 5
 _SIGNIFICANT = 3.0
 _MATERIAL = 0.01
 
-_EXIT_CODES: dict[Limit, int] = {"generator": 3, "server": 4, "cap": 4}
+_EXIT_CODES: dict[Limit, ExitCode] = {
+    "generator": ExitCode.GENERATOR_LIMIT,
+    "server": ExitCode.SERVER_LIMIT,
+    "cap": ExitCode.SERVER_LIMIT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,13 @@ def judge(report: Report) -> Verdict:
     return Verdict(limit is None, limit, tuple(reason for found in reasons.values() for reason in found))
 
 
-def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> int:
-    """0: valid, and all was answered or the objective was met; 1: failures; 3, 4: invalid; 5: objective missed."""
+def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> ExitCode:
+    """That of an invalid run before all; then the objectives', where there are any; then whether all was answered."""
     if verdict is not None and verdict.limit is not None:
         return _EXIT_CODES[verdict.limit]
     if objective_met is not None:
-        return 0 if objective_met else 5
-    return 0 if report.clean else 1
+        return ExitCode.CLEAN if objective_met else ExitCode.MISSED
+    return ExitCode.CLEAN if report.clean else ExitCode.FAILED
 
 
 def generator_reasons(report: Report) -> list[str]:

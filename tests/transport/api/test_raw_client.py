@@ -8,6 +8,7 @@ from api.raw import PATH, ask_raw, serve_raw
 from api.serving import Bench
 from api.test_raw import echo
 from api.transports import ONLY_NATIVE
+from yais.transport import ServerCall
 
 pytestmark = pytest.mark.parametrize("ends", ONLY_NATIVE, ids=str)
 
@@ -61,3 +62,56 @@ async def test_a_lost_connection_ends_raw_calls(bench: Bench) -> None:
     channel.raw_unary(PATH)(b"", done.set_result)
     await bench.stack.aclose()
     assert (await done).status in (grpc.StatusCode.UNAVAILABLE.value[0], grpc.StatusCode.CANCELLED.value[0])
+
+
+async def test_a_call_may_begin_while_another_connection_writes(bench: Bench) -> None:
+    """A server's call is over once its last frame is on its way: in the middle of a flush."""
+    channel = await serve_raw(bench, echo)
+    answered = asyncio.get_running_loop().create_future()
+
+    class Relay:
+        def changed(self) -> None: ...
+
+        def closed(self) -> None:
+            channel.raw_unary(PATH)(b"second", answered.set_result)
+
+    def relay(call: ServerCall, message: memoryview) -> None:
+        call.listener = Relay()
+        call.respond(message)
+
+    first = await ask_raw(await serve_raw(bench, relay), b"first")
+    second = await answered
+    assert (first.status, bytes(first.message)) == (0, b"first")
+    assert (second.status, bytes(second.message)) == (0, b"second")
+
+
+async def test_calls_with_one_timeout_expire_each_at_its_own_time(bench: Bench) -> None:
+    channel = await serve_raw(bench, lambda call, message: None)
+    loop, raw, timeout = asyncio.get_running_loop(), channel.raw_unary(PATH), 0.2
+    lasted: list[asyncio.Future[float]] = []
+
+    def begin() -> None:
+        began, ended = loop.time(), loop.create_future()
+        raw(b"", lambda call: ended.set_result((call.status, loop.time() - began)), timeout)
+        lasted.append(ended)
+
+    begin()
+    await asyncio.sleep(timeout / 2)
+    begin()
+    for status, seconds in await asyncio.gather(*lasted):
+        assert status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        # uvloop's clock counts milliseconds.
+        assert seconds >= timeout - 0.002
+
+
+async def test_a_call_with_another_timeout_keeps_its_own(bench: Bench) -> None:
+    channel = await serve_raw(
+        bench, lambda call, message: None if bytes(message) == b"never" else call.respond(message)
+    )
+    raw, statuses = channel.raw_unary(PATH), []
+    expired = asyncio.get_running_loop().create_future()
+    raw(b"never", lambda call: statuses.append(call.status), 60)
+    raw(b"never", expired.set_result, 0.05)
+    assert (await expired).status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert (await ask_raw(channel, b"now", 60)).status == 0
+    assert statuses == []

@@ -1,0 +1,202 @@
+"""The tables of a page: what is known of the runs, what became of the requests, and how long they took."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from yais.clients.exports.html.runs import Run
+from yais.clients.histogram import QUANTILES
+from yais.clients.outcomes import Counts
+from yais.clients.rendering import milliseconds
+from yais.clients.report import Distribution, Facts, Report
+
+_NONE = "-"
+
+_FACTS: Mapping[str, Callable[[Facts], str | int | None]] = MappingProxyType(
+    {
+        "command": lambda facts: facts.command,
+        "target": lambda facts: facts.target,
+        "schedule": lambda facts: facts.schedule,
+        "loop": lambda facts: facts.loop,
+        "seed": lambda facts: facts.seed,
+        "started": lambda facts: facts.started,
+        "models": lambda facts: ", ".join(facts.kinds),
+        "most in flight": lambda facts: None if facts.max_outstanding is None else f"{facts.max_outstanding:,}",
+        "send lag allowed": lambda facts: f"{facts.max_lag:g} ms",
+        "event loop": lambda facts: ", ".join(f"{share:.0%} of a core" for share in facts.cpu),
+        "sent to each address": lambda facts: ", ".join(f"{name} {n:,}" for name, n in facts.addresses.items()),
+        "versions": lambda facts: ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
+    }
+)
+_RATES: Mapping[str, Callable[[Report], str | None]] = MappingProxyType(
+    {
+        "asked, a second": lambda report: (
+            None if report.facts.rate_asked is None else f"{report.facts.rate_asked:,.1f}"
+        ),
+        "sent, a second": lambda report: f"{report.rate_sent:,.1f}",
+        "answered, a second": lambda report: f"{report.rate_answered:,.1f}",
+        "scheduled, seconds": lambda report: f"{report.scheduled:,.1f}",
+        "elapsed, seconds": lambda report: f"{report.elapsed:,.1f}",
+        "warm-up, requests": lambda report: f"{report.warm_up:,}",
+    }
+)
+# Each with what it is a part of; the parts of one whole add up to it, but for `late`.
+_COUNTS: Mapping[str, str | None] = MappingProxyType(
+    {
+        "offered": None,
+        "held_back": "offered",
+        "sent": "offered",
+        "completed": "sent",
+        "late": "completed",
+        "rejected": "sent",
+        "timed_out": "sent",
+        "cancelled": "sent",
+        "wrong": "sent",
+        "failed": "sent",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The name of some columns."""
+
+    text: str
+    columns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`depth`: how many wholes it is a part of."""
+
+    name: str
+    cells: tuple[str, ...]
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`heads` are rows of them, without that of the rows' names; `numeric` cells stand under each other by digits."""
+
+    name: str
+    caption: str
+    heads: tuple[tuple[Head, ...], ...]
+    rows: tuple[Row, ...]
+    numeric: bool = True
+
+
+def tables(runs: Sequence[Run]) -> tuple[Table, ...]:
+    made = _counts(runs), _percentiles(runs), _rates(runs), *_kinds(runs), *_failures(runs), _facts(runs)
+    return tuple(table for table in made if table.rows)
+
+
+def _counts(runs: Sequence[Run]) -> Table:
+    rows = tuple(Row(_words(name), _count_cells(runs, name), _depth(name)) for name in _COUNTS)
+    units = tuple(Head(text) for _ in runs for text in ("requests", "share"))
+    caption = "What became of the requests: of each, the share of what it is a part of"
+    return Table("counts", caption, (*_names(runs, columns=2), units), rows)
+
+
+def _count_cells(runs: Sequence[Run], name: str) -> tuple[str, ...]:
+    return tuple(cell for run in runs for cell in _count_and_share(run.report.counts, name))
+
+
+def _count_and_share(counts: Counts, name: str) -> tuple[str, str]:
+    whole, count = _COUNTS[name], getattr(counts, name)
+    total = getattr(counts, whole) if whole else 0
+    return f"{count:,}", f"{count / total:.2%}" if total else ""
+
+
+def _depth(name: str) -> int:
+    whole = _COUNTS[name]
+    return 0 if whole is None else 1 + _depth(whole)
+
+
+def _percentiles(runs: Sequence[Run]) -> Table:
+    groups: dict[str, list[Distribution | None]] = {
+        "latency": [run.report.latency for run in runs],
+        "service": [run.report.service for run in runs],
+        "send lag": [_lag(run.report) for run in runs],
+    }
+    columns = [distribution for group in groups.values() for distribution in group]
+    rows = [Row(name, tuple(_cell(column, name) for column in columns)) for name in QUANTILES]
+    means = Row("mean", tuple(milliseconds(column.mean) if column and column.ms else _NONE for column in columns))
+    heads = tuple(Head(name, len(runs)) for name in groups)
+    names = (tuple(Head(run.name) for _ in groups for run in runs),) if len(runs) > 1 else ()
+    caption = (
+        "Milliseconds: latency from the due time to the answer (in a closed loop from the send), service time from the "
+        "send to the answer, send lag from the due time to the send"
+    )
+    return Table("percentiles", caption, (heads, *names), (*rows, means))
+
+
+def _lag(report: Report) -> Distribution | None:
+    """None in a closed loop, where nothing is due."""
+    return None if report.facts.loop == "closed" else report.lag
+
+
+def _cell(distribution: Distribution | None, name: str) -> str:
+    value = None if distribution is None else distribution.ms.get(name)
+    return _NONE if value is None else milliseconds(value)
+
+
+def _rates(runs: Sequence[Run]) -> Table:
+    rows = tuple(Row(name, tuple(_text(of(run.report)) for run in runs)) for name, of in _RATES.items())
+    return Table("rates", "Rates and times", _names(runs), rows)
+
+
+def _facts(runs: Sequence[Run]) -> Table:
+    rows = (Row(name, tuple(_text(of(run.report.facts)) for run in runs)) for name, of in _FACTS.items())
+    known = tuple(row for row in rows if any(cell != _NONE for cell in row.cells))
+    return Table("facts", "What was run", _names(runs), known, numeric=False)
+
+
+def _kinds(runs: Sequence[Run]) -> list[Table]:
+    heads = tuple(Head(text) for text in ("sent", "completed", "p50, ms", "p99, ms"))
+    return [Table("kinds", _titled("Models of the mix", run, runs), (heads,), _kind_rows(run.report)) for run in runs]
+
+
+def _kind_rows(report: Report) -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            kind.name,
+            (
+                f"{kind.counts.sent:,}",
+                f"{kind.counts.completed:,}",
+                _cell(kind.latency, "p50"),
+                _cell(kind.latency, "p99"),
+            ),
+        )
+        for kind in report.kinds
+    )
+
+
+def _failures(runs: Sequence[Run]) -> list[Table]:
+    heads = (Head("requests"), Head("what was said"))
+    return [
+        Table(
+            "failures",
+            _titled("Failures", run, runs),
+            (heads,),
+            tuple(Row(failure.status, (f"{failure.count:,}", failure.text)) for failure in run.report.failures),
+            numeric=False,
+        )
+        for run in runs
+    ]
+
+
+def _names(runs: Sequence[Run], columns: int = 1) -> tuple[tuple[Head, ...], ...]:
+    """A single run needs no name above its values."""
+    return (tuple(Head(run.name, columns) for run in runs),) if len(runs) > 1 else ()
+
+
+def _titled(text: str, run: Run, runs: Sequence[Run]) -> str:
+    return f"{text}: {run.name}" if len(runs) > 1 else text
+
+
+def _text(value: str | int | None) -> str:
+    return _NONE if value is None or value == "" else str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,49 @@
+"""The verdict of each run, and the figures that most want to see first."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from yais.clients.exports.html.runs import Run
+from yais.clients.rendering import milliseconds, verdict_lines
+from yais.clients.report import Report
+from yais.clients.siege.verdicts.objectives import Assessment
+from yais.clients.siege.verdicts.verdict import judge
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure under its name."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`sentence` begins with VALID or INVALID."""
+
+    name: str
+    valid: bool
+    sentence: str
+    reasons: tuple[str, ...]
+    assessments: tuple[Assessment, ...]
+    facts: tuple[Fact, ...]
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        verdict = judge(run.report)
+        sentence = verdict_lines(verdict)[0]
+        return cls(run.name, verdict.valid, sentence, verdict.reasons, run.assessments, _facts(run.report))
+
+
+def _facts(report: Report) -> tuple[Fact, ...]:
+    counts = report.counts
+    percentiles = (
+        Fact(name, f"{milliseconds(report.latency.ms[name])} ms") for name in ("p50", "p99") if report.latency.ms
+    )
+    return (
+        Fact("answered", f"{report.rate_answered:,.1f}/s"),
+        *percentiles,
+        Fact("errors", f"{counts.errors:,}"),
+        Fact("held back", f"{counts.held_back:,}"),
+    )

@@ -1,0 +1,184 @@
+"""A TCP proxy that does to connections what networks do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from random import Random
+from time import monotonic
+from typing import Any, Literal
+
+from yais.clients.siege.chaos import peer
+from yais.clients.siege.chaos.doses import Dose
+from yais.clients.siege.chaos.toxics import Chunk, Chunks
+
+_CHUNK_BYTES = 65_536
+# What may have come in on one side and not gone out on the other yet, before the side is no longer read.
+_CHUNKS = 16
+_GOODBYE_S = 0.5
+
+Now = Callable[[], float]
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class Proxy:
+    """Passes connections on to `host:port`, through `doses`; each connection has random numbers of its own."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        doses: Sequence[Dose],
+        seed: str = "0",
+        *,
+        now: Now = monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.connections = 0
+        self._host, self._port = host, port
+        self._doses = doses
+        self._seed = seed
+        self._now, self._sleep = now, sleep
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def listening(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+        """Gives the port that it listens on. Raises OSError when that cannot be had."""
+        server = await asyncio.start_server(self._accept, host, port)
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        random = Random(f"{self._seed}/{self.connections}")
+        self.connections += 1
+        task = asyncio.create_task(self._pass_on(reader, writer, random))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Also for one that is cancelled before it has begun.
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, random: Random) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            # Nobody there: the client is told so in the way a network would.
+            peer.reset(writer)
+            return
+        link = Connection(writer, far_writer, random, self._now, self._sleep)
+        try:
+            # One draw for both directions, and for each dose, so that none shifts the others.
+            drawn = [(dose, random.random() < dose.probability) for dose in self._doses]
+            befalling = [dose for dose, befalls in drawn if befalls]
+            await link.run(_towards("up", befalling), reader, _towards("down", befalling), far_reader)
+        finally:
+            await link.end()
+
+
+class Connection:
+    """One client and the server, with what is between them; a `toxics.Link`."""
+
+    def __init__(
+        self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, random: Random, now: Now, sleep: Sleep
+    ) -> None:
+        self.random = random
+        self.now, self.sleep = now, sleep
+        self._near, self._far = near, far
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def run(
+        self, up: Sequence[Dose], near: asyncio.StreamReader, down: Sequence[Dose], far: asyncio.StreamReader
+    ) -> None:
+        """Returns when both directions have come to their end, or a toxic has ended them."""
+        ways = [
+            asyncio.create_task(self._carry(near, up, self._far)),
+            asyncio.create_task(self._carry(far, down, self._near)),
+        ]
+        self._tasks += ways
+        over = asyncio.create_task(self._over.wait())
+        self._tasks.append(over)
+        going = set(ways)
+        while going and not over.done():
+            done, _ = await asyncio.wait((*going, over), return_when=asyncio.FIRST_COMPLETED)
+            for way in going & done:
+                way.result()
+            going -= done
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._tasks.append(asyncio.create_task(self._act_later(seconds, act)))
+
+    def close(self) -> None:
+        self._over.set()
+
+    def reset(self) -> None:
+        for writer in (self._near, self._far):
+            peer.reset(writer)
+        self._over.set()
+
+    async def closed(self) -> None:
+        await self._over.wait()
+
+    async def end(self) -> None:
+        self._over.set()
+        for task in self._tasks:
+            task.cancel()
+        # Before anything is waited for, since that may be cancelled.
+        for writer in (self._near, self._far):
+            writer.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in (self._near, self._far):
+            await _said_goodbye(writer)
+
+    async def _act_later(self, seconds: float, act: Callable[[], None]) -> None:
+        await self.sleep(seconds)
+        act()
+
+    async def _carry(self, reader: asyncio.StreamReader, doses: Sequence[Dose], writer: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[Chunk | None] = asyncio.Queue(_CHUNKS)
+        self._tasks.append(asyncio.create_task(self._take_in(reader, queue)))
+        chunks: Chunks = _until_the_end(queue)
+        for dose in doses:
+            chunks = dose.toxic.apply(chunks, self)
+        with suppress(ConnectionError):
+            async for chunk in chunks:
+                # One that a toxic has reset takes no more.
+                if writer.is_closing():
+                    return
+                writer.write(chunk.data)
+                await writer.drain()
+            if not writer.is_closing():
+                writer.write_eof()
+
+    async def _take_in(self, reader: asyncio.StreamReader, queue: "asyncio.Queue[Chunk | None]") -> None:
+        """Reads on while toxics take their time, so that each chunk has the time when it came."""
+        try:
+            while data := await reader.read(_CHUNK_BYTES):
+                await queue.put(Chunk(data, self.now()))
+            await queue.put(None)
+        except ConnectionError:
+            # Whom the one side resets, the other is not to wait for.
+            self.reset()
+
+
+def _towards(way: Literal["up", "down"], doses: Sequence[Dose]) -> list[Dose]:
+    return [dose for dose in doses if dose.direction in (way, "both")]
+
+
+async def _said_goodbye(writer: asyncio.StreamWriter) -> None:
+    """Waits until what was written has been read, though not for long."""
+    try:
+        async with asyncio.timeout(_GOODBYE_S):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        return
+
+
+async def _until_the_end(queue: "asyncio.Queue[Chunk | None]") -> Chunks:
+    while (chunk := await queue.get()) is not None:
+        yield chunk

@@ -1,0 +1,256 @@
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+
+import grpc
+import pytest
+from fake_line import FakeLine
+
+from yais.clients.siege.traffic.lines import CountingLine, RawLine
+from yais.clients.siege.traffic.spread import Spread
+from yais.clients.siege.traffic.turns import Turns
+
+State = grpc.ChannelConnectivity
+READY, CONNECTING, IDLE, FAILED = State.READY, State.CONNECTING, State.IDLE, State.TRANSIENT_FAILURE
+
+
+class FakeChannel:
+    """A connection that is whatever a test says."""
+
+    def __init__(self) -> None:
+        self.state = IDLE
+        self.grace: float | None = None
+        self.is_closed = False
+        self.error: Exception | None = None
+        self.has_drained = asyncio.Event()
+        self.has_drained.set()
+        self._changed = asyncio.Event()
+
+    def get_state(self, try_to_connect: bool = False) -> State:
+        if self.state is IDLE and try_to_connect:
+            self.state = CONNECTING
+        return self.state
+
+    async def wait_for_state_change(self, last: State) -> None:
+        while self.state is last:
+            self._changed.clear()
+            await self._changed.wait()
+            if self.error is not None:
+                raise self.error
+
+    async def close(self, grace: float | None = None) -> None:
+        self.grace = grace
+        await self.has_drained.wait()
+        self.is_closed = True
+
+    async def become(self, state: State) -> None:
+        self.state = state
+        self._changed.set()
+        await seen()
+
+
+async def seen() -> None:
+    """Whoever waits for something has noticed."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Network:
+    """Opens lines that lead nowhere, and keeps what it opened."""
+
+    def __init__(self) -> None:
+        self.channels: dict[str, list[FakeChannel]] = {}
+        self._names: dict[CountingLine, str] = {}
+
+    def open(self, address: str) -> tuple[grpc.aio.Channel, CountingLine]:
+        channel, line = FakeChannel(), RawLine(FakeLine(), FakeLine())
+        self.channels.setdefault(address, []).append(channel)
+        self._names[line] = address
+        return channel, line  # type: ignore[return-value]
+
+    async def connect(self, *addresses: str) -> None:
+        for address in addresses:
+            for channel in self.channels[address]:
+                await channel.become(READY)
+
+    def send(self, spread: Spread, requests: int) -> list[str]:
+        """The addresses that they went to."""
+        lines = [spread.turns.next() for _ in range(requests)]
+        for line in lines:
+            line(b"", lambda call: None, 1.0)
+        return [self._names[line] for line in lines]  # type: ignore[index]
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+def spread_over(network: Network, addresses: Sequence[str], connections: int = 1) -> Spread:
+    return Spread(network.open, connections, addresses, grace=7.0)
+
+
+async def connected(network: Network, addresses: Sequence[str], connections: int = 1) -> Spread:
+    spread = spread_over(network, addresses, connections)
+    await network.connect(*addresses)
+    return spread
+
+
+def test_turns_go_round_and_begin_anew_when_the_lines_change() -> None:
+    first, second, third = FakeLine(), FakeLine(), FakeLine()
+    turns = Turns([first, second])
+    assert list(islice(iter(turns.next, None), 1001)) == [first, second] * 500 + [first]
+    turns.change([second, third])
+    assert [turns.next(), turns.next(), turns.next()] == [second, third, second]
+
+
+async def test_the_addresses_take_turns_whatever_the_connections_to_each(network: Network) -> None:
+    spread = await connected(network, ["a", "b", "c"], connections=2)
+    assert network.send(spread, 7) == ["a", "b", "c", "a", "b", "c", "a"]
+    assert spread.counts() == {"a": 3, "b": 2, "c": 2}
+    await spread.close()
+
+
+async def test_each_connection_of_an_address_has_its_turn(network: Network) -> None:
+    spread = await connected(network, ["a", "b"], connections=3)
+    assert len({spread.turns.next() for _ in range(6)}) == 6
+    await spread.close()
+
+
+@pytest.mark.parametrize("state", [IDLE, CONNECTING, FAILED])
+async def test_an_address_that_is_lost_is_left_out_until_it_is_back(network: Network, state: State) -> None:
+    spread = await connected(network, ["a", "b"])
+    await network.channels["b"][0].become(state)
+    assert network.send(spread, 4) == ["a"] * 4
+    assert spread.unconnected == ["b"]
+    await network.connect("b")
+    assert network.send(spread, 4) == ["a", "b", "a", "b"]
+    assert spread.unconnected == []
+    await spread.close()
+
+
+async def test_a_connection_that_is_lost_leaves_the_others_of_its_address(network: Network) -> None:
+    spread = await connected(network, ["a", "b"], connections=2)
+    await network.channels["a"][0].become(FAILED)
+    assert sorted(network.send(spread, 6)) == ["a", "a", "b", "b", "b", "b"]
+    await spread.close()
+
+
+async def test_a_lost_connection_is_made_again_at_once(network: Network) -> None:
+    spread = await connected(network, ["a", "b"])
+    await network.channels["b"][0].become(IDLE)
+    assert network.channels["b"][0].state is CONNECTING
+    await spread.close()
+
+
+async def test_all_take_turns_where_none_is_connected(network: Network) -> None:
+    spread = await connected(network, ["a", "b"])
+    for address in "ab":
+        await network.channels[address][0].become(FAILED)
+    assert network.send(spread, 4) == ["a", "b", "a", "b"]
+    assert not spread.is_ready
+    await spread.close()
+
+
+async def test_a_new_address_is_called_once_it_is_connected(network: Network) -> None:
+    spread = await connected(network, ["a"])
+    spread.keep(["b", "a"])
+    await seen()
+    assert network.send(spread, 2) == ["a", "a"]
+    await network.connect("b")
+    assert network.send(spread, 4) == ["a", "b", "a", "b"]
+    assert [len(channels) for channels in network.channels.values()] == [1, 1]
+    await spread.close()
+
+
+async def test_an_address_that_vanished_is_called_no_more_and_drains(network: Network) -> None:
+    spread = await connected(network, ["a", "b"], connections=2)
+    gone = network.channels["b"]
+    for channel in gone:
+        channel.has_drained.clear()
+    spread.keep(["a"])
+    assert network.send(spread, 3) == ["a"] * 3
+    await seen()
+    assert [(channel.grace, channel.is_closed) for channel in gone] == [(7.0, False)] * 2
+    for channel in gone:
+        channel.has_drained.set()
+    await seen()
+    assert all(channel.is_closed for channel in gone)
+    assert not any(channel.is_closed for channel in network.channels["a"])
+    await spread.close()
+
+
+async def test_the_end_waits_for_what_still_drains(network: Network) -> None:
+    spread = await connected(network, ["a", "b"])
+    gone = network.channels["b"][0]
+    gone.has_drained.clear()
+    spread.keep(["a"])
+    closing = asyncio.create_task(spread.close())
+    await seen()
+    assert not closing.done()
+    gone.has_drained.set()
+    await closing
+    assert gone.is_closed
+    assert network.channels["a"][0].is_closed
+
+
+async def test_the_counts_of_an_address_outlive_it_and_go_on_when_it_is_back(network: Network) -> None:
+    spread = await connected(network, ["a", "b"])
+    network.send(spread, 4)
+    spread.keep(["a"])
+    network.send(spread, 3)
+    assert spread.counts() == {"a": 5, "b": 2}
+    spread.keep(["a", "b"])
+    await network.connect("b")
+    network.send(spread, 2)
+    assert spread.counts() == {"a": 6, "b": 3}
+    await spread.close()
+
+
+async def test_an_address_that_never_was_connected_is_counted_as_none(network: Network) -> None:
+    spread = spread_over(network, ["a", "b"])
+    await network.connect("a")
+    network.send(spread, 2)
+    assert spread.counts() == {"a": 2, "b": 0}
+    await spread.close()
+
+
+async def test_it_settles_when_all_are_connected(network: Network) -> None:
+    spread = spread_over(network, ["a", "b"])
+    settling = asyncio.create_task(spread.settle())
+    await network.connect("a")
+    assert not settling.done()
+    await network.connect("b")
+    assert settling.done()
+    await spread.close()
+
+
+async def test_it_does_not_wait_for_who_cannot_be_connected_but_for_one_who_can(network: Network) -> None:
+    spread = spread_over(network, ["a", "b"])
+    settling = asyncio.create_task(spread.settle())
+    await network.channels["a"][0].become(FAILED)
+    await network.channels["b"][0].become(FAILED)
+    assert not settling.done()
+    await network.connect("b")
+    assert settling.done()
+    assert spread.unconnected == ["a"]
+    await spread.close()
+
+
+@pytest.mark.parametrize(("state", "is_loss"), [(IDLE, True), (FAILED, True), (CONNECTING, False)])
+async def test_a_loss_is_told(network: Network, state: State, is_loss: bool) -> None:
+    spread = await connected(network, ["a", "b"])
+    assert not spread.lost.is_set()
+    # What is idle begins to connect as it is looked at.
+    network.channels["b"][0].get_state = lambda try_to_connect=False: state  # type: ignore[method-assign]
+    await network.channels["b"][0].become(state)
+    assert spread.lost.is_set() == is_loss
+    await spread.close()
+
+
+async def test_what_goes_wrong_with_a_connection_is_raised_at_the_end(network: Network) -> None:
+    spread = await connected(network, ["a"])
+    network.channels["a"][0].error = RuntimeError("no such state")
+    await network.channels["a"][0].become(FAILED)
+    with pytest.raises(RuntimeError, match="no such state"):
+        await spread.close()
