@@ -23,9 +23,10 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    if verdict.valid:
-        return ["VALID: the load was the one asked for, and the server kept up with it"]
-    return [f"INVALID, by the {verdict.limit}'s limit:", *(f"  {reason}" for reason in verdict.reasons)]
+    first = "VALID: the load was the one asked for, and the server kept up with it"
+    if not verdict.valid:
+        first = f"INVALID, by the {verdict.limit}'s limit:"
+    return [first, *(f"  {sentence}" for sentence in (*verdict.reasons, *verdict.remarks))]
 
 
 def latency_lines(distribution: dict[str, float]) -> list[str]:

@@ -116,9 +116,9 @@ def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
     --max-outstanding are in flight is held back: not sent at all, but counted.
 
     The last lines say whether the run was VALID, and whose limit it met if not. Exits with 0 when it was and all was
-    answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was too slow (--max-lag, or its core was
-    busy), 4 when the server fell behind or requests were held back, 5 when an objective of --slo was missed. Ctrl-C
-    ends the sending and waits for what is in flight, a second one cancels that.
+    answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was late (--max-lag), 4 when the server fell
+    behind or requests were held back, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
+    what is in flight, a second one cancels that.
     """
     settings = Settings(**options)
     if settings.transport == "native" and not has_native():

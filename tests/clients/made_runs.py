@@ -15,12 +15,12 @@ SECOND = 1_000_000_000
 FAILED = STATUS_NUMBERS[grpc.StatusCode.INTERNAL]
 
 
-def chunk(due: NDArray[Any], latency: NDArray[Any], status: NDArray[Any] | None = None) -> Chunk:
-    """Requests in the order of their ends, in seconds, sent when they were due."""
+def chunk(due: NDArray[Any], latency: NDArray[Any], status: NDArray[Any] | None = None, lag: float = 0.0) -> Chunk:
+    """Requests in the order of their ends, in seconds, sent `lag` after they were due."""
     due_ns = np.round(due * SECOND).astype(np.int64)
     done_ns = due_ns + np.round(latency * SECOND).astype(np.int64)
     statuses = np.full(due.size, OK, np.int8) if status is None else status.astype(np.int8)
-    return Chunk(due_ns, due_ns, done_ns, statuses, np.zeros(due.size, np.int32))
+    return Chunk(due_ns, due_ns + round(lag * SECOND), done_ns, statuses, np.zeros(due.size, np.int32))
 
 
 def made_report(
@@ -31,11 +31,15 @@ def made_report(
     held_back: int = 0,
     late_after: int | None = None,
     schedule: str = "constant",
+    lag: float = 0.0,
 ) -> Report:
-    """A constant rate of requests with these latencies in seconds; the last ones failed or were held back."""
+    """A constant rate of requests with these latencies and sent with this lag, in seconds.
+
+    The last ones failed or were held back.
+    """
     status = np.full(latency.size, OK)
     status[latency.size - failed - held_back :] = FAILED
     status[latency.size - held_back :] = HELD_BACK
     tally = Tally(start=0, late_after=late_after)
-    tally.fold(chunk(np.arange(latency.size) / rate, latency * (status != HELD_BACK), status))
+    tally.fold(chunk(np.arange(latency.size) / rate, latency * (status != HELD_BACK), status, lag))
     return summarise(tally, Facts(schedule=schedule, rate_asked=rate))

@@ -33,7 +33,8 @@ class Outcome:
     def of(cls, run: Run) -> Self:
         verdict = judge(run.report)
         sentence = verdict_lines(verdict)[0]
-        return cls(run.name, verdict.valid, sentence, verdict.reasons, run.assessments, _facts(run.report))
+        reasons = (*verdict.reasons, *verdict.remarks)
+        return cls(run.name, verdict.valid, sentence, reasons, run.assessments, _facts(run.report))
 
 
 def _facts(report: Report) -> tuple[Fact, ...]:

@@ -27,11 +27,15 @@ _EXIT_CODES: dict[Limit, ExitCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`limit` is whose it was, None for a valid run; `reasons` are sentences with the figures."""
+    """`limit` is whose it was, None for a valid run; `reasons` are sentences with the figures.
+
+    `remarks` are sentences about what does not make a run invalid, but has to be known.
+    """
 
     valid: bool
     limit: Limit | None = None
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def judge(report: Report) -> Verdict:
@@ -40,15 +44,16 @@ def judge(report: Report) -> Verdict:
     A generator that was late itself makes all else doubtful, so that its limit goes first; then the cap, which hides
     how much further the server would have fallen behind.
     """
+    remarks = tuple(busy_remarks(report))
     if report.facts.loop == "closed":
-        return Verdict(True)
+        return Verdict(True, remarks=remarks)
     reasons: dict[Limit, list[str]] = {
         "generator": generator_reasons(report),
         "cap": cap_reasons(report),
         "server": server_reasons(report),
     }
     limit = next((limit for limit, found in reasons.items() if found), None)
-    return Verdict(limit is None, limit, tuple(reason for found in reasons.values() for reason in found))
+    return Verdict(limit is None, limit, tuple(reason for found in reasons.values() for reason in found), remarks)
 
 
 def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> ExitCode:
@@ -61,20 +66,27 @@ def exit_code(report: Report, verdict: Verdict | None = None, objective_met: boo
 
 
 def generator_reasons(report: Report) -> list[str]:
-    """The sends came late, or the event loop had no time left to be on time with more."""
-    bound, reasons = report.facts.max_lag, []
+    """The sends came late. An event loop that has no time left makes them so; on time, it has done what was asked."""
+    bound = report.facts.max_lag
     p99 = report.lag.ms.get("p99", 0.0)
     share = report.lag.opened().above(round(bound * 1e6)) / max(report.lag.count, 1)
     # Which is to say that the p99 is above the bound.
-    if share > _LATE_SHARE:
-        reasons.append(
-            f"siege itself was late: {share:.1%} of the requests were sent more than {bound:g} ms after they were due "
-            f"(at most {_LATE_SHARE:.0%} may be), and the send lag's p99 is {p99:.2f} ms"
-        )
+    if share <= _LATE_SHARE:
+        return []
+    return [
+        f"siege itself was late: {share:.1%} of the requests were sent more than {bound:g} ms after they were due "
+        f"(at most {_LATE_SHARE:.0%} may be), and the send lag's p99 is {p99:.2f} ms"
+    ]
+
+
+def busy_remarks(report: Report) -> list[str]:
     busiest = max(report.facts.cpu, default=0.0)
-    if busiest >= _BUSY:
-        reasons.append(f"siege itself was busy: its event loop used {busiest:.0%} of a core (bound {_BUSY:.0%})")
-    return reasons
+    if busiest < _BUSY:
+        return []
+    return [
+        f"siege itself was busy: its event loop used {busiest:.0%} of a core, of which it may not have more; "
+        "--processes sends from several"
+    ]
 
 
 def cap_reasons(report: Report) -> list[str]:
