@@ -10,10 +10,6 @@ from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
 from yais.clients.siege.traffic.turns import Turns
 
-# Nanoseconds: what a wake-up costs. What is due within it is sent together: at high rates that is half of the CPU.
-_SHORTEST_SLEEP = 50_000
-
-
 class Sender:
     """Sends a request whenever `pacer` says that an arrival is due, and writes down what became of it.
 
@@ -84,14 +80,10 @@ class Sender:
         """
         if self._is_stopping:
             return None
-        elapsed = monotonic_ns() - self.started_at
-        for due in self._arrivals.take(elapsed):
+        for due in self._arrivals.take(monotonic_ns() - self.started_at):
             self._offer(self.started_at + due)
         next_due = self._arrivals.next_due
-        if next_due is None:
-            return None
-        soonest = 0 if next_due <= elapsed else monotonic_ns() + _SHORTEST_SLEEP
-        return max(self.started_at + next_due, soonest)
+        return None if next_due is None else self.started_at + next_due
 
     def _offer(self, due: int) -> None:
         if len(self._flights) < self._max_outstanding:
