@@ -14,9 +14,11 @@ from yais.clients import channels, commands, interrupts
 from yais.clients.async_client import AsyncClient
 from yais.clients.errors import InferenceError
 from yais.clients.options import POSITIVE, Common, common_options
-from yais.clients.records import Recorder
+from yais.clients.records import STATUS_NUMBERS, Recorder
 from yais.clients.report import summarise
 from yais.clients.workload import Workload
+
+_CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 
 EXAMPLES = """\b
 Examples:
@@ -85,9 +87,9 @@ class Caller:
         try:
             await client.infer(workload.model, next(self._drawn), version=workload.version, timeout=self._timeout)
         except InferenceError as error:
-            self.recorder.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+            self.recorder.add_failure(sent, sent, monotonic_ns(), STATUS_NUMBERS[error.code], error.details)
         except asyncio.CancelledError:
-            self.recorder.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+            self.recorder.add_failure(sent, sent, monotonic_ns(), _CANCELLED, "cancelled by the user")
             raise
         else:
             self.recorder.add(sent, sent, monotonic_ns())

@@ -3,12 +3,11 @@
 from array import array
 from collections.abc import Callable
 
-import grpc
 import numpy as np
 
 from yais.clients.chunk import Chunk
 from yais.clients.outcomes import HELD_BACK, OK, STATUS_NAMES, STATUS_NUMBERS, WRONG
-from yais.clients.tally import Tally
+from yais.clients.tally import Failed, Tally
 
 __all__ = ["HELD_BACK", "OK", "STATUS_NAMES", "STATUS_NUMBERS", "WRONG", "Recorder", "Sink"]
 
@@ -53,14 +52,14 @@ class Recorder:
         if len(self._kind) >= self._chunk:
             self._fold()
 
-    def add_failure(self, due: int, sent: int, done: int, code: grpc.StatusCode, text: str, kind: int = 0) -> None:
-        self._tally.fail(due, STATUS_NUMBERS[code], text)
-        self.add(due, sent, done, STATUS_NUMBERS[code], kind)
+    def add_failure(self, due: int, sent: int, done: int, status: int, text: str, kind: int = 0) -> None:
+        """`status` is gRPC's number."""
+        self._failures.append((due, status, text))
+        self.add(due, sent, done, status, kind)
 
     def add_wrong(self, due: int, sent: int, done: int, text: str, kind: int = 0) -> None:
         """An answer that is not what was expected; `text` says why."""
-        self._tally.fail(due, WRONG, text)
-        self.add(due, sent, done, WRONG, kind)
+        self.add_failure(due, sent, done, WRONG, text, kind)
 
     def hold_back(self, due: int, kind: int = 0) -> None:
         self.add(due, due, due, HELD_BACK, kind)
@@ -74,11 +73,14 @@ class Recorder:
             np.frombuffer(self._status, np.int8),
             np.frombuffer(self._kind, np.int32),
         )
+        failures = self._failures
         self._clear()
         self._tally.fold(chunk)
+        self._tally.fail(failures)
         if self._sink is not None and self._tally.start is not None:
             self._sink(chunk, self._tally.start)
 
     def _clear(self) -> None:
         self._due, self._sent, self._done = array("q"), array("q"), array("q")
         self._status, self._kind = array("b"), array("i")
+        self._failures: list[Failed] = []

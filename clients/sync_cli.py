@@ -11,12 +11,13 @@ from yais.clients import channels, commands, interrupts, pictures
 from yais.clients.errors import InferenceError
 from yais.clients.messages import Arrays
 from yais.clients.options import FILE, POSITIVE, Common, common_options
-from yais.clients.records import Recorder
+from yais.clients.records import STATUS_NUMBERS, Recorder
 from yais.clients.report import summarise
 from yais.clients.sync_client import Client
 from yais.clients.workload import Workload
 
 _COUNT = 100
+_CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 
 EXAMPLES = """\b
 Examples:
@@ -80,9 +81,9 @@ def _exchange(client: Client, workload: Workload, inputs: Arrays, timeout: float
     try:
         outputs = client.infer(workload.model, inputs, version=workload.version, timeout=timeout)
     except InferenceError as error:
-        recorder.add_failure(sent, sent, monotonic_ns(), error.code, error.details)
+        recorder.add_failure(sent, sent, monotonic_ns(), STATUS_NUMBERS[error.code], error.details)
     except KeyboardInterrupt:
-        recorder.add_failure(sent, sent, monotonic_ns(), grpc.StatusCode.CANCELLED, "cancelled by the user")
+        recorder.add_failure(sent, sent, monotonic_ns(), _CANCELLED, "cancelled by the user")
     else:
         recorder.add(sent, sent, monotonic_ns())
         return outputs

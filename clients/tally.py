@@ -1,6 +1,7 @@
 """What a run's records add up to, in memory that does not grow with their number."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -11,6 +12,9 @@ from yais.clients.chunk import Chunk
 from yais.clients.histogram import Histogram
 from yais.clients.outcomes import HELD_BACK, LOWEST_STATUS, OK, OUTCOMES, STATUSES, Counts, outcome_numbers
 from yais.clients.seconds import Seconds
+
+Failed = tuple[int, int, str]
+"""When a request was due, how it ended, and what was said about that."""
 
 _DISTINCT_TEXTS = 16
 _OTHER_TEXTS = "(other texts)"
@@ -104,11 +108,9 @@ class Tally:
         if self.start is not None and chunk.size:
             self._count(chunk, self.start)
 
-    def fail(self, due: int, status: int, text: str, times: int = 1) -> None:
-        """Counts what a failure said. Texts may carry ids or addresses; what is kept must not grow with the run."""
-        if self.start is None or due >= self.start:
-            known = len(self.texts) < _DISTINCT_TEXTS or (status, text) in self.texts
-            self.texts[status, text if known else _OTHER_TEXTS] += times
+    def fail(self, failures: Iterable[Failed]) -> None:
+        """Counts what failures said. Texts may carry ids or addresses; what is kept must not grow with the run."""
+        self._say(Counter((status, text) for due, status, text in failures if self.start is None or due >= self.start))
 
     def merge(self, other: "Tally") -> None:
         """Counts what `other` has counted; raises ValueError when their seconds began at different times."""
@@ -125,8 +127,12 @@ class Tally:
         self.seconds.merge(other.seconds)
         if other.span.first_due is not None:
             self.span.cover(other.span.first_due, other.span.last_due, other.span.last_sent, other.span.last_done)
-        for (status, text), count in other.texts.items():
-            self.fail(other.start, status, text, count)
+        self._say(other.texts)
+
+    def _say(self, texts: Counter[tuple[int, str]]) -> None:
+        for (status, text), times in texts.items():
+            known = len(self.texts) < _DISTINCT_TEXTS or (status, text) in self.texts
+            self.texts[status, text if known else _OTHER_TEXTS] += times
 
     def _count(self, chunk: Chunk, start: int) -> None:
         late = self._late(chunk)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 
-from yais.clients.records import Recorder
+from yais.clients.records import STATUS_NUMBERS, Recorder
 
 RATE = 10_000
 
@@ -14,6 +14,7 @@ Times = tuple[int, int, int]
 
 _GAP = 1_000_000_000 // RATE
 _BLOCK = 50_000
+_UNAVAILABLE = STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE]
 
 
 def blocks(requests: int, begin: int = 0) -> Iterator[list[Times]]:
@@ -38,6 +39,6 @@ def record(recorder: Recorder, block: list[Times], failures: int = 0) -> None:
         fail = recorder.add_failure
         for number, (due, sent, done) in enumerate(block):
             if number % 100 < failures:
-                fail(due, sent, done, grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", 0)
+                fail(due, sent, done, _UNAVAILABLE, "Exceeds maximum queue size", 0)
             else:
                 recorder.add(due, sent, done, kind=0)

@@ -2,7 +2,7 @@
 
 import grpc
 
-from yais.clients.records import HELD_BACK, WRONG, Recorder
+from yais.clients.records import HELD_BACK, STATUS_NUMBERS, WRONG, Recorder
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -16,7 +16,7 @@ def write(entries: list[Entry], recorder: Recorder | None = None) -> Recorder:
     for status, due, lag, service, kind in entries:
         sent, done = due + lag, due + lag + service
         if isinstance(status, grpc.StatusCode):
-            recorder.add_failure(due, sent, done, status, f"text {due % 3}", kind)
+            recorder.add_failure(due, sent, done, STATUS_NUMBERS[status], f"text {due % 3}", kind)
         elif status == HELD_BACK:
             recorder.hold_back(due, kind)
         elif status == WRONG:

@@ -18,7 +18,7 @@ from yais.clients.exports.by_second import by_second
 from yais.clients.exports.histogram_log import histogram_log
 from yais.clients.exports.spectrum import spectrum
 from yais.clients.histogram import Histogram
-from yais.clients.records import HELD_BACK, OK, WRONG, Recorder
+from yais.clients.records import HELD_BACK, OK, STATUS_NUMBERS, WRONG, Recorder
 from yais.clients.report import Facts, Report, summarise
 
 FACTS = Facts(
@@ -239,7 +239,7 @@ def test_csv_by_request_is_written_as_the_run_goes_on() -> None:
     recorder = Recorder(sink=RequestLog(file))
     recorder.start(SECOND)
     recorder.hold_back(SECOND - 5, 1)
-    recorder.add_failure(SECOND, SECOND + 7, SECOND + MS, grpc.StatusCode.INTERNAL, "it broke")
+    recorder.add_failure(SECOND, SECOND + 7, SECOND + MS, STATUS_NUMBERS[grpc.StatusCode.INTERNAL], "it broke")
     recorder.add_wrong(SECOND, SECOND + 7, SECOND + MS, "2 is not 3")
     for number in range(1100):
         recorder.add(SECOND + number, SECOND + number + 1, SECOND + number + 20, kind=2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yais.clients import hdr
 from yais.clients.chunk import Chunk
 from yais.clients.outcomes import OUTCOMES, Counts
-from yais.clients.records import HELD_BACK, OK, WRONG, Recorder
+from yais.clients.records import HELD_BACK, OK, STATUS_NUMBERS, WRONG, Recorder
 from yais.clients.report import Failure, summarise
 from yais.clients.tally import Tally
 
@@ -138,8 +138,8 @@ def test_failures_and_held_back_arrivals_have_no_latency() -> None:
 def test_texts_are_counted_by_kind_and_bounded() -> None:
     recorder = Recorder()
     for number in range(100):
-        recorder.add_failure(0, 0, 1, grpc.StatusCode.INTERNAL, f"request {number} broke")
-        recorder.add_failure(0, 0, 1, grpc.StatusCode.UNAVAILABLE, "Server draining")
+        recorder.add_failure(0, 0, 1, STATUS_NUMBERS[grpc.StatusCode.INTERNAL], f"request {number} broke")
+        recorder.add_failure(0, 0, 1, STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE], "Server draining")
     report = summarise(recorder.tally)
     assert report.statuses == {"INTERNAL": 100, "UNAVAILABLE": 100}
     assert report.failures[0] == Failure("UNAVAILABLE", "Server draining", 100)

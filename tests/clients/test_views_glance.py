@@ -5,7 +5,7 @@ import grpc
 import pytest
 from made_glances import MS, histogram, made_glance
 
-from yais.clients.outcomes import Counts
+from yais.clients.outcomes import STATUS_NUMBERS, Counts
 from yais.clients.siege.schedules.pacer import SECOND, Constant, Share
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
@@ -13,7 +13,7 @@ from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.observer import Observer, watch
 from yais.clients.siege.views.rounds import Rounds
 
-UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
+UNAVAILABLE, INTERNAL = STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE], STATUS_NUMBERS[grpc.StatusCode.INTERNAL]
 
 
 @pytest.fixture

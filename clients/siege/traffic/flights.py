@@ -6,7 +6,7 @@ from time import monotonic_ns
 
 import grpc
 
-from yais.clients.records import OK, STATUS_NUMBERS, Recorder
+from yais.clients.records import OK, STATUS_NAMES, STATUS_NUMBERS, Recorder
 from yais.clients.siege.traffic.lines import Call, Line
 from yais.clients.siege.traffic.turns import Turns
 
@@ -17,7 +17,7 @@ Check = Callable[[bytes, bytes], str | None]
 """Takes a request and the answer to it; gives what is wrong with that, None for nothing."""
 
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
-_CODES = {number: code for code, number in STATUS_NUMBERS.items()}
+_UNKNOWN, _UNAVAILABLE = STATUS_NUMBERS[grpc.StatusCode.UNKNOWN], STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE]
 
 
 class Flights:
@@ -71,10 +71,10 @@ class Flights:
         try:
             call = self._turns.next()(request, self._ended, self._timeout)
         except ConnectionError as error:
-            self._fail(due, sent, kind, grpc.StatusCode.UNAVAILABLE, str(error))
+            self._fail(due, sent, kind, _UNAVAILABLE, str(error))
         except Exception as error:
             # Whatever else a line raises, the run goes on and the counts add up.
-            self._fail(due, sent, kind, grpc.StatusCode.UNKNOWN, repr(error))
+            self._fail(due, sent, kind, _UNKNOWN, repr(error))
         else:
             self._calls[call] = due, sent, kind, request, may_repeat
 
@@ -85,7 +85,7 @@ class Flights:
         elif may_repeat and call.was_refused:
             self._send(due, sent, kind, request, may_repeat=False)
         else:
-            self._fail(due, sent, kind, _CODES.get(call.status, grpc.StatusCode.UNKNOWN), call.details)
+            self._fail(due, sent, kind, call.status if call.status in STATUS_NAMES else _UNKNOWN, call.details)
         if not self._calls:
             self._none_in_flight.set()
 
@@ -98,6 +98,6 @@ class Flights:
             self._recorder.add_wrong(due, sent, done, wrong, kind)
         self._landed()
 
-    def _fail(self, due: int, sent: int, kind: int, code: grpc.StatusCode, details: str) -> None:
-        self._recorder.add_failure(due, sent, monotonic_ns(), code, details or "no details given", kind)
+    def _fail(self, due: int, sent: int, kind: int, status: int, details: str) -> None:
+        self._recorder.add_failure(due, sent, monotonic_ns(), status, details or "no details given", kind)
         self._landed()

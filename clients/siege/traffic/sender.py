@@ -10,6 +10,7 @@ from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
 from yais.clients.siege.traffic.turns import Turns
 
+
 class Sender:
     """Sends a request whenever `pacer` says that an arrival is due, and writes down what became of it.
 
