@@ -1,6 +1,7 @@
 """Records as columns."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,14 @@ class Chunk(NamedTuple):
     done: Nanoseconds
     status: NDArray[np.int8]
     kind: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, entries: Sequence[int]) -> Self:
+        """From the numbers of all entries, one entry after the other."""
+        due, sent, done, status, kind = np.ascontiguousarray(
+            np.array(entries, np.int64).reshape(-1, len(cls._fields)).T
+        )
+        return cls(due, sent, done, status.astype(np.int8), kind.astype(np.int32))
 
     @property
     def size(self) -> int:
