@@ -116,7 +116,7 @@ def test_several_processes_may_be_a_closed_loop(siege: Any) -> None:
 
 def test_what_several_hold_back_is_told_once(siege: Any, fake: FakeServer, gate: Gate) -> None:
     # Long after the last request was due.
-    opening = threading.Timer(2.0, gate.opened.set)
+    opening = threading.Timer(4.0, gate.opened.set)
     is_first = threading.Lock()
 
     def begin(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
