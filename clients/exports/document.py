@@ -1,6 +1,7 @@
 """A report as a JSON document that says what it is, and back again without loss."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import msgspec
 
 from yais.clients.histogram import QUANTILES
 from yais.clients.report import Distribution, Report
+from yais.clients.siege.verdicts.objectives import Assessment
 from yais.clients.siege.verdicts.verdict import judge
 
 SCHEMA = "yais.siege/1"
@@ -30,9 +32,10 @@ def read(path: Path) -> Report:
         raise ValueError(f"{path}: {error}") from error
 
 
-def dumps(report: Report) -> str:
-    """The verdict is there for who does not have siege; it follows from the rest."""
-    document = {"schema": SCHEMA, "verdict": asdict(judge(report)), **asdict(report)}
+def dumps(report: Report, assessments: Sequence[Assessment] = ()) -> str:
+    """Verdict and objectives are there for who does not have siege; they follow from the rest."""
+    judged = {"verdict": asdict(judge(report)), "objectives": [each.as_json() for each in assessments]}
+    document = {"schema": SCHEMA, **judged, **asdict(report)}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 

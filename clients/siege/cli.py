@@ -130,9 +130,10 @@ def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
         if settings.find_max:
             end_search(search_for_max(load, facts, settings), settings)
         report = besiege(load, facts, settings)
+    assessments = assess(settings.slo or (), report)
     for file in settings.reports:
-        files.write(report, file)
-    commands.end(report, judge(report), assess(settings.slo, report) if settings.slo else ())
+        files.write(report, assessments, file)
+    commands.end(report, judge(report), assessments)
 
 
 def end_search(curve: Curve, settings: Settings) -> NoReturn:

@@ -1,7 +1,7 @@
 """Where a report goes, in the format that the file's suffix names."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,29 +16,33 @@ from yais.clients.exports.html.runs import Run
 from yais.clients.exports.spectrum import spectrum
 from yais.clients.report import Report
 from yais.clients.siege.search.curve import Curve
+from yais.clients.siege.verdicts.objectives import Assessment
+
+Format = Callable[[Report, Sequence[Assessment]], str]
+"""Takes what the run's objectives came to as well, where there were any."""
 
 
-def _page(report: Report) -> str:
+def _page(report: Report, assessments: Sequence[Assessment]) -> str:
     # What draws it is optional, and slow to import.
     from yais.clients.exports.html.page import page
 
-    return page([Run("", report)])
+    return page([Run("", report, tuple(assessments))])
 
 
-FORMATS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
+FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         ".json": dumps,
-        ".csv": by_second,
-        ".hgrm": lambda report: spectrum(report.latency.opened()),
-        ".hlog": histogram_log,
+        ".csv": lambda report, _: by_second(report),
+        ".hgrm": lambda report, _: spectrum(report.latency.opened()),
+        ".hlog": lambda report, _: histogram_log(report),
         ".html": _page,
     }
 )
 
 
-def write(report: Report, path: Path) -> None:
+def write(report: Report, assessments: Sequence[Assessment], path: Path) -> None:
     """Exits with 1 where it cannot be written."""
-    _write(FORMATS[path.suffix](report), path)
+    _write(FORMATS[path.suffix](report, assessments), path)
 
 
 def write_curve(curve: Curve, path: Path) -> None:

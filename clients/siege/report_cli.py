@@ -37,4 +37,4 @@ def main(file: Path, form: str) -> None:
         report = document.read(file)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(render(report, judge(report)) if form == "text" else FORMATS[f".{form}"](report), nl=form == "text")
+    click.echo(render(report, judge(report)) if form == "text" else FORMATS[f".{form}"](report, ()), nl=form == "text")

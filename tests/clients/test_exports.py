@@ -73,7 +73,7 @@ def test_the_document_says_what_it_is(report: Report) -> None:
     loaded = json.loads(document.dumps(report))
     assert loaded["schema"] == "yais.siege/1"
     assert loaded["verdict"]["limit"] == "cap"
-    assert set(loaded) == {"schema", "verdict", *asdict(report)}
+    assert set(loaded) == {"schema", "verdict", "objectives", *asdict(report)}
 
 
 def test_percentiles_come_back_in_their_order(report: Report) -> None:

@@ -95,10 +95,13 @@ def test_bad_usage_is_told_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(("slo", "code"), [("p99<60s, errors<1%", 0), ("p99<1us", 5)])
-def test_objectives_decide_the_exit_code(siege: Any, slo: str, code: int) -> None:
-    result = siege("--rate 500 --count 50", "--slo", slo)
+def test_objectives_decide_the_exit_code(siege: Any, tmp_path: Path, slo: str, code: int) -> None:
+    path, first = tmp_path / "run.json", slo.partition(",")[0]
+    result = siege("--rate 500 --count 50", "--slo", slo, "--report", str(path))
     assert result.exit_code == code
-    assert slo.partition(",")[0] in result.stdout
+    assert first in result.stdout
+    objective = saved(path)["objectives"][0]
+    assert (objective["objective"], objective["kept"]) == (first, code == 0)
 
 
 def test_every_request_is_logged_while_the_run_goes_on(siege: Any, tmp_path: Path) -> None:
