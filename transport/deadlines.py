@@ -19,7 +19,7 @@ class Deadlines:
         self._loop = loop
         self._timeout = timeout
         self._calls: dict[ClientCall, float] = {}
-        self._is_set = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -27,31 +27,34 @@ class Deadlines:
     def watch(self, call: ClientCall) -> None:
         deadline = self._loop.time() + self._timeout
         self._calls[call] = deadline
-        call.timer = _Watched(self._calls, call)
-        if not self._is_set:
-            self._set(deadline)
+        call.timer = _Watched(self, call)
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._expire)
 
-    def _set(self, deadline: float) -> None:
-        self._is_set = True
-        self._loop.call_at(deadline, self._expire)
+    def forget(self, call: ClientCall) -> None:
+        """The call is over. Without any, no timer stays behind in the event loop."""
+        del self._calls[call]
+        if not self._calls and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _expire(self) -> None:
-        self._is_set = False
+        self._timer = None
         now = self._loop.time()
         for call, _ in list(takewhile(lambda watched: watched[1] <= now, self._calls.items())):
             call.cancel(_DEADLINE_EXCEEDED, "Deadline Exceeded")
-        if self._calls and not self._is_set:
-            self._set(next(iter(self._calls.values())))
+        if self._calls and self._timer is None:
+            self._timer = self._loop.call_at(next(iter(self._calls.values())), self._expire)
 
 
 class _Watched:
     """What a call knows of its timer."""
 
-    __slots__ = ("_call", "_calls")
+    __slots__ = ("_call", "_deadlines")
 
-    def __init__(self, calls: dict[ClientCall, float], call: ClientCall) -> None:
-        self._calls = calls
+    def __init__(self, deadlines: Deadlines, call: ClientCall) -> None:
+        self._deadlines = deadlines
         self._call = call
 
     def cancel(self) -> None:
-        del self._calls[self._call]
+        self._deadlines.forget(self._call)
