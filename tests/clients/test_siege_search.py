@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chances import is_plausible
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import SECOND, made_report
+from made_runs import made_report
 from simulated_servers import Server, constant, noisy, poisson, probe, queue, rate_of_md1
 
-from yais.clients.records import Recorder
 from yais.clients.report import Facts, Report
 from yais.clients.siege.search.curve import Curve, Point
-from yais.clients.siege.search.probing import Evidence, Judge, Watch, find_max
+from yais.clients.siege.search.probing import Judge, Watch, find_max
 from yais.clients.siege.search.search import Finding, Outcome, Search
-from yais.clients.siege.search.settling import Settling
-from yais.clients.siege.verdicts.confidence import at_least
 from yais.clients.siege.verdicts.objective_text import parse
-from yais.clients.siege.verdicts.objectives import Measured, Share
 
 MS = 10**6
 
@@ -142,11 +139,6 @@ def found(server: Server, slo: str, seed: int, longest: float, start: float = 10
     return asyncio.run(find_max(Search(start), try_rate, judge, always))
 
 
-def is_plausible(off: int, searches: int, chance: float) -> bool:
-    """Whether so many would be off no less than once in a thousand times, were each off with this chance."""
-    return at_least(off, searches, chance) > 0.001
-
-
 def test_the_rate_of_a_queue_is_the_one_that_theory_gives() -> None:
     service, bound = 0.001, 0.010
     true = rate_of_md1(service, bound, 0.99)
@@ -175,207 +167,6 @@ def test_a_server_that_stalls_keeps_what_it_catches_up_with() -> None:
     # The backlog of 20 ms shrinks by 1 - rate / 1000 seconds a second. What is due while more than 9 ms of it are left
     # takes more than 10 ms; those 11 ms must have gone after a tenth of each second.
     assert curve.finding.rate == pytest.approx(1000 * (1 - 0.011 / 0.1), rel=0.015)
-
-
-def shown(server: Server, rate: float, seed: int, longest: float = 8.0) -> Outcome | None:
-    judge = Judge(parse("p99<10ms"), longest=longest)
-    watch = Watch(judge)
-    point = judge.conclude(rate, probe(server, rate, watch, longest, np.random.default_rng(seed)), watch)
-    return point.outcome if point.certain else None
-
-
-@pytest.mark.parametrize(("share", "wrong"), [(0.0105, "kept"), (0.0095, "missed")])
-def test_what_is_shown_is_wrong_no_more_often_than_the_confidence_allows(share: float, wrong: Outcome) -> None:
-    outcomes = [shown(noisy(0.001, 0.05, lambda rate: share), 400, seed) for seed in range(60)]
-    assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
-
-
-@pytest.mark.parametrize(("of_the_true_rate", "wrong"), [(1.02, "kept"), (0.98, "missed")])
-def test_what_is_shown_of_a_queue_is_wrong_no_more_often_either(of_the_true_rate: float, wrong: Outcome) -> None:
-    rate = of_the_true_rate * rate_of_md1(0.001, 0.010, 0.99)
-    outcomes = [shown(queue(0.001), rate, seed, longest=16.0) for seed in range(60)]
-    assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
-
-
-@pytest.mark.parametrize(("share", "right"), [(0.03, "missed"), (0.001, "kept")])
-def test_what_is_clear_is_shown_early(share: float, right: Outcome) -> None:
-    judge = Judge(parse("p99<10ms"))
-    watch = Watch(judge)
-    server = noisy(0.001, 0.05, lambda rate: share)
-    report = probe(server, 1000.0, watch, 60.0, np.random.default_rng(1))
-    point = judge.conclude(1000.0, report, watch)
-    assert (point.outcome, point.certain) == (right, True)
-    assert report.elapsed < 9
-
-
-def measured(latencies: list[float], failed: int = 0) -> Measured:
-    return Measured.of(made_report(np.array(latencies + [0.0] * failed), failed=failed))
-
-
-def looked(judge: Judge, parts: list[tuple[int, int]], in_flight: int = 0) -> Outcome | None:
-    """A watch that sees as many requests of 1 and of 30 ms in each of 16 parts."""
-    watch, seen = Watch(judge), [0, 0]
-    for quick, slow in parts:
-        seen = [seen[0] + quick, seen[1] + slow]
-        outcome = watch.look(measured([0.001] * seen[0] + [0.030] * seen[1]), in_flight)
-    return outcome
-
-
-def test_what_is_in_flight_may_yet_be_over() -> None:
-    judge = Judge(parse("p99<20ms"))
-    assert looked(judge, [(100, 0)] * 16) == "kept"
-    assert looked(judge, [(100, 0)] * 16, in_flight=10) is None
-
-
-def test_requests_over_that_come_in_bursts_show_less() -> None:
-    judge = Judge(parse("p99<20ms"))
-    assert looked(judge, [(96, 4)] * 16) == "missed"
-    assert looked(judge, [(100, 0)] * 15 + [(36, 64)]) is None
-
-
-def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> None:
-    judge = Judge(parse("p99<20ms"))
-
-    def outcome(parts: list[int]) -> Outcome | None:
-        watch, quick, slow = Watch(judge), 0, 0
-        for of_200 in parts:
-            quick, slow = quick + 200 - of_200, slow + of_200
-            last = watch.look(measured([0.001] * quick + [0.015] * slow), 0)
-        return last
-
-    assert outcome([10] * 16) == "kept"
-    assert outcome([80, 80, *[0] * 14]) is None
-
-
-def test_one_failure_may_already_show_that_an_objective_is_missed() -> None:
-    judge = Judge(parse("p99<20ms, errors<=0%"))
-    watch = Watch(judge)
-    for _ in range(15):
-        assert watch.look(measured([0.001] * 50), 0) is None
-    assert watch.look(measured([0.001] * 50, failed=1), 0) == "missed"
-
-
-def test_the_looks_are_each_twice_as_late_as_the_one_before() -> None:
-    judge = Judge(parse("p99<20ms"), shortest=1.0, longest=60.0)
-    watch, marks = Watch(judge), list[float]()
-    while watch.next_mark <= 60:
-        marks.append(watch.next_mark)
-        watch.look(measured([0.001]), 0)
-    assert marks[:17] == [*(number / 16 for number in range(1, 17)), 1.125]
-    assert [each for each in (1, 2, 4, 8, 16, 32) if each in marks] == [1, 2, 4, 8, 16, 32]
-    assert len(marks) < 64
-    assert judge.looks == 7
-
-
-@pytest.mark.parametrize(("shortest", "longest", "looks"), [(2, 2, 1), (2, 1, 1), (2, 4, 2), (2, 60, 6), (2, 64, 6)])
-def test_the_risk_is_divided_by_the_looks(shortest: float, longest: float, looks: int) -> None:
-    assert Judge((), shortest=shortest, longest=longest).looks == looks
-
-
-def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None:
-    share = parse("p99<1s")[0].quantile
-    assert share is not None
-    assert Evidence(Share(0, 459, 1 - share)).shows_fewer(0.01)
-    assert not Evidence(Share(0, 459, 1 - share), bursts=1.01).shows_fewer(0.01)
-    assert not Evidence(Share(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
-    assert Evidence(Share(200, 10_000, 1 - share)).shows_more(0.01)
-    assert not Evidence(Share(200, 10_000, 1 - share), bursts=40).shows_more(0.01)
-
-
-@pytest.mark.parametrize(
-    ("slo", "report", "outcome", "certain"),
-    [
-        ("p99<20ms", made_report(np.full(2000, 0.01)), "kept", True),
-        ("p99<20ms", made_report(np.full(400, 0.01)), "kept", False),
-        ("p99<20ms", made_report(np.full(2000, 0.03)), "missed", True),
-        ("p99<20ms, rate>900/s", made_report(np.full(2000, 0.01)), "kept", False),
-        ("p99<20ms, rate>1100/s", made_report(np.full(2000, 0.01)), "missed", False),
-        ("mean<20ms", made_report(np.full(2000, 0.01)), "kept", False),
-        ("errors<1%", made_report(np.full(2000, 0.01), held_back=1), "missed", False),
-        ("errors<1%, held_back<1%", made_report(np.full(2000, 0.01), held_back=1), "kept", True),
-        ("p99<20ms", made_report(np.full(2000, 0.01), lag=0.002), "invalid", False),
-        ("p99<20ms", made_report(np.arange(12_000) / 4000), "missed", True),
-        ("p99<9s", made_report(np.arange(12_000) / 4000), "missed", False),
-    ],
-    ids=[
-        "clearly kept",
-        "kept by too few",
-        "clearly missed",
-        "a rate as measured",
-        "a rate missed",
-        "a mean as measured",
-        "held back",
-        "held back as often as may be",
-        "siege late",
-        "a queue that grows",
-        "a queue that grows below the bound",
-    ],
-)
-def test_a_probe_is_concluded_as_measured_and_certain_where_shown(
-    slo: str, report: Report, outcome: Outcome, certain: bool
-) -> None:
-    judge = Judge(parse(slo))
-    point = judge.conclude(1000.0, report, Watch(judge))
-    assert (point.outcome, point.certain) == (outcome, certain)
-
-
-class FakeSender:
-    """A sender whose requests all take 1 ms, at a thousand a second of a clock that goes by sleeping."""
-
-    def __init__(self) -> None:
-        self.recorder = Recorder()
-        self.counted_from = 5 * SECOND
-        self.in_flight = 0
-        self.now = self.counted_from
-        self.stopped_at: float | None = None
-        self.recorder.start(self.counted_from)
-
-    async def sleep(self, seconds: float) -> None:
-        for _ in range(round(seconds * 1000)):
-            self.recorder.add(self.now, self.now, self.now + MS)
-            self.now += MS
-
-    def stop(self) -> None:
-        self.stopped_at = (self.now - self.counted_from) / SECOND
-
-
-async def test_a_watch_stops_its_sender_at_the_first_look_that_shows_something() -> None:
-    sender = FakeSender()
-    await Watch(Judge(parse("p99<20ms"), shortest=0.4)).follow(sender, lambda: sender.now, sender.sleep)
-    # 0.4 s are too few for 99 % of confidence in one of eight looks.
-    assert sender.stopped_at == pytest.approx(0.8)
-
-
-async def test_the_server_has_settled_when_a_lone_request_takes_hardly_longer_than_at_the_start() -> None:
-    latencies = iter([MS] * 9 + [50 * MS] * 18 + [math.inf] * 4 + [MS] * 5)
-    slept: list[float] = []
-
-    async def ping() -> float:
-        return next(latencies)
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    settling = Settling(ping, sleep=sleep)
-    assert await settling.settle()
-    assert slept == []
-    assert await settling.settle()
-    assert slept == [0.1, 0.1]
-
-
-async def test_a_server_that_does_not_settle_is_not_waited_for_any_longer() -> None:
-    latencies, slept = iter([MS] * 9 + [2 * MS] * 900), []
-
-    async def ping() -> float:
-        return next(latencies)
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    settling = Settling(ping, patience=5.0, sleep=sleep)
-    assert await settling.settle()
-    assert not await settling.settle()
-    assert sum(slept) == pytest.approx(5.0)
 
 
 async def drive(search: Search, limit: float, settled: bool = True) -> tuple[Curve, list[Point]]:
