@@ -12,7 +12,7 @@ from yais.clients.siege.processes.messages import Connected, Ended, Failed, Held
 from yais.clients.siege.processes.sending import Pipe, send
 from yais.clients.siege.views.glance import Glance
 
-News = Glance | HeldBack | Ended
+News = Glance | HeldBack
 
 # Seconds in which a process that was killed is gone.
 _KILLED = 10.0
@@ -67,12 +67,12 @@ class Member:
         match message:
             case Connected():
                 self.connected.set_result(None)
+            case Ended():
+                self.ended.set_result(message)
             case Failed(text):
                 self._fail(text)
-            case _:
-                self._tell(self._index, message)
-        if isinstance(message, Ended):
-            self.ended.set_result(message)
+            case news:
+                self._tell(self._index, news)
 
     def _fail(self, text: str) -> None:
         for awaited in (self.connected, self.ended):
