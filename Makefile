@@ -15,11 +15,9 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 BIN := .venv/bin
 PROJECT := pyproject.toml setup.py $(wildcard proto/*.proto)
-NATIVE := transport server/services
-EXTENSION := $(wildcard $(addsuffix /*.pyx,$(NATIVE)) $(addsuffix /*.pxd,$(NATIVE)))
+EXTENSION := $(wildcard */*.pyx */*.pxd */*/*.pyx */*/*.pxd)
 INSTALLED := .venv/.installed
-TYPING := build/typing/yais
-STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(wildcard $(addsuffix /*.pyi,$(NATIVE))))))
+STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(filter-out proto/%,$(wildcard */*.pyi */*/*.pyi)))))
 TENSORRT_STUBS := build/typing/tensorrt/__init__.pyi
 PEERS := build/peers/.complete
 BROWSER := build/peers/.browser
@@ -28,7 +26,7 @@ INTEROP_PEERS := build/interop/.complete
 
 # What the extension is compiled with, and what tests and benchmarks hold it against.
 PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
-	g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client
+	g++ libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client
 APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
 install_missing = ! command -v dpkg-query >/dev/null || for package in $(1); do \
 	dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(1); break; }; done
@@ -59,13 +57,10 @@ sanitize-gpu: $(INSTALLED) ## the same under compute-sanitizer, but for those in
 lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(NATIVE)
-	@mkdir -p $(TYPING) && for folder in proto transport engines server clients; do \
-		ln -sfn "$(CURDIR)/$$folder" "$(TYPING)/$$folder"; done
-	MYPYPATH=build/typing $(BIN)/mypy -p yais.proto -p yais.transport -p yais.engines -p yais.server -p yais.clients
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(EXTENSION)
+	MYPYPATH=build/typing $(BIN)/mypy -p yais -p bench
 	MYPYPATH=build/typing $(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases \
 		--concise $(STUBBED)
-	MYPYPATH=build/typing $(BIN)/mypy -p bench
 	$(BIN)/python tests/engines/tensorrt/check_versions.py
 
 bench: $(INSTALLED) ## measure, side by side with other servers, and print the table; names of benchmarks in ARGS
@@ -83,7 +78,7 @@ wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to
 	deploy/wheel/make_wheels.sh
 
 clean: ## remove everything that was made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* $(addsuffix /*.so,$(NATIVE))
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis proto/*_pb2* */*.so */*/*.so
 
 $(TENSORRT_STUBS): $(INSTALLED) tests/engines/tensorrt/make_stubs.py
 	@$(BIN)/python tests/engines/tensorrt/make_stubs.py $@

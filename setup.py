@@ -1,4 +1,4 @@
-"""Compiles the wire contracts of `proto/` and the extension modules of `transport/`; all else is in pyproject.toml.
+"""Compiles the wire contracts of `proto/` and the extension modules of `yais`; all else is in pyproject.toml.
 
 With YAIS_WITHOUT_NATIVE=1 in the environment the extension modules are left out.
 """
@@ -19,13 +19,10 @@ from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
-PROTO = ROOT / "proto"
+# Paths are relative to this file's folder: a build runs there.
+SOURCES = Path("src")
+PROTO = SOURCES / "yais" / "proto"
 CONTRACTS = ("model_config", "grpc_service")
-# The packages with extension modules.
-NATIVE = ("transport", "server/services")
-# Shows Cython these folders as parts of `yais`, and takes the C that it writes.
-CYTHON = Path("build/cython")
 
 # The newest of what `transport/nghttp2.pxd` declares: protections that distributions have added to older versions too.
 PROBE = """
@@ -88,24 +85,24 @@ def compile_contracts() -> None:
 
 
 def extensions() -> list[Extension]:
-    """Each `transport/X.pyx` as `yais.transport.X`, and so on; none where they are left out."""
+    """Each `.pyx` as a module of its package; none where they are left out."""
     if os.environ.get("YAIS_WITHOUT_NATIVE", "0") not in ("", "0"):
         return []
-    sources = sorted(path.relative_to(ROOT) for folder in NATIVE for path in (ROOT / folder).glob("*.pyx"))
-    return [Extension(".".join(("yais", *source.with_suffix("").parts)), [str(source)]) for source in sources]
+    # One level at a time: until Python 3.13 `**` does not follow the links of src/yais.
+    sources = sorted([*SOURCES.glob("yais/*/*.pyx"), *SOURCES.glob("yais/*/*/*.pyx")])
+    return [Extension(module_name(source), [str(source)]) for source in sources]
+
+
+def module_name(source: Path) -> str:
+    return ".".join(source.relative_to(SOURCES).with_suffix("").parts)
 
 
 def compile_cython(modules: list[Extension]) -> list[Extension]:
     """The same extensions with their C as sources; C that is newer than all it was made of is not written again."""
-    for folder in NATIVE:
-        link = CYTHON / "yais" / folder
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(ROOT / folder, link.parent))
     written: list[Extension] = cythonize(
         modules,
-        include_path=[str(CYTHON)],
-        build_dir=str(CYTHON / "c"),
+        include_path=[str(SOURCES)],
+        build_dir="build/cython",
         compiler_directives={"boundscheck": False, "wraparound": False},
     )
     return written

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from yais import __version__
 from yais.clients.options import Common
 from yais.clients.rendering import render
 from yais.clients.report import Facts, Report
@@ -37,8 +38,13 @@ def facts(options: Common) -> Facts:
         target=options.target,
         seed=options.seed,
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        versions={name: version(name) for name in ("yais", "grpcio", "numpy")} | {"python": python_version()},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("grpcio", "numpy")}
+    return {"yais": __version__, **packages, "python": python_version()}
 
 
 def end(report: Report, verdict: Verdict | None = None, assessments: Sequence[Assessment] = ()) -> NoReturn:

@@ -1,9 +1,9 @@
 """What a server says of itself once it serves."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from yais import __version__
 from yais.server.model import Model
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def summary(model: Model) -> str:
 
 def _lines(server: "Server") -> Iterator[str]:
     host, workers = server.config.address, server.config.workers
-    yield f"YAIS {version('yais')} is serving"
+    yield f"YAIS {__version__} is serving"
     yield f"  gRPC      {host}:{server.port}"
     yield f"  metrics   http://{host}:{server.metrics_port}/metrics"
     if workers > 1:

@@ -3,8 +3,7 @@
 RPCs that are not defined here answer UNIMPLEMENTED; ModelInfer is in `infer.py`.
 """
 
-from importlib.metadata import version
-
+from yais import __version__
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from yais.server.admission import Admission
@@ -43,7 +42,7 @@ class InferenceService(GRPCInferenceServiceServicer):
 
     @answers_errors
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="yais", version=version("yais"), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="yais", version=__version__, extensions=EXTENSIONS)
 
     @answers_errors
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from yais import __version__
+
 DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
 CONFIGURATION = "deploy/docker/config.toml"
 both_images = pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -173,17 +175,16 @@ def test_both_images_end_alike(root: Path) -> None:
 
 def test_build_context_holds_what_the_wheel_needs_and_nothing_more(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    folders = {path.split("/")[0] for path in project["tool"]["setuptools"]["package-dir"].values()}
+    folders = {"src"} | {link.name for link in (root / "src" / "yais").iterdir() if link.is_symlink()}
     files = {"pyproject.toml", "setup.py", project["project"]["readme"], *project["project"]["license-files"]}
     lines = (root / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if not line.startswith("#")]
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == folders | files | {"deploy/docker"}
-    assert rules[-3:] == ["**/__pycache__", "proto/*_pb2*", "transport/*.so"]
+    assert rules[-3:] == ["**/__pycache__", "proto/*_pb2*", "**/*.so"]
 
 
 def test_image_in_the_manifests_carries_the_version_of_the_project(root: Path, container: dict[str, Any]) -> None:
-    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    assert container["image"] == f"yais:{version}-gpu"
+    assert container["image"] == f"yais:{__version__}-gpu"
     tags = re.findall(r"newTag: (\S+)", "".join(p.read_text() for p in root.glob("deploy/*/kustomization.yaml")))
-    assert sorted(tags) == [version, f"{version}-gpu"]
+    assert sorted(tags) == [__version__, f"{__version__}-gpu"]

@@ -12,9 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS = PROJECT["tool"]["setuptools"]["package-dir"].values()
+FOLDERS = [link.name for link in (ROOT / "src" / "yais").iterdir() if link.is_symlink()]
 FILES = {
     "setup.py",
+    "src/yais/__init__.py",
     "pyproject.toml",
     "MANIFEST.in",
     PROJECT["project"]["readme"],
@@ -39,10 +40,13 @@ def copy_sources(target: Path) -> Path:
     for name in FILES:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target / name)
+    for folder in FOLDERS:
+        (target / "src" / "yais" / folder).symlink_to(Path("..", "..", folder))
     return target
 
 
 def names(folder: Path) -> set[str]:
+    """The files below `folder`; of what is linked, those where they lie."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -64,7 +68,7 @@ def expected(source: Path) -> set[str]:
     """What every wheel of a clean `source` holds: all but what is only for building, and what protoc makes."""
     found = {f"yais/{name}" for folder in FOLDERS for name in names(source) if name.startswith(f"{folder}/")}
     made = {f"yais/proto/{name}_{kind}" for name in CONTRACTS for kind in ("pb2.py", "pb2.pyi", "pb2_grpc.py")}
-    return {name for name in found if not name.endswith(".pyx")} | made
+    return {"yais/__init__.py"} | {name for name in found if not name.endswith(".pyx")} | made
 
 
 def python_with(wheel: Path, folder: Path) -> Path:
@@ -136,7 +140,7 @@ def test_the_source_distribution_is_all_that_a_whole_wheel_needs(tmp_path: Path)
     (archive,) = (source / "dist").glob("yais-*.tar.gz")
     with tarfile.open(archive) as files:
         inside = {name.partition("/")[2] for name in files.getnames()}
-    assert sources <= inside
+    assert {f"src/yais/{name}" if name.partition("/")[0] in FOLDERS else name for name in sources} <= inside
     assert not [name for name in inside if "_pb2" in name or name.endswith((".so", ".c"))]
 
     (wheel,) = (source / "dist").glob("yais-*.whl")

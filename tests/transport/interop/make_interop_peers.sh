@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 built=$(cd "$here/../../.." && pwd)/build/interop
-needed=(g++ pkg-config libgrpc++-dev protobuf-compiler protobuf-compiler-grpc)
+needed=(g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
