@@ -21,7 +21,7 @@ STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(filter-out proto/%,$(wildc
 TENSORRT_STUBS := build/typing/tensorrt/__init__.pyi
 PEERS := build/peers/.complete
 BROWSER := build/peers/.browser
-INTEROP := tests/transport/interop
+INTEROP := tests/conformance/interop
 INTEROP_PEERS := build/interop/.complete
 
 # What the extension is compiled with, and what tests and benchmarks hold it against.

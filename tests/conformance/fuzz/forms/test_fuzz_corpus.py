@@ -1,0 +1,77 @@
+import random
+
+import pytest
+
+from conformance.fuzz.forms.fuzz_corpus import inputs
+from conformance.fuzz.forms.fuzz_forms import play
+from conformance.fuzz.forms.fuzz_messages import usual
+from conformance.fuzz.forms.fuzz_mutator import cross, mutate
+from conformance.fuzz.forms.fuzz_program import ENGINES, Kind, Program, Record, Setup, decode
+from conformance.fuzz.forms.fuzz_seeds import programs
+from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+from yais.server.services.infer import ParsedCall
+
+# The models whose requests have forms: the others take or give strings, or too many tensors.
+BY_FORM = {0, 1, 2, 3, 4, 5, 6, 9}
+USUAL = (Record(Kind.WIRE, 0, usual(Program(0, 0, ()).engine)), Record(Kind.SEND, 0))
+RECOGNISED = Program(0, Setup.TAUGHT, USUAL).encode()
+
+
+def test_everything_that_the_fuzzer_found_worth_keeping_is_answered_alike() -> None:
+    ends, by_form = set(), set()
+    for number, data in enumerate(inputs(), 1):
+        try:
+            _, knowing = play(data)
+        except Exception as error:
+            raise AssertionError(f"Line {number} of the corpus, {data.hex()}: {error}") from error
+        ends |= {(knowing.program.model, type(outcome)) for call in knowing.outcomes for outcome in call}
+        by_form |= {knowing.program.model} if knowing.recognised else set()
+    assert by_form == BY_FORM
+    assert ends == {(model, end) for model in range(ENGINES) for end in (ModelInferResponse, tuple)}
+
+
+def test_the_seeds_are_answered_alike() -> None:
+    for program in programs():
+        assert decode(program.encode()) == program
+        _, knowing = play(program.encode())
+        assert any(isinstance(call[0], ModelInferResponse) for call in knowing.outcomes)
+
+
+def test_every_mutation_is_an_input_and_every_input_can_be_played() -> None:
+    chance = random.Random(1)
+    pool = [program.encode() for program in programs()]
+    for seed in range(200):
+        data = cross(mutate(chance.choice(pool), seed), chance.choice(pool), seed)
+        assert decode(decode(data).encode()) == decode(data)
+        play(data)
+        pool.append(data)
+
+
+@pytest.mark.parametrize("model", range(ENGINES))
+def test_the_usual_message_is_what_protobuf_writes(model: int) -> None:
+    wire = usual(Program(model, 0, ()).engine)
+    message = ModelInferRequest.FromString(wire)
+    assert message.SerializeToString() == wire
+    assert len(message.inputs) == len(message.raw_input_contents)
+
+
+def test_an_answer_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = ParsedCall.answer
+
+    def answer_later_rows(call: ParsedCall, outputs: object, row: int) -> None:
+        answered(call, {name: array[::-1] for name, array in outputs.items()}, row)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(ParsedCall, "answer", answer_later_rows)
+    with pytest.raises(AssertionError, match="instead of"):
+        play(RECOGNISED)
+
+
+def test_elements_behind_the_rows_of_the_requests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = ParsedCall.fill
+
+    def fill_one_row_on(call: ParsedCall, inputs: object, row: int) -> None:
+        filled(call, inputs, row + 1)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ParsedCall, "fill", fill_one_row_on)
+    with pytest.raises(AssertionError, match="behind its 1 rows"):
+        play(RECOGNISED)

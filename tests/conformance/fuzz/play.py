@@ -1,0 +1,36 @@
+"""Shows the records of an input, and plays it: `python -m conformance.fuzz.play FILE...`."""
+
+import inspect
+import sys
+from pathlib import Path
+
+from conformance.fuzz.client_end import ClientEnd
+from conformance.fuzz.end import Act
+from conformance.fuzz.invariants import play
+from conformance.fuzz.peer import bytes_of
+from conformance.fuzz.program import Kind, Program, Record, Setup, decode
+from conformance.fuzz.server_end import ServerEnd
+
+
+def show(program: Program) -> None:
+    end = ClientEnd() if program.setup & Setup.CLIENT else ServerEnd()
+    actions = end.connection_actions() + end.call_actions()
+    print(f"{program.setup!r}, profile {program.profile}")
+    for record in program.records:
+        print(f"  {record.kind.name} {record.argument} {record.payload[:40].hex(' ')} {_meaning(record, actions)}")
+
+
+def _meaning(record: Record, actions: list[Act]) -> str:
+    match record.kind:
+        case Kind.ACTION | Kind.NESTED:
+            return inspect.getsource(actions[record.argument % len(actions)]).strip().splitlines()[0]
+        case Kind.RAW | Kind.FRAME | Kind.HEADERS | Kind.MESSAGE:
+            return str(bytes_of(record)[:100])
+    return ""
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        data = Path(name).read_bytes()
+        show(decode(data))
+        play(data)

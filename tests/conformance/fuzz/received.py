@@ -1,0 +1,76 @@
+"""What the peer of a connection has sent, as far as the rules for what it gets depend on it."""
+
+import gzip
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+
+from hyperframe.frame import SettingsFrame
+
+from conformance.fuzz.peer import DATA, PADDED, PREFACE, SETTINGS, WINDOW_UPDATE
+
+FIRST_WINDOW = 65_535
+_FRAME_HEAD = 9
+_MESSAGE_HEAD = 5
+
+
+class Received:
+    """Counts windows, whatever of it was taken for valid, and puts messages together; stream 0 is the connection."""
+
+    def __init__(self, data: bytes) -> None:
+        self.first_window = self.largest_window = FIRST_WINDOW
+        self.frame_size = 16_384
+        self.concurrency = 1
+        self.opened: defaultdict[int, int] = defaultdict(int)
+        self.size: defaultdict[int, int] = defaultdict(int)
+        self._content: defaultdict[int, bytearray] = defaultdict(bytearray)
+        for kind, flags, stream, body in _frames(data.removeprefix(PREFACE)):
+            if kind == SETTINGS:
+                self._take_settings(body)
+            elif kind == WINDOW_UPDATE:
+                self.opened[stream] += int.from_bytes(body[:4], "big") & 0x7FFFFFFF
+            elif kind == DATA:
+                self._take_data(flags, stream, body)
+
+    def check(self, stream: int, messages: list[bytes]) -> None:
+        """What an application was given are the first messages that were sent on the stream."""
+        for message, sent in zip(messages, self._messages(stream), strict=False):
+            assert message == sent, "A message that nobody has sent"
+
+    def _take_data(self, flags: int, stream: int, body: bytes) -> None:
+        self.size[stream] += len(body)
+        self.size[0] += len(body)
+        self._content[stream] += body[1 : len(body) - body[0]] if flags & PADDED and body else body
+
+    def _take_settings(self, body: bytes) -> None:
+        for at in range(0, len(body) - 5, 6):
+            name, value = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 6], "big")
+            if name == SettingsFrame.INITIAL_WINDOW_SIZE:
+                self.first_window = value
+                self.largest_window = max(self.largest_window, value)
+            elif name == SettingsFrame.MAX_FRAME_SIZE:
+                self.frame_size = max(self.frame_size, value)
+            elif name == SettingsFrame.MAX_CONCURRENT_STREAMS:
+                self.concurrency = value
+
+    def _messages(self, stream: int) -> Iterator[bytes]:
+        content = self._content[stream]
+        at = 0
+        while at + _MESSAGE_HEAD <= len(content):
+            end = at + _MESSAGE_HEAD + int.from_bytes(content[at + 1 : at + _MESSAGE_HEAD], "big")
+            body = bytes(content[at + _MESSAGE_HEAD : end])
+            yield _inflated(body) if content[at] else body
+            at = end
+
+
+def _inflated(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else zlib.decompress(body)
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    at = 0
+    while at + _FRAME_HEAD <= len(data):
+        size = int.from_bytes(data[at : at + 3], "big")
+        stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
+        yield data[at + 3], data[at + 4], stream, data[at + _FRAME_HEAD : at + _FRAME_HEAD + size]
+        at += _FRAME_HEAD + size

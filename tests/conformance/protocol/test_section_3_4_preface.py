@@ -1,0 +1,84 @@
+import asyncio
+
+import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame
+
+from conformance.protocol.frames import ACK, PREFACE, raw, settings
+from conformance.protocol.hostile import Hostile, status_of
+from conformance.protocol.peer import Peer
+from conformance.protocol.serving import Served
+
+
+async def bare(server: Served, *pieces: bytes) -> Peer:
+    peer = await Peer.connect(server.port)
+    await peer.send(*pieces)
+    return peer
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nHost: probe\r\n\r\n",
+        PREFACE[:-1] + b"X" + settings(),
+        bytes(64),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+    ],
+    ids=["HTTP/1.1", "last byte wrong", "zeros", "TLS"],
+)
+async def test_another_protocol_is_hung_up_on(server: Served, start: bytes) -> None:
+    peer = await bare(server, start)
+    await peer.expect_end()
+    assert all(isinstance(frame, SettingsFrame) or frame.type in (7, 8) for frame in peer.seen)
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    "first", [raw(PingFrame, payload=bytes(8)), raw(SettingsFrame, ACK), raw(DataFrame, 0, 1), raw(0xEE)]
+)
+async def test_a_client_must_begin_with_its_settings(server: Served, first: bytes) -> None:
+    peer = await bare(server, PREFACE, first)
+    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
+    peer.close()
+
+
+async def test_a_preface_may_come_byte_by_byte(server: Served) -> None:
+    peer = await Peer.connect(server.port)
+    for position in range(len(PREFACE)):
+        await peer.send(PREFACE[position : position + 1])
+        await asyncio.sleep(0)
+    await peer.send(settings())
+    await peer.expect_service(1)
+    peer.close()
+
+
+async def test_a_call_may_come_with_the_preface(server: Served) -> None:
+    peer = await Peer.connect(server.port)
+    await peer.send(PREFACE, settings(), peer.call(1))
+    assert (await peer.answer(1)).status == 0
+    peer.close()
+
+
+async def test_a_server_speaks_first_of_its_settings(server: Served) -> None:
+    peer = await Peer.connect(server.port)
+    assert isinstance(await peer.frame(), SettingsFrame)
+    peer.close()
+
+
+@pytest.mark.parametrize("first", [raw(PingFrame, payload=bytes(8)), raw(SettingsFrame, ACK), raw(HeadersFrame, 4, 1)])
+async def test_a_server_must_begin_with_its_settings(hostile: Hostile, first: bytes) -> None:
+    call = asyncio.ensure_future(status_of(hostile.call()))
+    peer = await hostile.bare_connection()
+    await peer.read(len(PREFACE))
+    await peer.send(first)
+    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
+    assert (await call).name == "UNAVAILABLE"
+
+
+async def test_a_channel_hangs_up_on_another_protocol(hostile: Hostile) -> None:
+    call = asyncio.ensure_future(status_of(hostile.call()))
+    peer = await hostile.bare_connection()
+    await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    assert (await call).name == "UNAVAILABLE"
+    await peer.read(len(PREFACE))
+    await peer.expect_end()

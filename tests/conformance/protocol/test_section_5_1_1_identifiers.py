@@ -1,0 +1,49 @@
+import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame, HeadersFrame
+
+from conformance.protocol.frames import END_HEADERS, END_STREAM, message, raw, request
+from conformance.protocol.hostile import OK, Hostile, status_of
+from conformance.protocol.peer import Peer
+
+LARGEST = 2**31 - 1
+
+
+@pytest.mark.parametrize("stream", [0, 2, 2**31 - 2])
+async def test_a_client_opens_odd_streams(peer: Peer, stream: int) -> None:
+    await peer.send(peer.headers(stream, request()))
+    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
+
+
+async def test_identifiers_may_be_skipped_and_those_are_closed(peer: Peer) -> None:
+    await peer.expect_service(7)
+    await peer.send(peer.call(5, body=b"earlier"))
+    await peer.expect_service(9)
+    assert not [frame for frame in peer.seen if frame.stream_id == 5 and isinstance(frame, HeadersFrame | DataFrame)]
+
+
+async def test_the_last_identifier_is_served(peer: Peer) -> None:
+    await peer.expect_service(LARGEST)
+
+
+async def test_data_on_the_connection_are_refused(peer: Peer) -> None:
+    await peer.send(raw(DataFrame, 0, 0, message(b"hello")))
+    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
+
+
+@pytest.mark.parametrize("stream", [0, 2, 3])
+async def test_a_server_opens_no_streams(hostile: Hostile, stream: int) -> None:
+    call, peer = await hostile.called()
+    await peer.send(peer.headers(stream, OK))
+    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
+    assert (await status_of(call)).name == "UNAVAILABLE"
+
+
+async def test_a_channel_counts_its_streams_by_two(hostile: Hostile) -> None:
+    call, peer = await hostile.called()
+    for stream, body in ((3, b"second"), (5, b"third")):
+        task = hostile.call(body, timeout=0.2)
+        assert (await peer.expect(HeadersFrame)).stream_id == stream
+        assert (await status_of(task)).name == "DEADLINE_EXCEEDED"
+    await peer.send(peer.headers(1, [*OK, ("grpc-status", "5")], END_HEADERS | END_STREAM))
+    assert (await status_of(call)).name == "NOT_FOUND"

@@ -1,0 +1,81 @@
+import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame
+
+from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw, request
+from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
+from conformance.protocol.peer import Peer
+
+
+def moved_behind(fields: Fields, name: str) -> Fields:
+    """`fields` with the pseudo-field `name` at their end."""
+    return sorted(fields, key=lambda field: field[0] == name)
+
+
+MALFORMED = {
+    "no method": request(_method=None),
+    "no scheme": request(_scheme=None),
+    "no path": request(_path=None),
+    "an empty path": request(_path=""),
+    "two methods": [(":method", "POST"), *request()],
+    "two paths": [(":path", "/"), *request()],
+    "two schemes": [(":scheme", "http"), *request()],
+    "two authorities": [(":authority", "other"), *request()],
+    "a status": [(":status", "200"), *request()],
+    "an unknown one": [(":protocol", "websocket"), *request()],
+    "a method behind the fields": moved_behind(request(), ":method"),
+    "an authority behind the fields": moved_behind(request(), ":authority"),
+    "neither authority nor host": request(_authority=None),
+    "no fields at all": [],
+    "CONNECT with a path": request(_method="CONNECT"),
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED)
+async def test_malformed_requests_are_reset(peer: Peer, fields: Fields) -> None:
+    await peer.send(peer.headers(1, fields))
+    await peer.expect_reset(1, ErrorCodes.PROTOCOL_ERROR)
+
+
+@pytest.mark.parametrize("changes", [{"_authority": None, "host": "probe"}, {"_scheme": "https"}, {"te": None}])
+async def test_what_a_call_can_do_without_it_does_without(peer: Peer, changes: dict[str, str | None]) -> None:
+    await peer.send(peer.headers(1, request(**changes)), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    assert (await peer.answer(1)).data == message(b"hello")
+
+
+MALFORMED_ANSWERS = {
+    "no status": OK[1:],
+    "two statuses": [OK[0], *OK],
+    "a status behind the fields": OK[::-1],
+    "a status of two digits": [(":status", "20"), OK[1]],
+    "a status of four digits": [(":status", "2000"), OK[1]],
+    "a status of letters": [(":status", "two"), OK[1]],
+    "an empty status": [(":status", ""), OK[1]],
+    "a path": [(":path", "/"), *OK],
+    "no fields at all": [],
+    "switching protocols": [(":status", "101")],
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED_ANSWERS.values(), ids=MALFORMED_ANSWERS)
+async def test_malformed_answers_end_the_call(hostile: Hostile, fields: Fields) -> None:
+    call, peer = await hostile.called()
+    await peer.send(peer.headers(1, fields))
+    await peer.expect_reset(1, ErrorCodes.PROTOCOL_ERROR)
+    assert (await status_of(call)).name == "INTERNAL"
+
+
+async def test_an_informational_answer_does_not_end_the_stream(hostile: Hostile) -> None:
+    call, peer = await hostile.called()
+    await peer.send(peer.headers(1, [(":status", "100")], END_HEADERS | END_STREAM))
+    await peer.expect_reset(1, ErrorCodes.PROTOCOL_ERROR)
+    assert (await status_of(call)).name == "INTERNAL"
+
+
+async def test_informational_answers_come_before_the_answer(hostile: Hostile) -> None:
+    call, peer = await hostile.called()
+    for status in ("100", "102", "103", "199"):
+        await peer.send(peer.headers(1, [(":status", status), ("grpc-status", "13"), ("x-early", status)]))
+    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
+    assert await call == b"hello"

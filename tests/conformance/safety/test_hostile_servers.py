@@ -1,0 +1,205 @@
+"""The other way round: whatever a server does, its client's process stays small and goes on with its other calls."""
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
+
+from conformance.protocol.frames import END_HEADERS, END_STREAM, message, number, raw, settings
+from conformance.protocol.hostile import OK, answer
+from conformance.protocol.line import listening
+from conformance.protocol.peer import Peer
+from conformance.safety.attacks import ATTACK_S, portion, reading
+from conformance.safety.watch import LITTLE, MB, Clock, Witness, pool
+
+Attack = Callable[[Peer], Awaitable[None]]
+LARGEST_WINDOW = 2**31 - 1
+LIMIT = 4 * MB
+
+
+@asynccontextmanager
+async def server_of(attack: Attack) -> AsyncIterator[tuple[int, list[Peer]]]:
+    """The port of a server that does this to every connection, and those that it has had."""
+    peers: list[Peer] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def serve(peer: Peer) -> None:
+        with suppress(EOFError, ConnectionError, TimeoutError, AssertionError):
+            await attack(peer)
+
+    def accept(sock: socket.socket) -> None:
+        peers.append(Peer(sock))
+        tasks.append(asyncio.create_task(serve(peers[-1])))
+
+    async with listening(accept) as port:
+        yield port, peers
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for peer in peers:
+            peer.close()
+
+
+async def suffer(attack: Attack, kind: str = "unary", grows: int = LITTLE) -> int:
+    """Has a client attacked for a while, and sees how it bears it; gives the number of its connections."""
+    server, before = pool.take({})
+    pool.give_back({}, server, before)
+    async with server_of(attack) as (port, peers):
+        witness = Witness("caller", kind, port, server.port)
+        clock = Clock(witness.process.pid)
+        try:
+            await asyncio.sleep(ATTACK_S)
+            grown = witness.grown
+        finally:
+            await asyncio.to_thread(witness.finish, clock)
+    assert grown <= grows, f"the client grew by {grown / MB:.1f} MB"
+    return len(peers)
+
+
+def endless(frame: bytes) -> Attack:
+    async def attack(peer: Peer) -> None:
+        await peer.shake_hands(is_client=False)
+        async with reading(peer):
+            while not peer.is_over:
+                await peer.send(portion(frame))
+                await asyncio.sleep(0)
+
+    return attack
+
+
+FLOODS = {
+    "PING": raw(PingFrame, payload=bytes(8)),
+    "SETTINGS": settings(),
+    "PING's answer": raw(PingFrame, 0x1, payload=bytes(8)),
+    "unknown": raw(0x42),
+    "GOAWAY": raw(GoAwayFrame, payload=number(LARGEST_WINDOW) + number(0)),
+    "WINDOW_UPDATE": raw(8, 0, 0, number(1)),
+}
+
+
+@pytest.mark.parametrize("frame", FLOODS.values(), ids=FLOODS)
+async def test_floods_do_no_harm(frame: bytes) -> None:
+    await suffer(endless(frame))
+
+
+def answering(make: Callable[[Peer, int], bytes], values: dict[int, int] | None = None) -> Attack:
+    """Sends `make(peer, stream)` for each call."""
+
+    async def attack(peer: Peer) -> None:
+        await peer.shake_hands(values, is_client=False)
+        while True:
+            stream = (await peer.expect(HeadersFrame)).stream_id
+            await peer.send(make(peer, stream))
+
+    return attack
+
+
+def data(stream: int, body: bytes) -> bytes:
+    return b"".join(raw(DataFrame, 0, stream, body[start : start + 16384]) for start in range(0, len(body), 16384))
+
+
+BOMB = message(gzip.compress(bytes(LIMIT)), 1)
+EARLY = b"\x08\x03103\x00\x01x\x01y"
+
+ANSWERS: dict[str, Callable[[Peer, int], bytes]] = {
+    "no status": lambda peer, stream: peer.headers(stream, OK, END_HEADERS | END_STREAM),
+    "a reset": lambda peer, stream: raw(RstStreamFrame, 0, stream, number(2)),
+    "a refusal": lambda peer, stream: raw(RstStreamFrame, 0, stream, number(7)),
+    "a huge length": lambda peer, stream: (
+        peer.headers(stream, OK) + raw(DataFrame, 0, stream, message(b"", length=2**32 - 1))
+    ),
+    "a length that nothing follows": lambda peer, stream: (
+        peer.headers(stream, OK) + raw(DataFrame, 0, stream, message(b"", length=LIMIT))
+    ),
+    "a bomb of references": lambda peer, stream: (
+        raw(HeadersFrame, 0, stream, peer.encoder.encode([*OK, ("x-bomb", "x" * 4000)]))
+        + raw(ContinuationFrame, 0, stream, b"\xbe" * 16384) * 6
+        + raw(ContinuationFrame, END_HEADERS, stream)
+    ),
+    "a block without end": lambda peer, stream: (
+        raw(HeadersFrame, 0, stream, peer.encoder.encode(OK))
+        + raw(ContinuationFrame, 0, stream, b"\x00\x01x\x01y" * 99) * 99
+    ),
+    "early hints without end": lambda peer, stream: raw(HeadersFrame, END_HEADERS, stream, EARLY) * 5000,
+    "ten compressed bombs": lambda peer, stream: (
+        peer.headers(stream, [*OK, ("grpc-encoding", "gzip")]) + data(stream, BOMB * 10)
+    ),
+    "GOAWAY": lambda peer, stream: raw(GoAwayFrame, payload=number(0) + number(0)),
+    "noise": lambda peer, stream: bytes(range(256)) * 10,
+    "another stream's answer": lambda peer, stream: answer(peer, stream + 2),
+}
+
+
+@pytest.mark.parametrize("make", ANSWERS.values(), ids=ANSWERS)
+async def test_bad_answers_do_no_harm(make: Callable[[Peer, int], bytes]) -> None:
+    """Four calls at a time may each have an answer of the largest size, and the bytes that it is made from."""
+    await suffer(answering(make), grows=8 * LIMIT)
+
+
+async def test_answers_without_end_wait_until_they_are_read() -> None:
+    """The windows of four calls, and of their connection."""
+
+    async def attack(peer: Peer) -> None:
+        await peer.shake_hands(is_client=False)
+        stream = (await peer.expect(HeadersFrame)).stream_id
+        await peer.send(peer.headers(stream, OK))
+        async with reading(peer):
+            for _ in range(2**20 // 16384 - 1):
+                await peer.send(raw(DataFrame, 0, stream, message(bytes(16379))))
+            await asyncio.sleep(10)
+
+    await suffer(attack, "stream", grows=4 * MB + LITTLE)
+
+
+async def test_tiny_answers_without_end_are_counted_for_what_they_cost() -> None:
+    def make(peer: Peer, stream: int) -> bytes:
+        return peer.headers(stream, OK) + data(stream, message(b"x") * (2**20 // 6))
+
+    await suffer(answering(make), "stream", grows=64 * MB)
+
+
+async def test_requests_that_a_server_does_not_read_are_let_go_with_their_deadlines() -> None:
+    """Some hundred calls of 1 MB, which last for 30 ms each."""
+
+    async def attack(peer: Peer) -> None:
+        await peer.shake_hands({3: LARGEST_WINDOW, 4: LARGEST_WINDOW}, is_client=False)
+        await peer.send(raw(8, 0, 0, number(2**30)))
+        await asyncio.sleep(10)
+
+    await suffer(attack, "upload", grows=16 * MB + LITTLE)
+
+
+async def test_requests_without_a_window_are_let_go_with_their_deadlines() -> None:
+    async def attack(peer: Peer) -> None:
+        await peer.shake_hands({3: LARGEST_WINDOW, 4: 0}, is_client=False)
+        async with reading(peer):
+            await asyncio.sleep(10)
+
+    await suffer(attack, "upload", grows=16 * MB + LITTLE)
+
+
+async def silent(peer: Peer) -> None:
+    await asyncio.sleep(10)
+
+
+async def gone(peer: Peer) -> None:
+    peer.close()
+
+
+async def gone_after_settings(peer: Peer) -> None:
+    await peer.shake_hands(is_client=False)
+    peer.close()
+
+
+async def draining_at_once(peer: Peer) -> None:
+    await peer.send(settings(), raw(GoAwayFrame, payload=bytes(8)))
+    await silent(peer)
+
+
+@pytest.mark.parametrize("attack", [silent, gone, gone_after_settings, draining_at_once])
+async def test_servers_that_are_none_are_not_stormed(attack: Attack) -> None:
+    assert await suffer(attack) <= 15
