@@ -24,6 +24,18 @@ SOURCES = Path("src")
 PROTO = SOURCES / "yais" / "proto"
 CONTRACTS = ("model_config", "grpc_service")
 
+# What protoc writes for modules that lie on `sys.path` and share the default descriptor pool, and what takes its place
+# in those of a package with a pool of its own.
+REWRITES = (
+    (r"^import (\w+_pb2) as", r"from . import \1 as"),
+    (r"^from google\.protobuf import descriptor_pool as _descriptor_pool$", "from . import pool as _pool"),
+    (r"_descriptor_pool\.Default\(\)", "_pool.POOL"),
+    (
+        r"^(_builder\.BuildTopDescriptorsAndMessages\(DESCRIPTOR, )'\w+', _globals\)$",
+        r"\1__name__, _globals)\n_pool.pickle_by_class(DESCRIPTOR.message_types_by_name.values())",
+    ),
+)
+
 # The newest of what `transport/nghttp2.pxd` declares: protections that distributions have added to older versions too.
 PROBE = """
 #include <nghttp2/nghttp2.h>
@@ -71,17 +83,16 @@ class BuildExt(build_ext):
 
 
 def compile_contracts() -> None:
-    """Writes the modules of each contract, with their stubs, beside it.
-
-    protoc imports a sibling by its bare name, which only works on `sys.path`; as part of a package it must be relative.
-    """
+    """Writes the modules of each contract, with their stubs, beside it."""
     includes = [f"-I{PROTO}", f"-I{files('grpc_tools') / '_proto'}"]
     outputs = [f"--{kind}_out={PROTO}" for kind in ("python", "pyi", "grpc_python")]
     if protoc.main(["protoc", *includes, *outputs, *(f"{name}.proto" for name in CONTRACTS)]):
         raise SystemExit("protoc could not compile proto/*.proto")
     for generated in PROTO.glob("*_pb2*.py*"):
         text = generated.read_text()
-        generated.write_text(re.sub(r"^import (\w+_pb2) as", r"from . import \1 as", text, flags=re.MULTILINE))
+        for pattern, replacement in REWRITES:
+            text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+        generated.write_text(text)
 
 
 def extensions() -> list[Extension]:

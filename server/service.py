@@ -5,13 +5,14 @@ import gc
 import logging
 from collections.abc import Callable
 
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from yais.engines import EngineError, open_engine
-from yais.proto import grpc_service_pb2
+from yais.proto import grpc_service_pb2, model_config_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from yais.server.admission import Admission
 from yais.server.banner import summary
@@ -95,7 +96,8 @@ class Service:
         registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
-        reflected = reflection.aio.ReflectionServicer((_INFERENCE, _HEALTH, reflection.SERVICE_NAME))
+        names = _INFERENCE, _HEALTH, reflection.SERVICE_NAME
+        reflected = reflection.aio.ReflectionServicer(names, _served_contracts())
         add_ServerReflectionServicer_to_server(reflected, self._grpc)
         port = self.config.port if self._shared_port is None else self._shared_port
         with naming("--port", self.config, port):
@@ -164,3 +166,11 @@ class Service:
             )
             return False
         return True
+
+
+def _served_contracts() -> DescriptorPool:
+    """All that reflection can be asked for; neither the default pool nor that of `yais.proto` has the whole of it."""
+    pool = DescriptorPool()
+    for contract in (model_config_pb2, grpc_service_pb2, health_pb2, reflection_pb2):
+        pool.AddSerializedFile(contract.DESCRIPTOR.serialized_pb)
+    return pool

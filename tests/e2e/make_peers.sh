@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes what the end-to-end tests hold the server against, in build/peers: Triton's Python client, perf_analyzer, and
-# Prometheus. Each lands under its final name only when it is complete, so that a second run does only what is missing.
+# Makes what the end-to-end tests hold the server against, in build/peers: Triton's Python client, in an environment of
+# its own and in several releases to be imported beside YAIS, perf_analyzer, and Prometheus. Each lands under its final name only when it is complete, so that a second run does only what is missing.
 # Debian's packages are unpacked, not installed: nothing of the system changes, and no service starts.
 set -euo pipefail
 
@@ -42,6 +42,16 @@ make_tritonclient() {
     touch "$folder/.complete"
 }
 
+# Without what they depend on, of which they would have older releases than they can do with.
+make_tritonclients() {
+    for version in 2.41.0 2.51.0 2.73.0; do
+        "$python" -m pip install -q --no-deps --target "$work/done/${version%.*}" \
+            "tritonclient==$version" python-rapidjson
+        rm -rf "$work/done/${version%.*}/bin"
+    done
+    mv "$work/done" "$peers/tritonclients"
+}
+
 make_perf_analyzer() {
     wheels "$work/wheels" --platform manylinux1_x86_64 tritonclient==2.51.0
     wheels "$work/wheels" --platform manylinux2014_x86_64 nvidia-cuda-runtime-cu12==12.6.77
@@ -71,5 +81,6 @@ make_peer() { # name, the file that shows that it is complete
 
 mkdir -p "$peers"
 make_peer tritonclient tritonclient-2.73/.complete
+make_peer tritonclients tritonclients
 make_peer perf_analyzer perf_analyzer/perf_analyzer
 make_peer prometheus prometheus/prometheus

@@ -10,6 +10,8 @@ PEERS = ROOT / "build" / "peers"
 DRIVERS = Path(__file__).with_name("drivers")
 
 TRITON_PYTHON = PEERS / "tritonclient-2.73" / "bin" / "python"
+# One folder a release, by its first two numbers, for PYTHONPATH.
+TRITON_CLIENTS = PEERS / "tritonclients"
 PERF_ANALYZER = PEERS / "perf_analyzer" / "perf_analyzer"
 PROMETHEUS = PEERS / "prometheus" / "prometheus"
 PROMTOOL = PEERS / "prometheus" / "promtool"

@@ -1,12 +1,22 @@
 import grpc
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import ServiceDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from e2e.serving import Serving
 from yais.proto import grpc_service_pb2 as pb
+
+SERVED = [
+    service
+    for contract in (pb, health_pb2, reflection_pb2)
+    for service in contract.DESCRIPTOR.services_by_name.values()
+]
 
 
 @pytest.mark.parametrize("service", ["", "ready", "inference.GRPCInferenceService", "mlp", "two"])
@@ -33,16 +43,22 @@ def test_the_health_of_what_does_not_exist_is_not_found_and_unknown_to_a_watcher
         watch.cancel()
 
 
+def described(service: ServiceDescriptor) -> ServiceDescriptorProto:
+    description = ServiceDescriptorProto()
+    service.CopyToProto(description)
+    return description
+
+
 def test_reflection_tells_of_the_services_and_their_messages(server: Serving) -> None:
     with server.channel() as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
-        assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
-        told = DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
-    own = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-    assert [method.name for method in told.methods] == [method.name for method in own.methods]
-    assert told.methods_by_name["ModelInfer"].input_type.fields_by_name.keys() == (
-        pb.ModelInferRequest.DESCRIPTOR.fields_by_name.keys()
-    )
+        told = DescriptorPool(database)
+        services = {name: told.FindServiceByName(name) for name in database.get_services()}
+    assert {name: described(service) for name, service in services.items()} == {
+        service.full_name: described(service) for service in SERVED
+    }
+    infer = services["inference.GRPCInferenceService"].methods_by_name["ModelInfer"]
+    assert infer.input_type.fields_by_name.keys() == pb.ModelInferRequest.DESCRIPTOR.fields_by_name.keys()
 
 
 @pytest.mark.parametrize(
