@@ -4,12 +4,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu sanitize-gpu lint bench bench-full bench-gpu wheel clean
+.PHONY: help setup demo serve test test-conformance test-gpu sanitize-gpu lint bench bench-full bench-gpu wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -32,7 +32,7 @@ install_missing = ! command -v dpkg-query >/dev/null || for package in $(1); do 
 	dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(1); break; }; done
 
 help: ## show what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(INSTALLED) ## make .venv with YAIS and all that its development needs
 
@@ -42,8 +42,11 @@ demo: $(INSTALLED) ## serve a real model, classify a picture, lay siege to it, s
 serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
 	@exec $(BIN)/inference-grpc --engine "$$($(BIN)/python demo/engine.py)" $(ARGS)
 
-test: $(INSTALLED) $(PEERS) $(BROWSER) $(INTEROP_PEERS) ## run all tests, the end-to-end ones on both transports; pytest flags in ARGS
-	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest $(ARGS)
+test: $(INSTALLED) $(PEERS) $(BROWSER) ## run the tests of what users see, in a few minutes; pytest flags in ARGS
+	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest --ignore tests/conformance $(ARGS)
+
+test-conformance: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run RFC, attacks, fuzz corpora, interoperability, packages, and the service on grpcio
+	YAIS_REQUIRE_PEERS=1 $(BIN)/pytest tests/conformance $(ARGS)
 	YAIS_REQUIRE_PEERS=1 YAIS_TEST_TRANSPORT=grpcio $(BIN)/pytest tests/e2e $(ARGS)
 
 test-gpu: $(INSTALLED) ## run the tests that need a GPU; pytest flags in ARGS
@@ -74,7 +77,7 @@ bench-full: $(INSTALLED) ## the long runs, for a machine with nothing else to do
 bench-gpu: $(INSTALLED) ## measure engines and the server on a GPU, short; --full and names of benchmarks in ARGS
 	$(BIN)/python -m bench $(or $(ARGS),gpu)
 
-wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to 3.13 that is found, in dist
+wheel: $(INSTALLED) ## wheels with nghttp2 inside, for each CPython from 3.11 to 3.14 that is found, in dist
 	deploy/wheel/make_wheels.sh
 
 clean: ## remove everything that was made here

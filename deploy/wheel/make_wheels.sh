@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes wheels with nghttp2 inside, in dist/, for those of CPython 3.11, 3.12 and 3.13 that are on PATH or under pyenv.
+# Makes wheels with nghttp2 inside, in dist/, for those of CPython 3.11 to 3.14 that are on PATH or under pyenv.
 # Each has to serve and make a call in a fresh environment, where the system's nghttp2 cannot be loaded.
 set -euo pipefail
 
@@ -39,7 +39,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$root"
 "$tools/pyproject-build" --sdist --outdir "$work" >/dev/null
 mkdir -p dist
-for version in 3.11 3.12 3.13; do
+for version in 3.11 3.12 3.13 3.14; do
     if ! python=$(interpreter "$version"); then
         echo "CPython $version: not found, no wheel"
         continue

@@ -1,21 +1,10 @@
 #!/bin/bash
 # Builds C++ gRPC's ends of the interoperability cases, build/interop/interop_server and interop_client, with Debian's
-# libgrpc++, which is installed where it is missing.
+# libgrpc++, which `make setup` installs.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 built=$(cd "$here/../../.." && pwd)/build/interop
-needed=(g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc)
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-install_missing() {
-    dpkg-query -W "${needed[@]}" >/dev/null 2>&1 && return
-    as_root apt-get update -qq
-    as_root apt-get install -y -qq --no-install-recommends "${needed[@]}"
-}
 
 # Complete files only: each is written beside its place and moved there.
 build() { # program
@@ -24,7 +13,6 @@ build() { # program
     mv "$work/$1" "$built/$1"
 }
 
-install_missing
 mkdir -p "$built"
 work=$(mktemp -d "$built/.work.XXXXXX")
 trap 'rm -rf "$work"' EXIT

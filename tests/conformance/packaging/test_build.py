@@ -5,8 +5,10 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -29,7 +31,37 @@ WHAT_TO_DO = (
     "YAIS_WITHOUT_NATIVE=1",
 )
 
+# Prints the names of all modules that an installed `yais` has.
+IMPORT_ALL = """
+import importlib, pkgutil, yais
+for module in sorted(each.name for each in pkgutil.walk_packages(yais.__path__, "yais.")):
+    importlib.import_module(module)
+    print(module)
+"""
+USER = """
+import numpy as np
+from yais.clients import AsyncClient, Client
+
+with Client("localhost:50051") as client:
+    outputs = client.infer("mlp", {"INPUT0": np.zeros((1, 64), np.float32)})
+    reveal_type(outputs["OUTPUT0"])
+
+
+async def main() -> None:
+    async with AsyncClient("localhost:50051") as client:
+        await client.infer("mlp", {"INPUT0": np.zeros((1, 64), np.float32)})
+"""
+
 pytestmark = pytest.mark.timeout(600)
+
+
+class Built(NamedTuple):
+    """What a build made, and of which files; `expected` are those of every wheel."""
+
+    sdist: Path
+    wheel: Path
+    sources: set[str]
+    expected: set[str]
 
 
 def copy_sources(target: Path) -> Path:
@@ -80,9 +112,49 @@ def python_with(wheel: Path, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
+def install(requirement: str, folder: Path) -> Path:
+    """The Python of a new environment in `folder` that has `requirement`, what that requires, and nothing else."""
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, requirement], check=True)
+    return python
+
+
+def module_names() -> Iterator[str]:
+    """All modules and packages of `yais`, as the working copy has them: extension modules by their sources."""
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py*"):
+            parts = ("yais", *path.relative_to(ROOT).with_suffix("").parts)
+            if path.suffix in (".py", ".pyx"):
+                yield ".".join(parts[:-1] if path.stem == "__init__" else parts)
+
+
+def check_types(python: Path, folder: Path) -> None:
+    """Has pyright read a user's file, with the packages of `python`."""
+    (folder / "user.py").write_text(USER)
+    done = run(folder, "pyright", "--pythonpath", str(python), "user.py")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "0 errors, 0 warnings, 1 information"), done.stdout
+    assert 'Type of "outputs["OUTPUT0"]" is "ndarray[' in done.stdout
+
+
 def serve(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [python, "-c", "from yais.server.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The source distribution of what an earlier build has left files in, and the wheel that is made of it."""
+    source = copy_sources(tmp_path_factory.mktemp("source"))
+    sources, everything = names(source), expected(source)
+    (source / "proto" / "grpc_service_pb2.py").touch()
+    (source / "transport" / "wire.so").touch()
+    done = run(source, "build", "--no-isolation")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,) = (source / "dist").glob("yais-*.tar.gz")
+    (wheel,) = (source / "dist").glob("yais-*.whl")
+    return Built(sdist, wheel, sources, everything)
 
 
 def test_a_build_without_nghttp2_says_what_to_install(tmp_path: Path) -> None:
@@ -130,30 +202,37 @@ def test_without_native_the_wheel_is_pure_and_the_server_speaks_grpcio(tmp_path:
     assert (refused.returncode, "--transport: 'native' was not built" in refused.stderr) == (2, True)
 
 
-def test_the_source_distribution_is_all_that_a_whole_wheel_needs(tmp_path: Path) -> None:
-    source = copy_sources(tmp_path / "source")
-    sources, everything = names(source), expected(source)
-    (source / "proto" / "grpc_service_pb2.py").touch()
-    (source / "transport" / "wire.so").touch()
-    done = run(source, "build", "--no-isolation")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (archive,) = (source / "dist").glob("yais-*.tar.gz")
-    with tarfile.open(archive) as files:
+def test_the_source_distribution_holds_the_sources_and_nothing_made_of_them(built: Built) -> None:
+    with tarfile.open(built.sdist) as files:
         inside = {name.partition("/")[2] for name in files.getnames()}
-    assert {f"src/yais/{name}" if name.partition("/")[0] in FOLDERS else name for name in sources} <= inside
+    assert {f"src/yais/{name}" if name.partition("/")[0] in FOLDERS else name for name in built.sources} <= inside
     assert not [name for name in inside if "_pb2" in name or name.endswith((".so", ".c"))]
 
-    (wheel,) = (source / "dist").glob("yais-*.whl")
+
+def test_a_wheel_made_of_the_source_distribution_is_whole(built: Built, tmp_path: Path) -> None:
     suffix = EXTENSION_SUFFIXES[0]
-    modules = [
-        path.relative_to(source).with_suffix("") for folder in FOLDERS for path in (source / folder).rglob("*.pyx")
-    ]
+    modules = [path.relative_to(ROOT).with_suffix("") for folder in FOLDERS for path in (ROOT / folder).rglob("*.pyx")]
     extensions = {f"yais/{module}{suffix}" for module in modules}
-    assert packed(wheel) == everything | extensions
+    assert packed(built.wheel) == built.expected | extensions
     assert extensions
-    with zipfile.ZipFile(wheel) as contents:
+    with zipfile.ZipFile(built.wheel) as contents:
         linked = {name for name in extensions if b"libnghttp2.so" in contents.read(name)}
     assert f"yais/transport/fields{suffix}" not in linked
     assert f"yais/transport/connection{suffix}" in linked
-    python = python_with(wheel, tmp_path / "environment")
+    python = python_with(built.wheel, tmp_path / "environment")
     subprocess.run([python, "-c", "from yais import transport; transport.server()"], check=True)
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_an_empty_environment_imports_every_module_and_pyright_knows_its_types(
+    built: Built, kind: str, tmp_path: Path
+) -> None:
+    python = install(f"{getattr(built, kind)}[build,picture,plot]", tmp_path / "environment")
+    command = [python, "-I", "-W", "error", "-c", IMPORT_ALL]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, sorted(module_names())), done.stderr
+    check_types(python, tmp_path)
+
+
+def test_pyright_knows_the_types_of_an_editable_install(tmp_path: Path) -> None:
+    check_types(Path(sys.executable), tmp_path)
