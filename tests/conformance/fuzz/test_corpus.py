@@ -7,12 +7,11 @@ from conformance.fuzz.corpus import inputs
 from conformance.fuzz.invariants import play
 from conformance.fuzz.mutator import cross, mutate
 from conformance.fuzz.output import Output
-from conformance.fuzz.peer import PREFACE, literal
-from conformance.fuzz.peer import frame as frame_of
 from conformance.fuzz.program import Kind, Program, Record, Setup, decode
 from conformance.fuzz.received import Received
+from yais.clients.siege.chaos.frames import PREFACE, frame, literal
 
-HEADERS = frame_of(1, 4, 1, literal(b":status", b"200"))
+HEADERS = frame(1, 4, 1, literal(b":status", b"200"))
 SETTINGS = SettingsFrame(0).serialize()
 
 
@@ -64,13 +63,11 @@ def test_what_a_connection_may_write_is_let_through() -> None:
     [
         pytest.param(DataFrame(1, b"abd").serialize(), "nobody has sent", id="other data"),
         pytest.param(DataFrame(3, b"abc").serialize(), "before headers", id="data without headers"),
-        pytest.param(frame_of(0, 1, 1, b"") + frame_of(0, 0, 1, b"a"), "after the end", id="data after the end"),
+        pytest.param(frame(0, 1, 1, b"") + frame(0, 0, 1, b"a"), "after the end", id="data after the end"),
         pytest.param(HEADERS, "wrong place", id="a second status"),
-        pytest.param(frame_of(0, 0, 1, b"a" * 16_385), "larger", id="a frame too large"),
-        pytest.param(frame_of(0, 0, 1, b"abc")[:-1], "cut off", id="half a frame"),
-        pytest.param(
-            frame_of(1, 0, 3, b"") + frame_of(0, 0, 1, b""), "interrupted", id="a block of headers interrupted"
-        ),
+        pytest.param(frame(0, 0, 1, b"a" * 16_385), "larger", id="a frame too large"),
+        pytest.param(frame(0, 0, 1, b"abc")[:-1], "cut off", id="half a frame"),
+        pytest.param(frame(1, 0, 3, b"") + frame(0, 0, 1, b""), "interrupted", id="a block of headers interrupted"),
     ],
 )
 def test_what_a_connection_may_not_write_is_found(data: bytes, reason: str) -> None:
@@ -79,11 +76,11 @@ def test_what_a_connection_may_not_write_is_found(data: bytes, reason: str) -> N
 
 
 def test_data_past_the_windows_is_found() -> None:
-    data = b"".join(frame_of(0, 0, 1, bytes(size)) for size in (16_384, 16_384, 16_384, 16_383, 1))
-    grant = frame_of(8, 0, 0, (1).to_bytes(4, "big"))
+    data = b"".join(frame(0, 0, 1, bytes(size)) for size in (16_384, 16_384, 16_384, 16_383, 1))
+    grant = frame(8, 0, 0, (1).to_bytes(4, "big"))
     written(data[:-10], sent=bytes(70_000))
     with pytest.raises(AssertionError, match="connection's window"):
         written(data, sent=bytes(70_000))
     with pytest.raises(AssertionError, match="stream's window"):
         written(data, PREFACE + grant, sent=bytes(70_000))
-    written(data, PREFACE + grant + frame_of(8, 0, 1, (1).to_bytes(4, "big")), sent=bytes(70_000))
+    written(data, PREFACE + grant + frame(8, 0, 1, (1).to_bytes(4, "big")), sent=bytes(70_000))
