@@ -69,10 +69,8 @@ def halves(requests: bytes, answers: bytes) -> tuple[Program, Program]:
 
 
 def _records(data: bytes) -> list[Record]:
-    return [
-        Record(Kind.FRAME, 0, bytes((head.kind, head.flags, head.stream & 255)) + body)
-        for head, body in frames_in(data)
-    ]
+    heads = frames_in(data)
+    return [Record(Kind.FRAME, 0, bytes((head.kind, head.flags, head.stream)) + body) for head, body in heads]
 
 
 class Methods(grpc.GenericRpcHandler):
