@@ -15,7 +15,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from conformance.fuzz.received import FIRST_WINDOW, Received
+from conformance.fuzz.connection.received import FIRST_WINDOW, Received
 from yais.clients.siege.chaos.frames import HEAD_BYTES, PREFACE
 from yais.transport.options import Settings
 

@@ -3,12 +3,13 @@ import random
 import pytest
 from hyperframe.frame import DataFrame, SettingsFrame
 
-from conformance.fuzz.corpus import inputs
-from conformance.fuzz.invariants import play
-from conformance.fuzz.mutator import cross, mutate
-from conformance.fuzz.output import Output
-from conformance.fuzz.program import Kind, Program, Record, Setup, decode
-from conformance.fuzz.received import Received
+from conformance.fuzz.connection.invariants import play
+from conformance.fuzz.connection.mutator import cross, mutate
+from conformance.fuzz.connection.output import Output
+from conformance.fuzz.connection.received import Received
+from conformance.fuzz.connection.records import LANGUAGE, Kind, Setup
+from conformance.fuzz.corpus import replay
+from conformance.fuzz.program import Program, Record
 from yais.clients.siege.chaos.frames import PREFACE, frame, literal
 
 HEADERS = frame(1, 4, 1, literal(b":status", b"200"))
@@ -20,11 +21,7 @@ def written(data: bytes, received: bytes = b"", sent: bytes = b"") -> None:
 
 
 def test_everything_that_the_fuzzer_found_worth_keeping_still_holds() -> None:
-    for name, data in inputs():
-        try:
-            play(data)
-        except Exception as error:
-            raise AssertionError(f"Input {name} of the corpus, {data.hex()}: {error}") from error
+    assert len(replay("connection", play)) > 500
 
 
 @pytest.mark.parametrize(
@@ -43,7 +40,7 @@ def test_every_mutation_is_an_input_and_every_input_can_be_played() -> None:
     pool = [Program(setup | Setup.GREETED | Setup.EAGER, 0, ()).encode() for setup in (Setup(0), Setup.CLIENT)]
     for seed in range(300):
         data = cross(mutate(chance.choice(pool), seed), chance.choice(pool), seed)
-        assert decode(data).encode()[:2] == data[:2]
+        assert LANGUAGE.decode(data).encode()[:2] == data[:2]
         play(data)
         pool.append(data)
 
@@ -51,7 +48,7 @@ def test_every_mutation_is_an_input_and_every_input_can_be_played() -> None:
 def test_a_program_survives_its_encoding() -> None:
     records = (Record(Kind.TURN, 3), Record(Kind.FRAME, 0, b"\0\1\1hello"))
     program = Program(Setup.CLIENT | Setup.EAGER, 2, records)
-    assert decode(program.encode()) == program
+    assert LANGUAGE.decode(program.encode()) == program
 
 
 def test_what_a_connection_may_write_is_let_through() -> None:

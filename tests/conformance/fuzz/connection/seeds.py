@@ -14,7 +14,8 @@ from typing import Any
 
 import grpc
 
-from conformance.fuzz.program import Kind, Program, Record, Setup
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.program import Program, Record
 from yais.clients.siege.chaos.frames import PREFACE, frames_in
 
 _LARGE = 3000

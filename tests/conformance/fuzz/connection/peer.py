@@ -2,7 +2,8 @@
 
 import gzip
 
-from conformance.fuzz.program import Kind, Record, Setup
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.program import Record
 from yais.clients.siege.chaos.frames import (
     DATA,
     END_STREAM,
