@@ -26,12 +26,12 @@ UNDEFINED_FLAGS = 0x82
 async def test_a_call_may_be_cut_at_every_byte(peer: Peer, server: Served) -> None:
     """The answer to another client tells that the server has read what was sent before."""
     await peer.expect_service(1)
-    async with connected(server.port) as witness:
+    async with connected(server.port) as other:
         for position in range(1, len(peer.call(1))):
             stream = 2 * position + 1
             data = peer.call(stream)
             await peer.send(data[:position])
-            await witness.expect_service(stream)
+            await other.expect_service(stream)
             await peer.send(data[position:])
             result = await peer.answer(stream)
             assert (result.data, result.status) == (message(b"hello"), 0)

@@ -13,7 +13,7 @@ from conformance.protocol.hostile import OK, answer
 from conformance.protocol.line import listening
 from conformance.protocol.peer import Peer
 from conformance.safety.attacks import ATTACK_S, portion, reading
-from conformance.safety.watch import LITTLE, MB, Clock, Witness, pool
+from conformance.safety.watch import LITTLE, MB, CanaryBeside, Clock, assert_unharmed, pool
 from yais.clients.siege.chaos.frames import (
     CONTINUATION,
     DATA,
@@ -61,16 +61,19 @@ async def server_of(attack: Attack) -> AsyncIterator[tuple[int, list[Peer]]]:
 
 async def suffer(attack: Attack, kind: str = "unary", grows: int = LITTLE) -> int:
     """Has a client attacked for a while, and sees how it bears it; gives the number of its connections."""
-    server, before = pool.take({})
-    pool.give_back({}, server, before)
+    good = pool.take({})
+    pool.give_back({}, good)
     async with server_of(attack) as (port, peers):
-        witness = Witness("caller", kind, port, server.port)
-        clock = Clock(witness.process.pid)
+        canary = CanaryBeside("conformance.safety.caller", kind, port, good.server.port)
+        clock = Clock(canary.process.pid)
+        canary.begin()
         try:
             await asyncio.sleep(ATTACK_S)
-            grown = witness.grown
+            grown, slowdown = canary.grown, clock.slowdown
+            assert_unharmed(await canary.end(), slowdown)
         finally:
-            await asyncio.to_thread(witness.finish, clock)
+            status = canary.stop()
+    assert status == 0
     assert grown <= grows, f"the client grew by {grown / MB:.1f} MB"
     return len(peers)
 

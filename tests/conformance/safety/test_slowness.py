@@ -159,7 +159,7 @@ async def test_a_client_that_went_away_without_a_word_is_found_out() -> None:
 
 
 async def test_silent_connections_do_not_keep_others_out() -> None:
-    """500 that are only connected, while the innocent client is served."""
+    """500 that are only connected, while the canary is served."""
     async with watched(500 * EACH, **options) as server:
         before = server.state()["connections"]
         sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(500)]
