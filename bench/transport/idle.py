@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.measure import Size, Spread, choose_cores, pinned, running
-from bench.transport.h2 import idle_connection
+from bench.transport.connections import idle_connection
 from bench.transport.peers import PEERS, Name, available
 from bench.transport.rounds import Bound
 

@@ -9,11 +9,11 @@ from e2e.serving import TRANSPORT, Serving, environment, run_server
 from yais.clients.siege.chaos.catalogue import catalogue
 
 CHAOS = (sys.executable, "-m", "yais.clients.siege.chaos.cli")
-# What grpcio's transport breaks, though not each time: flooded with cancelled calls, it cancels those of innocent and
+# What grpcio's transport breaks, though not each time: flooded with cancelled calls, it cancels those of canaries and
 # of new clients for seconds after; and it keeps more of the memory of large messages than is allowed here. These
 # attacks come last, since what they do lasts.
 FORGIVEN: dict[str, set[str]] = (
-    {} if TRANSPORT == "native" else {"oversize": {"memory"}, "cancel-storm": {"memory", "innocent", "answers"}}
+    {} if TRANSPORT == "native" else {"oversize": {"memory"}, "cancel-storm": {"memory", "canary", "answers"}}
 )
 # On a machine that is busy with other tests; what an idle one shows is in docs/chaos.md.
 BOUND_MS = 5_000
@@ -21,7 +21,7 @@ BOUND_MS = 5_000
 
 def attacked(server: Serving, attacks: list[str], file: Path) -> subprocess.CompletedProcess[str]:
     where = ("--host", "127.0.0.1", "--port", server.port, "--metrics-port", server.metrics_port)
-    how = ("--duration", 0.3, "--settle", 20, "--innocent-bound", BOUND_MS, "--seed", 1, "--report", file)
+    how = ("--duration", 0.3, "--settle", 20, "--canary-bound", BOUND_MS, "--seed", 1, "--report", file)
     command = [str(word) for word in (*CHAOS, *attacks, *where, *how)]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment())
 
@@ -45,4 +45,4 @@ def test_the_server_keeps_its_promises_under_all_attacks(engines: Engines, tmp_p
     assert {name: texts for name, texts in broken.items() if texts.keys() - FORGIVEN.get(name, set())} == {}
     assert run.returncode == (1 if broken else 0), run.stdout
     for name in entries.keys() - FORGIVEN:
-        assert entries[name]["innocent"]["answered"] == entries[name]["innocent"]["sent"] > 0
+        assert entries[name]["canary"]["answered"] == entries[name]["canary"]["sent"] > 0

@@ -1,1 +1,1 @@
-"""`siege chaos`: attacks on a server, an innocent client beside them, and whether the server kept its promises."""
+"""`siege chaos`: attacks on a server, a canary beside them, and whether the server kept its promises."""

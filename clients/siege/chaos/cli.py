@@ -11,13 +11,13 @@ import uvloop
 from yais.clients import commands
 from yais.clients.errors import InferenceError
 from yais.clients.options import POSITIVE, Common, Positive, common_options
-from yais.clients.siege.chaos import proxy_cli, report, witness
+from yais.clients.siege.chaos import canary_process, proxy_cli, report
+from yais.clients.siege.chaos.canary_process import CanaryError
 from yais.clients.siege.chaos.catalogue import Attack, catalogue
 from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.page import Reader, UnreadablePageError
 from yais.clients.siege.chaos.promises import MB, Terms
-from yais.clients.siege.chaos.witness import WitnessError
 from yais.clients.siege.traffic.lines import has_native
 from yais.clients.sync_client import Client
 from yais.clients.targets import Server
@@ -73,9 +73,9 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: tuple[str
 @click.option("--pid", type=POSITIVE, help="Its process, if it is on this machine and the page has no process_*.")
 @click.option("--duration", type=Positive(_HOUR), default=5.0, show_default=True, help="Seconds for each attack.")
 @click.option("--load", type=click.IntRange(1, 10_000), default=32, show_default=True, help="The most in flight.")
-@click.option("--innocent-rate", type=Positive(1000), default=50.0, show_default=True, help="Its requests a second.")
+@click.option("--canary-rate", type=Positive(1000), default=50.0, show_default=True, help="Requests a second.")
 @click.option(
-    "--innocent-bound",
+    "--canary-bound",
     type=Positive(_HOUR * 1000),
     help="Milliseconds for its p99; by default 10 times what it is without an attack, at least 50.",
 )
@@ -86,10 +86,10 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: tuple[str
 )
 @click.option("--report", "file", type=click.File("w", lazy=False), help="File for the report as JSON.")
 def main(common: Common, attacks: list[Attack], metrics_port: int | None, pid: int | None, **options: Any) -> None:
-    """Attacks a server in turn with all of the attacks, or those named, while an innocent client calls it.
+    """Attacks a server in turn with all of the attacks, or those named, while a canary, which does no harm, calls it.
 
     After each, the promises: a new client is answered; the server's counters have grown by what the clients know of;
-    nothing is left in flight; files and memory are back; nothing wrong was answered with OK; and the innocent client
+    nothing is left in flight; files and memory are back; nothing wrong was answered with OK; and the canary
     lost nothing and was kept waiting no longer than its bound. Nobody else may call the server meanwhile. `siege chaos
     proxy --help` tells of the proxy and its toxics.
 
@@ -103,8 +103,8 @@ def main(common: Common, attacks: list[Attack], metrics_port: int | None, pid: i
     server = _server_name(common)
     plan = _plan(common, settings, where, request, server)
     reader = Reader(where.host, metrics_port, request.model_name, pid)
-    order = witness.order(
-        common.target, request.SerializeToString(), settings.innocent_rate, common.timeout, plan.transport
+    order = canary_process.order(
+        common.target, request.SerializeToString(), settings.canary_rate, common.timeout, plan.transport
     )
     outcomes = _run(plan, reader, order, attacks)
     if settings.file is not None:
@@ -118,8 +118,8 @@ class Settings:
 
     duration: float
     load: int
-    innocent_rate: float
-    innocent_bound: float | None
+    canary_rate: float
+    canary_bound: float | None
     memory_bound: int
     settle: float
     doses: tuple[Dose, ...]
@@ -137,24 +137,24 @@ def _plan(common: Common, settings: Settings, where: Server, request: ModelInfer
         settings.load,
         common.timeout,
         settings.settle,
-        Terms(settings.innocent_bound or 0.0, settings.memory_bound * MB, server == _COUNTS_REFUSALS),
+        Terms(settings.canary_bound or 0.0, settings.memory_bound * MB, server == _COUNTS_REFUSALS),
         settings.doses,
     )
 
 
-def _run(plan: Plan, reader: Reader, order: witness.Order, attacks: list[Attack]) -> list[Outcome]:
+def _run(plan: Plan, reader: Reader, order: canary_process.Order, attacks: list[Attack]) -> list[Outcome]:
     def tell(outcome: Outcome) -> None:
         click.echo(report.line(outcome))
 
     async def go() -> list[Outcome]:
-        async with witness.called(order) as innocent:
-            return await Course(plan, reader, innocent).run(attacks, tell)
+        async with canary_process.called(order) as canary:
+            return await Course(plan, reader, canary).run(attacks, tell)
 
     try:
         outcomes = uvloop.run(go())
     except UnreadablePageError as error:
         raise click.UsageError(f"--metrics-port, --pid: the server's figures cannot be read: {error}") from error
-    except WitnessError as error:
+    except CanaryError as error:
         click.echo(f"unproven: {error}", err=True)
         sys.exit(report.UNPROVEN)
     click.echo(report.last_line(outcomes))

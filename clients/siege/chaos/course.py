@@ -1,4 +1,4 @@
-"""The attacks one after the other, each with the innocent client beside it and the promises behind it."""
+"""The attacks one after the other, each with the canary beside it and the promises behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from yais.clients.siege.chaos import promises
+from yais.clients.siege.chaos.canary_process import CanaryProcess, CanaryReport
 from yais.clients.siege.chaos.catalogue import Attack
 from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.ledger import OK, Ledger
@@ -13,7 +14,6 @@ from yais.clients.siege.chaos.page import Page, Reader, UnreadablePageError
 from yais.clients.siege.chaos.promises import Finding, State, Terms
 from yais.clients.siege.chaos.proxy import Proxy
 from yais.clients.siege.chaos.scene import Scene
-from yais.clients.siege.chaos.witness import Account, Witness
 from yais.clients.siege.traffic.lines import TransportName
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
@@ -25,7 +25,7 @@ PEACE = "peace"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all attacks have in common. Seconds, but for `terms`; an `innocent` bound of 0 is found out in peace."""
+    """What all attacks have in common. Seconds, but for `terms`; a `canary` bound of 0 is found out in peace."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class Outcome:
     attack: str
     findings: tuple[Finding, ...]
     ledger: Ledger
-    innocent: Account
+    canary: CanaryReport
 
     @property
     def state(self) -> State:
@@ -59,17 +59,17 @@ class Outcome:
 class Course:
     """Goes through attacks. The counters of one are read after it and are where the next begins: none is missed."""
 
-    def __init__(self, plan: Plan, reader: Reader, witness: Witness) -> None:
+    def __init__(self, plan: Plan, reader: Reader, canary: CanaryProcess) -> None:
         self._plan = plan
         self._reader = reader
-        self._witness = witness
+        self._canary = canary
         self._terms = plan.terms
         self._first = self._before = Page()
 
     async def run(self, attacks: Sequence[Attack], tell: Callable[[Outcome], None]) -> list[Outcome]:
-        """Raises UnreadablePageError when the page cannot be read at the start, and WitnessError."""
+        """Raises UnreadablePageError when the page cannot be read at the start, and CanaryError."""
         self._first = self._before = await self._rested()
-        peace = Attack(PEACE, "No attack at all: what is usual for the innocent client.", _wait)
+        peace = Attack(PEACE, "No attack at all: what is usual for the canary.", _wait)
         outcomes = []
         for attack in (peace, *attacks):
             outcome = await self._one(attack)
@@ -78,7 +78,7 @@ class Course:
         return outcomes
 
     async def _rested(self) -> Page:
-        """A page that has stopped growing: the innocent client's first requests may be answered and not counted yet."""
+        """A page that has stopped growing: the canary's first requests may be answered and not counted yet."""
         loop, page = asyncio.get_running_loop(), await self._reader.read()
         deadline = loop.time() + self._plan.settle
         while loop.time() < deadline:
@@ -92,13 +92,13 @@ class Course:
         plan, end = self._plan, asyncio.get_running_loop().time() + self._plan.duration
         seed, ledger = f"{plan.seed}/{attack.name}", Ledger()
         scene = Scene(plan.host, plan.port, plan.transport, plan.request, seed, end, plan.load, plan.patience, ledger)
-        self._witness.begin()
+        self._canary.begin()
         attacked = await self._attacked(attack, scene)
-        seen = await self._witness.end(ledger)
-        if not self._terms.innocent:
-            self._terms = replace(self._terms, innocent=promises.bound_of(seen))
+        seen = await self._canary.end(ledger)
+        if not self._terms.canary:
+            self._terms = replace(self._terms, canary=promises.bound_of(seen))
         answers = await _probed(scene)
-        findings = (attacked, promises.unharmed(seen, self._terms.innocent), promises.refuses(ledger), answers)
+        findings = (attacked, promises.unharmed(seen, self._terms.canary), promises.refuses(ledger), answers)
         return Outcome(attack.name, (*findings, *await self._judged(ledger)), ledger, seen)
 
     async def _attacked(self, attack: Attack, scene: Scene) -> Finding:

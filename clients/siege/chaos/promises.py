@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from yais.clients.siege.chaos.canary_process import CanaryReport
 from yais.clients.siege.chaos.ledger import Bounds, Ledger
 from yais.clients.siege.chaos.page import Page
-from yais.clients.siege.chaos.witness import Account
 
 State = Literal["held", "broke", "unproven", "untold"]
 
@@ -31,19 +31,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is held against the server: `innocent` in milliseconds, `memory` in bytes.
+    """What is held against the server: `canary` in milliseconds, `memory` in bytes.
 
     `counts_refusals`: whether it says that it counts requests for its models which it refuses. YAIS does; Triton
     leaves those out that are refused before its queue.
     """
 
-    innocent: float
+    canary: float
     memory: float
     counts_refusals: bool
 
 
-def bound_of(before: Account) -> float:
-    """Milliseconds for the innocent client's p99, from its p99 before any attack."""
+def bound_of(before: CanaryReport) -> float:
+    """Milliseconds for the canary's p99, from its p99 before any attack."""
     return max(_FACTOR * before.p99, _LEAST_BOUND_MS)
 
 
@@ -80,20 +80,20 @@ def acted(ledger: Ledger) -> Finding:
     return Finding("attack", "unproven", f"the attack did nothing; the server hung up {ledger.hangups:,} times")
 
 
-def unharmed(seen: Account, bound: float) -> Finding:
-    """The innocent client was answered, rightly and in time. Its own delay is its own."""
+def unharmed(seen: CanaryReport, bound: float) -> Finding:
+    """The canary was answered, rightly and in time. Its own delay is its own."""
     figures = f"p99 {seen.p99:.1f} ms, bound {bound:.1f} ms, {seen.answered:,} of {seen.sent:,} answered"
     if seen.wrong:
-        return Finding("innocent", "broke", f"{seen.wrong:,} answers were not to what was asked; {figures}")
+        return Finding("canary", "broke", f"{seen.wrong:,} answers were not to what was asked; {figures}")
     if seen.lost:
         failures = sorted(seen.failures.items(), key=lambda item: -item[1])[:2]
         reasons = "; ".join(f"{count:,} x {text}" for text, count in failures)
-        return Finding("innocent", "broke", f"{figures}: {reasons}")
+        return Finding("canary", "broke", f"{figures}: {reasons}")
     if seen.p99 <= bound:
-        return Finding("innocent", "held", figures)
+        return Finding("canary", "held", figures)
     if seen.lag_p99 > seen.p99 / 2:
-        return Finding("innocent", "unproven", f"{figures}, but it sent {seen.lag_p99:.1f} ms late itself")
-    return Finding("innocent", "broke", figures)
+        return Finding("canary", "unproven", f"{figures}, but it sent {seen.lag_p99:.1f} ms late itself")
+    return Finding("canary", "broke", figures)
 
 
 def _stayed(before: Page, after: Page) -> Finding:

@@ -8,7 +8,7 @@ from yais.clients.siege.chaos.course import Outcome
 
 SCHEMA = "yais.siege.chaos/1"
 # What a line tells of an attack that did no harm; what broke is told in full.
-_TOLD = ("attack", "counted", "innocent", "memory")
+_TOLD = ("attack", "counted", "canary", "memory")
 _WIDTH = 18
 HELD, BROKE, UNPROVEN = 0, 1, 3
 
@@ -61,5 +61,5 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
             **{name: getattr(ledger, name) for name in ("acts", "hangups", "answered", "refused", "unknown")},
             "surprises": dict(ledger.surprises),
         },
-        "innocent": asdict(outcome.innocent),
+        "canary": asdict(outcome.canary),
     }

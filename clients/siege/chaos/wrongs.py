@@ -30,7 +30,7 @@ async def oversize(scene: Scene) -> None:
             if random.random() < 0.2:
                 await caller.call(large, scene.patience)
             else:
-                await _incomplete(scene, frames.message(bytes(_SOME_BYTES), _LARGEST_MESSAGE), is_last=False)
+                await _incomplete(scene, frames.message(bytes(_SOME_BYTES), length=_LARGEST_MESSAGE), is_last=False)
 
         await scene.repeat(one)
 
@@ -45,7 +45,7 @@ async def truncated(scene: Scene) -> None:
             if random.random() < 0.5:
                 await caller.call(_judged(scene, "a truncated request", part), scene.patience)
             else:
-                await _incomplete(scene, frames.message(part, len(body)), is_last=True)
+                await _incomplete(scene, frames.message(part, length=len(body)), is_last=True)
 
         await scene.repeat(one)
 

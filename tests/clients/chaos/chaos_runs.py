@@ -12,7 +12,7 @@ import numpy as np
 from chaos_fake import MODEL
 
 from yais.clients.messages import infer_request
-from yais.clients.siege.chaos import witness
+from yais.clients.siege.chaos import canary_process
 from yais.clients.siege.chaos.catalogue import Attack, catalogue
 from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.page import Reader
@@ -76,8 +76,8 @@ def plan_for(fake: Running, **changes: Any) -> Plan:
     return replace(plan, **changes)
 
 
-def order_for(fake: Running, patience: float) -> witness.Order:
-    return witness.order(f"127.0.0.1:{fake.port}", request().SerializeToString(), 100.0, patience, TRANSPORT)
+def order_for(fake: Running, patience: float) -> canary_process.Order:
+    return canary_process.order(f"127.0.0.1:{fake.port}", request().SerializeToString(), 100.0, patience, TRANSPORT)
 
 
 async def outcomes_of(
@@ -89,8 +89,8 @@ async def outcomes_of(
 ) -> dict[str, Outcome]:
     """By the attack's name."""
     plan = plan_for(fake, **changes)
-    async with witness.called(order_for(fake, plan.patience)) as innocent:
-        course = Course(plan, reader or Reader("127.0.0.1", fake.metrics_port, MODEL), innocent)
+    async with canary_process.called(order_for(fake, plan.patience)) as canary:
+        course = Course(plan, reader or Reader("127.0.0.1", fake.metrics_port, MODEL), canary)
         return {outcome.attack: outcome for outcome in await course.run(attacks, lambda outcome: after_each())}
 
 

@@ -28,7 +28,7 @@ async def test_a_good_server_holds() -> None:
     assert list(outcomes) == [PEACE, *chosen]
     for outcome in outcomes.values():
         assert {finding.state for finding in outcome.findings} == {"held"}, outcome
-        assert outcome.innocent.answered == outcome.innocent.sent > 0
+        assert outcome.canary.answered == outcome.canary.sent > 0
 
 
 # The last one stays, since its page is no longer there to begin from.
@@ -39,8 +39,8 @@ DEFECTS = [
     ("leaks files", "pulses", {"connections"}),
     ("leaks memory", "pulses", {"memory"}),
     ("restarts", "pulses", {"stays"}),
-    ("mixes up answers", "pulses", {"innocent"}),
-    ("loses one", "pulses", {"innocent"}),
+    ("mixes up answers", "pulses", {"canary"}),
+    ("loses one", "pulses", {"canary"}),
     ("answers anything", "mistyped", {"refusals"}),
     ("answers anything", "oversize", {"refusals"}),
     ("calls failures successes", "mistyped", {"successes"}),
@@ -62,7 +62,7 @@ async def test_a_bad_server_is_found_out() -> None:
     }
 
 
-@pytest.mark.parametrize(("defect", "promises"), [("is slow", {"innocent"}), ("dies", {"innocent", "answers"})])
+@pytest.mark.parametrize(("defect", "promises"), [("is slow", {"canary"}), ("dies", {"canary", "answers"})])
 async def test_a_server_that_is_slow_or_dies_is_found_out(defect: str, promises: set[str]) -> None:
     terms = Terms(900 * SLOW_S, 50 * MB, counts_refusals=True)
     with running() as fake:
@@ -101,4 +101,4 @@ async def test_any_attack_goes_through_a_proxy_that_is_asked_for() -> None:
         outcomes = await outcomes_of(fake, [ATTACKS["churn"]], doses=(parse("reset:0ms"),))
     outcome = outcomes["churn"]
     assert outcome.state == "held", outcome
-    assert outcome.ledger.answered == outcome.innocent.answered + 1
+    assert outcome.ledger.answered == outcome.canary.answered + 1

@@ -26,9 +26,7 @@ def run(*arguments: object, fake: Running | None = None) -> Any:
 def test_a_run_that_finds_nothing_ends_with_0_and_a_report(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     with running() as fake:
-        result = run(
-            "truncated", "unknown-models", "--seed", 3, "--report", file, "--innocent-bound", 20_000, fake=fake
-        )
+        result = run("truncated", "unknown-models", "--seed", 3, "--report", file, "--canary-bound", 20_000, fake=fake)
     assert result.exit_code == 0, result.output
     assert LINE.findall(result.output) == [("peace", "held"), ("truncated", "held"), ("unknown-models", "held")]
     assert result.output.endswith("\n3 held\n")
@@ -38,7 +36,7 @@ def test_a_run_that_finds_nothing_ends_with_0_and_a_report(tmp_path: Path) -> No
     peace, truncated, _ = report["attacks"]
     assert (peace["attack"], truncated["state"]) == ("peace", "held")
     assert truncated["clients"]["acts"] > 0
-    assert truncated["innocent"]["answered"] > 0
+    assert truncated["canary"]["answered"] > 0
     assert {finding["promise"]: finding["state"] for finding in truncated["findings"]}["counted"] == "held"
 
 
@@ -52,12 +50,12 @@ def test_a_broken_promise_ends_with_1_and_is_named() -> None:
 
 def test_what_the_page_cannot_tell_is_told() -> None:
     with running() as fake:
-        result = run("churn", "--port", fake.port, "--innocent-bound", 20_000)
+        result = run("churn", "--port", fake.port, "--canary-bound", 20_000)
     assert result.exit_code == 0, result.output
     assert "the server does not tell enough to judge: stays, successes, counted, in flight" in result.output
 
 
-def test_an_innocent_client_that_is_refused_proves_nothing() -> None:
+def test_a_canary_that_is_refused_proves_nothing() -> None:
     with running() as fake:
         fake.be("loses every")
         result = run("churn", fake=fake)

@@ -6,12 +6,12 @@ import pytest
 from chaos_fake import MODEL
 from chaos_runs import ATTACKS, order_for, outcomes_of, plan_for, running
 
-from yais.clients.siege.chaos import witness
+from yais.clients.siege.chaos import canary_process
+from yais.clients.siege.chaos.canary_process import CanaryError
 from yais.clients.siege.chaos.catalogue import Attack
 from yais.clients.siege.chaos.course import Course
 from yais.clients.siege.chaos.page import Page, Reader
 from yais.clients.siege.chaos.scene import Scene
-from yais.clients.siege.chaos.witness import WitnessError
 
 
 async def test_attacks_that_do_not_take_place_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,10 +68,10 @@ async def test_a_mistake_in_an_attack_is_no_finding() -> None:
     assert raised.group_contains(KeyError)
 
 
-async def test_an_innocent_client_that_dies_proves_nothing() -> None:
+async def test_a_canary_that_dies_proves_nothing() -> None:
     with running() as fake:
-        async with witness.called(order_for(fake, 5.0)) as innocent:
-            innocent._process.kill()
-            course = Course(plan_for(fake), Reader("127.0.0.1", fake.metrics_port, MODEL), innocent)
-            with pytest.raises(WitnessError, match="the innocent client ended with -9"):
+        async with canary_process.called(order_for(fake, 5.0)) as canary:
+            canary._process.kill()
+            course = Course(plan_for(fake), Reader("127.0.0.1", fake.metrics_port, MODEL), canary)
+            with pytest.raises(CanaryError, match="the canary ended with -9"):
                 await course.run([], lambda outcome: None)

@@ -40,7 +40,7 @@ def test_a_message_is_cut_into_frames_of_which_the_last_ends_the_stream() -> Non
 
 def test_a_message_has_its_length_or_the_one_that_is_asked_for() -> None:
     assert frames.message(b"abc") == b"\0\0\0\0\3abc"
-    assert frames.message(b"abc", 2**32 - 1) == b"\0\xff\xff\xff\xffabc"
+    assert frames.message(b"abc", length=2**32 - 1) == b"\0\xff\xff\xff\xffabc"
 
 
 def test_other_frames_are_read_as_what_they_are() -> None:

@@ -3,16 +3,16 @@ from dataclasses import replace
 import pytest
 
 from yais.clients.siege.chaos import promises
+from yais.clients.siege.chaos.canary_process import CanaryReport
 from yais.clients.siege.chaos.ledger import Ledger
 from yais.clients.siege.chaos.page import Page
 from yais.clients.siege.chaos.promises import MB, Finding, Terms
-from yais.clients.siege.chaos.witness import Account
 
-TERMS = Terms(innocent=50.0, memory=10 * MB, counts_refusals=True)
+TERMS = Terms(canary=50.0, memory=10 * MB, counts_refusals=True)
 BEFORE = Page(success=100, failure=10, in_flight=0, files=20, memory=100 * MB, started=1.0)
 AFTER = replace(BEFORE, success=105, failure=12)
 LEDGER = Ledger(acts=7, answered=5, refused=2)
-SEEN = Account(sent=9, answered=9, wrong=0, failures={}, p50=1.0, p99=2.0, worst=3.0, lag_p99=0.1)
+SEEN = CanaryReport(sent=9, answered=9, wrong=0, failures={}, p50=1.0, p99=2.0, worst=3.0, lag_p99=0.1)
 
 
 def judged(after: Page, ledger: Ledger = LEDGER, terms: Terms = TERMS) -> dict[str, str]:
@@ -99,7 +99,7 @@ def test_what_the_page_does_not_tell_is_untold() -> None:
     ],
     ids=["served", "kept waiting", "late itself", "lost", "given another's answer"],
 )
-def test_the_innocent_client_is_served_in_time(changes: dict[str, object], state: str, text: str) -> None:
+def test_the_canary_is_served_in_time(changes: dict[str, object], state: str, text: str) -> None:
     finding = promises.unharmed(replace(SEEN, **changes), 50.0)  # type: ignore[arg-type]
     assert finding.state == state
     assert text in finding.text

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from yais.clients.siege.chaos import report
+from yais.clients.siege.chaos.canary_process import CanaryReport
 from yais.clients.siege.chaos.course import Outcome
 from yais.clients.siege.chaos.ledger import Ledger
 from yais.clients.siege.chaos.promises import Finding, State
-from yais.clients.siege.chaos.witness import Account
 
-SEEN = Account(sent=9, answered=9, wrong=0, failures={}, p50=1.0, p99=2.0, worst=3.0, lag_p99=0.1)
+SEEN = CanaryReport(sent=9, answered=9, wrong=0, failures={}, p50=1.0, p99=2.0, worst=3.0, lag_p99=0.1)
 
 
 def outcome(*states: State) -> Outcome:
@@ -50,4 +50,4 @@ def test_the_json_has_all_findings() -> None:
     assert (document["schema"], document["seed"], document["exit_code"]) == ("yais.siege.chaos/1", 3, 1)
     (entry,) = document["attacks"]
     assert entry["findings"][1] == {"promise": "promise 0", "state": "broke", "text": "text 0"}
-    assert (entry["clients"]["acts"], entry["innocent"]["p99"]) == (7, 2.0)
+    assert (entry["clients"]["acts"], entry["canary"]["p99"]) == (7, 2.0)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the fuzzers into a folder of their own: build.sh FOLDER [NGHTTP2-SOURCES]. `fuzz` plays the inputs of this
-# folder, `fuzz_forms` those of forms/.
+# Builds the fuzzers into a folder of their own: build.sh FOLDER [NGHTTP2-SOURCES]. `fuzz_connection` plays the inputs of
+# connection/, `fuzz_forms` those of forms/.
 #
 # The extensions, and nghttp2 when its sources are given, are compiled with clang's AddressSanitizer,
 # UndefinedBehaviorSanitizer and libFuzzer's coverage. PYTHON is an interpreter that has YAIS and its tests' needs.
@@ -17,8 +17,8 @@ coverage=(-fsanitize=fuzzer-no-link)
 link=(-lnghttp2)
 
 cd "$folder"
-rm -rf yais c && mkdir -p yais c
-cp -r "$root/transport" "$root/server" yais/
+rm -rf yais c && mkdir -p c
+cp -rL "$root/src/yais" yais
 find yais -name '*.so' -delete
 # The invariants look at what the connection otherwise keeps to itself.
 sed -i -E 's/^    cdef size_t (held|pending)$/    cdef readonly size_t \1/' yais/transport/{wire,stream}.pxd
@@ -44,12 +44,12 @@ for source in yais/transport/*.pyx yais/server/services/*.pyx; do
     c/module.c "${link[@]}" -o "$module.so"
 done
 
-# link_fuzzer NAME PLAY MUTATOR FOLDER...: a driver of its own for the modules in these folders.
+# link_fuzzer TARGET PLAY: a driver of its own for each.
 link_fuzzer() {
-  local modules
-  modules=$(IFS=:; echo "$folder:${*:4}")
+  local modules="$folder:$root/tests:$root/tests/server"
   clang "${sanitize[@]}" -fsanitize=fuzzer -rdynamic -I"$include" "$here/driver.c" -L"$library" -Wl,-rpath,"$library" \
-    "-lpython$version" -DPLAY="\"$2\"" -DMUTATOR="\"$3\"" -DMODULES="\"$modules\"" -DPYTHON="\"$PYTHON\"" -o "$1"
+    "-lpython$version" -DPLAY="\"conformance.fuzz.$1.$2\"" -DMUTATOR="\"conformance.fuzz.$1.mutator\"" \
+    -DMODULES="\"$modules\"" -DPYTHON="\"$PYTHON\"" -o "fuzz_$1"
 }
-link_fuzzer fuzz conformance.fuzz.invariants conformance.fuzz.mutator "$root/tests"
-link_fuzzer fuzz_forms conformance.fuzz.forms.fuzz_forms conformance.fuzz.forms.fuzz_mutator "$root/tests" "$root/tests/server"
+link_fuzzer connection invariants
+link_fuzzer forms play

@@ -33,7 +33,7 @@ def run_server(implementation: str, folder: Path) -> Iterator[dict[str, str]]:
     """A server's addresses, by what is spoken there. The process must end well when it is asked to."""
     command = [sys.executable, "-m", "conformance.interop.server", implementation, folder]
     if implementation == "cpp":
-        command = [require("conformance.interop.server")]
+        command = [require("interop_server")]
     process = subprocess.Popen(command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with process:
         try:

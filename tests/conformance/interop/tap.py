@@ -7,9 +7,9 @@ from typing import Self
 
 from hyperframe.frame import DataFrame, Frame
 
-CLIENT_PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-FRAME_HEADER = 9
-MESSAGE_HEADER = 5
+from yais.clients.siege.chaos.frames import HEAD_BYTES, MESSAGE_HEAD_BYTES, PREFACE
+
+CLIENT_PREFACE = len(PREFACE)
 CHUNK = 1 << 16
 
 
@@ -39,20 +39,20 @@ class MessageFlags:
         return self.by_stream[max(self.by_stream)]
 
     def _next_frame(self) -> Frame | None:
-        if len(self._rest) < FRAME_HEADER:
+        if len(self._rest) < HEAD_BYTES:
             return None
-        frame, length = Frame.parse_frame_header(memoryview(bytes(self._rest[:FRAME_HEADER])))
-        end = FRAME_HEADER + length
+        frame, length = Frame.parse_frame_header(memoryview(bytes(self._rest[:HEAD_BYTES])))
+        end = HEAD_BYTES + length
         if len(self._rest) < end:
             return None
-        frame.parse_body(memoryview(bytes(self._rest[FRAME_HEADER:end])))
+        frame.parse_body(memoryview(bytes(self._rest[HEAD_BYTES:end])))
         del self._rest[:end]
         return frame
 
     def _note(self, stream: int, data: bytes) -> None:
         body = self._bodies[stream]
         body += data
-        while len(body) >= MESSAGE_HEADER and len(body) >= (end := MESSAGE_HEADER + int.from_bytes(body[1:5])):
+        while len(body) >= MESSAGE_HEAD_BYTES and len(body) >= (end := MESSAGE_HEAD_BYTES + int.from_bytes(body[1:5])):
             self.by_stream.setdefault(stream, []).append(bool(body[0]))
             del body[:end]
 

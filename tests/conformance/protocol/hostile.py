@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw
+from conformance.protocol.fields import Fields
 from conformance.protocol.line import listening
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import PATIENCE_S
 from yais import transport
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
 OK: Fields = [(":status", "200"), ("content-type", "application/grpc")]
 TRAILERS: Fields = [("grpc-status", "0")]
@@ -81,7 +82,7 @@ def answer(peer: Peer, stream: int = 1, body: bytes = b"hello") -> bytes:
     return b"".join(
         (
             peer.headers(stream, OK),
-            raw(DataFrame, 0, stream, message(body)),
+            frame(DATA, 0, stream, message(body)),
             peer.headers(stream, TRAILERS, END_HEADERS | END_STREAM),
         )
     )

@@ -19,20 +19,22 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from conformance.protocol.frames import (
-    ACK,
-    END_HEADERS,
-    END_STREAM,
-    PREFACE,
-    Fields,
-    Kind,
-    message,
-    raw,
-    request,
-    settings,
-)
+from conformance.protocol.fields import Fields, request
 from conformance.protocol.line import Line
 from conformance.protocol.serving import PATIENCE_S
+from yais.clients.siege.chaos.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    frame,
+    message,
+    settings,
+)
 
 _HEAD = 9
 # The type and the flags.
@@ -80,7 +82,7 @@ class Peer(Line):
             assert await self.read(len(PREFACE)) == PREFACE
         await self.send(PREFACE if is_client else b"", settings(values))
         await self.expect(SettingsFrame)
-        await self.send(raw(SettingsFrame, ACK))
+        await self.send(frame(SETTINGS, ACK))
         assert "ACK" in (await self.expect(SettingsFrame)).flags
 
     async def send(self, *pieces: bytes) -> None:
@@ -88,12 +90,12 @@ class Peer(Line):
         self.unacknowledged += sum(piece[3:5] == _SETTINGS for piece in pieces)
         await self.write(b"".join(pieces))
 
-    def headers(self, stream: int, fields: Fields, flags: int = END_HEADERS, kind: Kind = HeadersFrame) -> bytes:
-        return raw(kind, flags, stream, self.encoder.encode(fields))
+    def headers(self, stream: int, fields: Fields, flags: int = END_HEADERS, kind: int = HEADERS) -> bytes:
+        return frame(kind, flags, stream, self.encoder.encode(fields))
 
     def call(self, stream: int = 1, method: str = "Echo", body: bytes = b"hello") -> bytes:
         """All frames of a legal unary call."""
-        return self.headers(stream, request(method)) + raw(DataFrame, END_STREAM, stream, message(body))
+        return self.headers(stream, request(method)) + frame(DATA, END_STREAM, stream, message(body))
 
     async def frame(self, patience: float | None = PATIENCE_S) -> Frame:
         """The next frame; `fields` are those of the last HEADERS. Raises EOFError or ConnectionError at the end."""
@@ -135,8 +137,8 @@ class Peer(Line):
 
     async def expect_pong(self) -> None:
         """The connection lives."""
-        await self.send(raw(PingFrame, payload=b"are you?"))
-        while (frame := await self.expect(PingFrame)).opaque_data != b"are you?" or "ACK" not in frame.flags:
+        await self.send(frame(PING, payload=b"are you?"))
+        while (reply := await self.expect(PingFrame)).opaque_data != b"are you?" or "ACK" not in reply.flags:
             pass
 
     async def settle(self) -> None:

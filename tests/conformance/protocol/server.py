@@ -18,6 +18,7 @@ import grpc
 import uvloop
 
 from yais import transport
+from yais.clients.siege.chaos.peer import METHOD
 
 SERVICE = "test.Probe"
 ANY_PORT = "127.0.0.1:0"
@@ -132,6 +133,8 @@ async def serve(options: dict[str, Any]) -> None:
             "files": len(os.listdir("/proc/self/fd")),
         }
 
+    # An echo of a request, read as a response, has the id that a canary looks for.
+    server.add_raw_method(METHOD, lambda call, message: call.respond(message))
     for name, method in raw_methods(state).items():
         server.add_raw_method(f"/{SERVICE}/{name}", method)
     server.add_registered_method_handlers(SERVICE, probe.handlers())

@@ -1,4 +1,4 @@
-"""A native server in a process of its own, and the innocent client that must never notice what others do to it."""
+"""A native server in a process of its own, and a client that must never notice what others do to it."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ class Served:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
 
     def ask(self, method: str, message: bytes = b"") -> bytes:
-        """What the innocent client is answered."""
+        """What the client is answered."""
         return self.channel.unary_unary(f"/test.Probe/{method}")(message, timeout=PATIENCE_S)
 
     def state(self) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import pytest
 from hyperframe.frame import DataFrame, RstStreamFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw
+from conformance.protocol.fields import Fields
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
 FINAL = END_HEADERS | END_STREAM
 
@@ -56,7 +57,7 @@ async def test_grpcs_status_counts_more_than_https(hostile: Hostile) -> None:
 async def test_an_answer_of_another_content_type_is_unknown(hostile: Hostile, content_type: str | None) -> None:
     call, peer = await hostile.called()
     await peer.send(peer.headers(1, [OK[0]] + ([("content-type", content_type)] if content_type else [])))
-    await peer.send(raw(DataFrame, END_STREAM, 1, b"<html>"))
+    await peer.send(frame(DATA, END_STREAM, 1, b"<html>"))
     assert (await error_of(call)).code().name == "UNKNOWN"
 
 
@@ -100,13 +101,13 @@ async def test_a_status_message_is_percent_decoded_and_never_lost(hostile: Hosti
 
 async def test_data_that_end_the_stream_leave_the_status_unknown(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(peer.headers(1, OK), frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await error_of(call)).code().name in ("UNKNOWN", "INTERNAL")
 
 
 async def test_trailers_without_a_status_leave_it_unknown(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello")), trailers(peer, [("x-other", "1")]))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hello")), trailers(peer, [("x-other", "1")]))
     assert (await error_of(call)).code().name == "UNKNOWN"
 
 
@@ -118,7 +119,7 @@ async def test_headers_that_end_the_stream_without_a_status_leave_it_unknown(hos
 
 async def test_a_status_in_headers_that_are_no_trailers_does_not_count(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, [*OK, ("grpc-status", "0")]), raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(peer.headers(1, [*OK, ("grpc-status", "0")]), frame(DATA, 0, 1, message(b"hello")))
     await peer.send(trailers(peer, [("grpc-status", "5")]))
     assert (await error_of(call)).code().name == "NOT_FOUND"
 
@@ -126,7 +127,7 @@ async def test_a_status_in_headers_that_are_no_trailers_does_not_count(hostile: 
 @pytest.mark.parametrize("body", [b"", message(b"one") * 2], ids=["none", "two"])
 async def test_a_unary_answer_has_exactly_one_message(hostile: Hostile, body: bytes) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, body), trailers(peer, TRAILERS))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, body), trailers(peer, TRAILERS))
     assert (await error_of(call)).code().name in ("UNIMPLEMENTED", "INTERNAL")
 
 
@@ -138,23 +139,21 @@ async def test_a_unary_answer_of_trailers_only_that_says_ok_is_an_error(hostile:
 
 async def test_a_message_before_a_failure_does_not_matter(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(
-        peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello")), trailers(peer, [("grpc-status", "7")])
-    )
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hello")), trailers(peer, [("grpc-status", "7")]))
     assert (await error_of(call)).code().name == "PERMISSION_DENIED"
 
 
 @pytest.mark.parametrize("cut", [b"\0", bytes(4), message(b"", length=1), message(b"hell", length=5)])
 async def test_an_answer_that_ends_inside_of_a_message_is_an_error(hostile: Hostile, cut: bytes) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, cut), trailers(peer, TRAILERS))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, cut), trailers(peer, TRAILERS))
     assert (await error_of(call)).code().name == "INTERNAL"
 
 
 @pytest.mark.parametrize("flag", [2, 0xFF])
 async def test_a_flag_of_another_value_is_an_error(hostile: Hostile, flag: int) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello", flag)))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hello", flag)))
     assert (await error_of(call)).code().name == "INTERNAL"
     await peer.expect(RstStreamFrame, 1)
 
@@ -162,7 +161,7 @@ async def test_a_flag_of_another_value_is_an_error(hostile: Hostile, flag: int) 
 @pytest.mark.parametrize("length", [4 * 2**20 + 1, 2**32 - 1])
 async def test_a_message_past_the_limit_is_refused_by_its_prefix(hostile: Hostile, length: int) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"", length=length)))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"", length=length)))
     error = await error_of(call)
     assert error.code().name == "RESOURCE_EXHAUSTED"
     assert str(length) in error.details()
@@ -183,7 +182,7 @@ async def test_metadata_of_an_answer_are_told_apart(hostile: Hostile) -> None:
     pour = hostile.channel.unary_stream("/test.Probe/Pour")(b"", timeout=5)
     peer = await hostile.connection()
     await peer.expect(DataFrame, 1)
-    await peer.send(peer.headers(1, [*OK, ("x-first", "1")]), raw(DataFrame, 0, 1, message(b"one") + message(b"two")))
+    await peer.send(peer.headers(1, [*OK, ("x-first", "1")]), frame(DATA, 0, 1, message(b"one") + message(b"two")))
     await peer.send(trailers(peer, [*TRAILERS, ("x-last", "2"), ("x-bin", "AAE")]))
     assert [answer async for answer in pour] == [b"one", b"two"]
     assert list(await pour.initial_metadata()) == [("x-first", "1")]
@@ -192,6 +191,6 @@ async def test_metadata_of_an_answer_are_told_apart(hostile: Hostile) -> None:
 
 async def test_metadata_that_are_not_base64_are_an_error(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, [*OK, ("x-bin", "!!!!")]), raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(peer.headers(1, [*OK, ("x-bin", "!!!!")]), frame(DATA, 0, 1, message(b"hello")))
     await peer.send(trailers(peer, TRAILERS))
     assert await call == b"hello"

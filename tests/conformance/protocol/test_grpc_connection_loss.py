@@ -8,18 +8,27 @@ import grpc
 import pytest
 import uvloop
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame
+from hyperframe.frame import HeadersFrame
 
-from conformance.protocol.frames import END_STREAM, message, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import PATIENCE_S, Served, until
 from yais import transport
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    MAX_CONCURRENT_STREAMS,
+    frame,
+    message,
+    number,
+    settings,
+)
 
 MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 
 UNAVAILABLE = 14
-MAX_CONCURRENT_STREAMS = 3
 
 
 async def ready(hostile: Hostile, values: dict[int, int] | None = None) -> Peer:
@@ -88,7 +97,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(server: Served) -> None:
     for _ in range(20):
         async with connected(server.port) as peer:
             await peer.send(peer.call(1, "Wait"), peer.call(3, "Hold"), peer.headers(5, request("Chat")))
-            await peer.send(peer.headers(7, request()), raw(DataFrame, 0, 7, message(b"hel", length=1000)))
+            await peer.send(peer.headers(7, request()), frame(DATA, 0, 7, message(b"hel", length=1000)))
             await peer.settle()
             peer.abort()
     await until(lambda: server.state() == before)
@@ -134,9 +143,9 @@ def test_a_channel_can_be_closed_at_any_moment_of_connecting(server: Served, mak
 async def test_a_server_that_says_goodbye_and_goes_at_once_does_not_wedge_the_channel(hostile: Hostile) -> None:
     call = hostile.call()
     peer = await hostile.bare_connection()
-    await peer.send(settings(), raw(GoAwayFrame, payload=number(0) + number(ErrorCodes.NO_ERROR)))
+    await peer.send(settings(), frame(GOAWAY, payload=number(0) + number(ErrorCodes.NO_ERROR)))
     peer.close()
     peer = await hostile.connection()
     await peer.expect(HeadersFrame, 1)
-    await peer.send(answer(peer), raw(DataFrame, END_STREAM, 1))
+    await peer.send(answer(peer), frame(DATA, END_STREAM, 1))
     assert await call == b"hello"

@@ -6,11 +6,11 @@ import json
 import zlib
 
 import pytest
-from hyperframe.frame import DataFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Answer, Peer
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, data, frame, message
 
 UNIMPLEMENTED, INTERNAL, RESOURCE_EXHAUSTED = 12, 13, 8
 BODY = b"hello" * 100
@@ -24,7 +24,7 @@ def bomb(members: int = 1, size: int = 4 * 2**20 + 1) -> bytes:
 
 async def call(peer: Peer, encoding: str | None, data: bytes, method: str = "Echo", flag: int = 1) -> Answer:
     extra = [] if encoding is None else [("grpc-encoding", encoding)]
-    await peer.send(peer.headers(1, request(method, *extra)), raw(DataFrame, END_STREAM, 1, message(data, flag)))
+    await peer.send(peer.headers(1, request(method, *extra)), frame(DATA, END_STREAM, 1, message(data, flag)))
     return await peer.answer(1)
 
 
@@ -42,7 +42,7 @@ async def test_an_unflagged_message_is_taken_as_it_is_whatever_the_encoding(peer
 
 async def test_compressed_and_plain_messages_may_take_turns(peer: Peer) -> None:
     body = message(PACKED["gzip"], 1) + message(b"plain") + message(gzip.compress(b""), 1)
-    await peer.send(peer.headers(1, request("Count", ("grpc-encoding", "gzip"))), raw(DataFrame, END_STREAM, 1, body))
+    await peer.send(peer.headers(1, request("Count", ("grpc-encoding", "gzip"))), frame(DATA, END_STREAM, 1, body))
     assert json.loads((await peer.answer(1)).data[5:]) == [500, 5, 0]
 
 
@@ -95,7 +95,7 @@ async def test_a_message_that_is_too_large_once_it_is_unpacked_is_refused(
     packed = bomb(members)
     await peer.send(peer.headers(1, request(method, ("grpc-encoding", "gzip"))))
     body = message(packed, 1)
-    await peer.send(*(raw(DataFrame, 0, 1, body[start : start + 16384]) for start in range(0, len(body), 16384)))
+    await peer.send(data(1, body, 0))
     answer = await peer.answer(1)
     assert answer.status == RESOURCE_EXHAUSTED
     await peer.expect_service(3)
@@ -105,7 +105,7 @@ async def test_a_message_of_countless_members_is_refused(peer: Peer) -> None:
     packed = gzip.compress(b"") * 20_000
     await peer.send(peer.headers(1, request("Echo", ("grpc-encoding", "gzip"))))
     body = message(packed, 1)
-    await peer.send(*(raw(DataFrame, 0, 1, body[start : start + 16384]) for start in range(0, len(body), 16384)))
+    await peer.send(data(1, body, 0))
     assert (await peer.answer(1)).status == INTERNAL
     await peer.expect_service(3)
 
@@ -114,7 +114,7 @@ async def answered(hostile: Hostile, encoding: str | None, data: bytes) -> async
     """A call that is answered by `data`, flagged as compressed."""
     call, peer = await hostile.called()
     extra = [] if encoding is None else [("grpc-encoding", encoding)]
-    await peer.send(peer.headers(1, [*OK, *extra]), raw(DataFrame, 0, 1, message(data, 1)))
+    await peer.send(peer.headers(1, [*OK, *extra]), frame(DATA, 0, 1, message(data, 1)))
     await peer.send(peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
     return call
 

@@ -2,11 +2,11 @@
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw, request
+from conformance.protocol.fields import Fields, request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, frame, message
 
 LIMIT = 16384
 RESOURCE_EXHAUSTED = 8
@@ -28,14 +28,14 @@ def many(count: int) -> Fields:
 def blocks(stream: int, block: bytes, flags: int = 0) -> bytes:
     """A block of headers of any length, in frames of the largest size."""
     parts = [block[start : start + 16384] for start in range(0, len(block), 16384)]
-    frames = [raw(HeadersFrame, flags, stream, parts[0])]
-    frames += [raw(ContinuationFrame, 0, stream, part) for part in parts[1:]]
-    return b"".join((*frames, raw(ContinuationFrame, END_HEADERS, stream)))
+    frames = [frame(HEADERS, flags, stream, parts[0])]
+    frames += [frame(CONTINUATION, 0, stream, part) for part in parts[1:]]
+    return b"".join((*frames, frame(CONTINUATION, END_HEADERS, stream)))
 
 
 async def test_headers_up_to_the_limit_are_served(peer: Peer) -> None:
     await peer.send(blocks(1, peer.encoder.encode(filled(request(), LIMIT))))
-    await peer.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
@@ -65,13 +65,13 @@ async def test_a_table_is_no_way_around_the_limit(peer: Peer) -> None:
     await peer.answer(1)
     reference = peer.encoder.encode([("x-bomb", "x" * 4000)])
     assert len(reference) == 1
-    await peer.send(raw(HeadersFrame, END_HEADERS, 3, peer.encoder.encode(request()) + reference * 1000))
+    await peer.send(frame(HEADERS, END_HEADERS, 3, peer.encoder.encode(request()) + reference * 1000))
     assert (await peer.answer(3)).status == RESOURCE_EXHAUSTED
     await peer.expect_service(5)
 
 
 async def test_trailers_past_the_limit_do_not_reach_the_method(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request("Describe")), raw(DataFrame, 0, 1, message(b"")))
+    await peer.send(peer.headers(1, request("Describe")), frame(DATA, 0, 1, message(b"")))
     await peer.send(blocks(1, peer.encoder.encode([("x-filler", "y" * 30_000)], huffman=False), END_STREAM))
     answer = await peer.answer(1)
     assert b"yyy" not in answer.data
@@ -88,6 +88,6 @@ async def test_an_answers_headers_past_the_limit_are_refused(hostile: Hostile) -
 
 async def test_an_answers_trailers_past_the_limit_are_refused(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hello")))
     await peer.send(blocks(1, peer.encoder.encode(filled(TRAILERS, LIMIT + 1), huffman=False), END_STREAM))
     assert (await error_of(call)).code().name == "RESOURCE_EXHAUSTED"

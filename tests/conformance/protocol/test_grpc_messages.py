@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from hyperframe.frame import DataFrame
 
-from conformance.protocol.frames import END_STREAM, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Answer, Peer, connected
 from conformance.protocol.serving import Served, serve
+from yais.clients.siege.chaos.frames import DATA, END_STREAM, frame, message
 
 RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 8, 12, 13
 LIMIT = 4 * 2**20
@@ -15,8 +15,8 @@ LIMIT = 4 * 2**20
 
 async def call(peer: Peer, method: str, *frames: bytes) -> Answer:
     """Sends each of `frames` as DATA, the last as the end."""
-    await peer.send(peer.headers(1, request(method)), *(raw(DataFrame, 0, 1, data) for data in frames[:-1]))
-    await peer.send(raw(DataFrame, END_STREAM, 1, frames[-1]))
+    await peer.send(peer.headers(1, request(method)), *(frame(DATA, 0, 1, data) for data in frames[:-1]))
+    await peer.send(frame(DATA, END_STREAM, 1, frames[-1]))
     return await peer.answer(1)
 
 
@@ -30,8 +30,8 @@ async def test_a_message_may_be_cut_across_frames_at_every_byte(server: Served, 
         body = message(b"hello, world")
         for position in range(len(body) + 1):
             stream = 2 * position + 1
-            await peer.send(peer.headers(stream, request(method)), raw(DataFrame, 0, stream, body[:position]))
-            await peer.send(raw(DataFrame, END_STREAM, stream, body[position:]))
+            await peer.send(peer.headers(stream, request(method)), frame(DATA, 0, stream, body[:position]))
+            await peer.send(frame(DATA, END_STREAM, stream, body[position:]))
             assert (await peer.answer(stream)).data == body
 
 
@@ -50,8 +50,8 @@ async def test_two_messages_cut_at_every_byte_of_a_stream(peer: Peer) -> None:
     body = message(b"one") + message(b"second") + message(b"")
     for position in range(len(body) + 1):
         stream = 2 * position + 1
-        await peer.send(peer.headers(stream, request("Chat")), raw(DataFrame, 0, stream, body[:position]))
-        await peer.send(raw(DataFrame, 0, stream, body[position:]), raw(DataFrame, END_STREAM, stream))
+        await peer.send(peer.headers(stream, request("Chat")), frame(DATA, 0, stream, body[:position]))
+        await peer.send(frame(DATA, 0, stream, body[position:]), frame(DATA, END_STREAM, stream))
         assert (await peer.answer(stream)).data == body
 
 
@@ -103,9 +103,7 @@ async def test_a_unary_request_has_exactly_one_message(peer: Peer, method: str, 
 
 async def test_a_second_message_of_a_unary_request_is_refused_at_once(peer: Peer) -> None:
     """Or a client could go on for ever."""
-    await peer.send(
-        peer.headers(1, request()), raw(DataFrame, 0, 1, message(b"one")), raw(DataFrame, 0, 1, message(b"two"))
-    )
+    await peer.send(peer.headers(1, request()), frame(DATA, 0, 1, message(b"one")), frame(DATA, 0, 1, message(b"two")))
     assert (await peer.answer(1)).status == UNIMPLEMENTED
     await peer.expect_service(3)
 
@@ -113,7 +111,7 @@ async def test_a_second_message_of_a_unary_request_is_refused_at_once(peer: Peer
 @pytest.mark.parametrize("method", ["Echo", "Copy", "Count"])
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**31, 2**32 - 1])
 async def test_a_message_past_the_limit_is_refused_by_its_prefix(peer: Peer, method: str, length: int) -> None:
-    await peer.send(peer.headers(1, request(method)), raw(DataFrame, 0, 1, message(b"", length=length)))
+    await peer.send(peer.headers(1, request(method)), frame(DATA, 0, 1, message(b"", length=length)))
     answer = await peer.answer(1)
     assert answer.status == RESOURCE_EXHAUSTED
     assert str(length) in answer.details
@@ -139,12 +137,12 @@ async def test_an_answer_past_the_limit_is_not_sent() -> None:
 async def test_no_limit_is_minus_one() -> None:
     with serve(grpc__max_receive_message_length=-1) as server:
         async with connected(server.port) as peer:
-            await peer.send(peer.headers(1, request("Hold")), raw(DataFrame, 0, 1, message(b"begun", length=2**32 - 1)))
+            await peer.send(peer.headers(1, request("Hold")), frame(DATA, 0, 1, message(b"begun", length=2**32 - 1)))
             await peer.expect_service(3)
 
 
 async def test_what_follows_a_refused_message_is_ignored(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request("Count")), raw(DataFrame, 0, 1, message(b"", 7)))
+    await peer.send(peer.headers(1, request("Count")), frame(DATA, 0, 1, message(b"", 7)))
     assert (await peer.answer(1)).status == INTERNAL
-    await peer.send(*(raw(DataFrame, 0, 1, bytes(16384)) for _ in range(200)))
+    await peer.send(*(frame(DATA, 0, 1, bytes(16384)) for _ in range(200)))
     await peer.expect_service(3)

@@ -4,16 +4,16 @@ import json
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw, request
+from conformance.protocol.fields import Fields, request
 from conformance.protocol.peer import Answer, Peer
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
 INTERNAL, UNIMPLEMENTED, DEADLINE_EXCEEDED = 13, 12, 4
 
 
 async def call(peer: Peer, fields: Fields, body: bytes = message(b"")) -> Answer:
-    await peer.send(peer.headers(1, fields), raw(DataFrame, END_STREAM, 1, body))
+    await peer.send(peer.headers(1, fields), frame(DATA, END_STREAM, 1, body))
     return await peer.answer(1)
 
 
@@ -111,7 +111,7 @@ async def test_a_timeout_of_another_form_is_refused(peer: Peer, spelling: str) -
 
 
 async def test_a_deadline_ends_a_call_that_has_not_come_in_whole(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request("Copy", grpc_timeout="50m")), raw(DataFrame, 0, 1, b"\0"))
+    await peer.send(peer.headers(1, request("Copy", grpc_timeout="50m")), frame(DATA, 0, 1, b"\0"))
     answer = await peer.answer(1)
     assert answer.status == DEADLINE_EXCEEDED
 

@@ -7,8 +7,9 @@ import grpc
 import pytest
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from conformance.protocol.frames import END_STREAM, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Answer, Peer
+from yais.clients.siege.chaos.frames import DATA, END_STREAM, frame, message
 
 TEXTS = [
     "plain",
@@ -61,12 +62,12 @@ async def test_no_status_message_is_no_field(peer: Peer) -> None:
 
 async def test_a_failure_behind_messages_is_in_the_trailers(peer: Peer) -> None:
     body = message(b"one") + message(b"flagged wrongly", 9)
-    await peer.send(peer.headers(1, request("Chat")), raw(DataFrame, 0, 1, body[:8]))
+    await peer.send(peer.headers(1, request("Chat")), frame(DATA, 0, 1, body[:8]))
     assert (await peer.expect(DataFrame, 1)).data == message(b"one")
-    await peer.send(raw(DataFrame, END_STREAM, 1, body[8:]))
+    await peer.send(frame(DATA, END_STREAM, 1, body[8:]))
     answer = await peer.answer(1)
     assert (answer.status, answer.data) == (13, b"")
-    heads = [frame for frame in peer.seen if isinstance(frame, HeadersFrame) and frame.stream_id == 1]
+    heads = [reply for reply in peer.seen if isinstance(reply, HeadersFrame) and reply.stream_id == 1]
     assert ["END_STREAM" in head.flags for head in heads] == [False, True]
 
 

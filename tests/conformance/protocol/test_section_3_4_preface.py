@@ -2,12 +2,12 @@ import asyncio
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame
+from hyperframe.frame import SettingsFrame
 
-from conformance.protocol.frames import ACK, PREFACE, raw, settings
 from conformance.protocol.hostile import Hostile, status_of
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served
+from yais.clients.siege.chaos.frames import ACK, DATA, HEADERS, PING, PREFACE, SETTINGS, frame, settings
 
 
 async def bare(server: Served, *pieces: bytes) -> Peer:
@@ -33,9 +33,7 @@ async def test_another_protocol_is_hung_up_on(server: Served, start: bytes) -> N
     peer.close()
 
 
-@pytest.mark.parametrize(
-    "first", [raw(PingFrame, payload=bytes(8)), raw(SettingsFrame, ACK), raw(DataFrame, 0, 1), raw(0xEE)]
-)
+@pytest.mark.parametrize("first", [frame(PING, payload=bytes(8)), frame(SETTINGS, ACK), frame(DATA, 0, 1), frame(0xEE)])
 async def test_a_client_must_begin_with_its_settings(server: Served, first: bytes) -> None:
     peer = await bare(server, PREFACE, first)
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
@@ -65,7 +63,7 @@ async def test_a_server_speaks_first_of_its_settings(server: Served) -> None:
     peer.close()
 
 
-@pytest.mark.parametrize("first", [raw(PingFrame, payload=bytes(8)), raw(SettingsFrame, ACK), raw(HeadersFrame, 4, 1)])
+@pytest.mark.parametrize("first", [frame(PING, payload=bytes(8)), frame(SETTINGS, ACK), frame(HEADERS, 4, 1)])
 async def test_a_server_must_begin_with_its_settings(hostile: Hostile, first: bytes) -> None:
     call = asyncio.ensure_future(status_of(hostile.call()))
     peer = await hostile.bare_connection()

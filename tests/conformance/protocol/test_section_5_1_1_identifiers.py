@@ -2,9 +2,10 @@ import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, status_of
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
 LARGEST = 2**31 - 1
 
@@ -27,7 +28,7 @@ async def test_the_last_identifier_is_served(peer: Peer) -> None:
 
 
 async def test_data_on_the_connection_are_refused(peer: Peer) -> None:
-    await peer.send(raw(DataFrame, 0, 0, message(b"hello")))
+    await peer.send(frame(DATA, 0, 0, message(b"hello")))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 

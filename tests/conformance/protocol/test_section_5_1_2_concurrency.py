@@ -3,14 +3,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import HeadersFrame, RstStreamFrame
+from hyperframe.frame import HeadersFrame
 
-from conformance.protocol.frames import PREFACE, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
-
-MAX_CONCURRENT_STREAMS = 3
+from yais.clients.siege.chaos.frames import MAX_CONCURRENT_STREAMS, PREFACE, RST_STREAM, frame, number, settings
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ async def test_calls_past_the_limit_are_refused_while_the_client_cannot_know_it(
 async def test_a_call_that_ends_makes_room_for_another(limited: int) -> None:
     async with connected(limited) as peer:
         await peer.send(peer.headers(1, request("Hold")), peer.headers(3, request("Hold")))
-        await peer.send(raw(RstStreamFrame, 0, 1, number(ErrorCodes.CANCEL)))
+        await peer.send(frame(RST_STREAM, 0, 1, number(ErrorCodes.CANCEL)))
         for stream in (5, 7, 9):
             await peer.expect_service(stream)
 

@@ -1,17 +1,24 @@
 import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import (
-    ContinuationFrame,
-    DataFrame,
     HeadersFrame,
-    PriorityFrame,
-    RstStreamFrame,
-    WindowUpdateFrame,
 )
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, number, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, answer, status_of
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    PRIORITY,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    frame,
+    message,
+    number,
+)
 
 CANCEL = number(ErrorCodes.CANCEL)
 
@@ -19,10 +26,10 @@ CANCEL = number(ErrorCodes.CANCEL)
 @pytest.mark.parametrize(
     "frame",
     [
-        raw(DataFrame, 0, 1, b"data"),
-        raw(RstStreamFrame, 0, 1, CANCEL),
-        raw(WindowUpdateFrame, 0, 1, number(1)),
-        raw(ContinuationFrame, END_HEADERS, 1),
+        frame(DATA, 0, 1, b"data"),
+        frame(RST_STREAM, 0, 1, CANCEL),
+        frame(WINDOW_UPDATE, 0, 1, number(1)),
+        frame(CONTINUATION, END_HEADERS, 1),
     ],
     ids=["DATA", "RST_STREAM", "WINDOW_UPDATE", "CONTINUATION"],
 )
@@ -33,7 +40,7 @@ async def test_an_idle_stream_takes_headers_first(peer: Peer, frame: bytes) -> N
 
 @pytest.mark.parametrize(
     "frame",
-    [raw(DataFrame, 0, 3, b"data"), raw(RstStreamFrame, 0, 3, CANCEL), raw(WindowUpdateFrame, 0, 3, number(1))],
+    [frame(DATA, 0, 3, b"data"), frame(RST_STREAM, 0, 3, CANCEL), frame(WINDOW_UPDATE, 0, 3, number(1))],
     ids=["DATA", "RST_STREAM", "WINDOW_UPDATE"],
 )
 async def test_a_channel_knows_idle_streams(hostile: Hostile, frame: bytes) -> None:
@@ -46,13 +53,13 @@ async def test_a_channel_knows_idle_streams(hostile: Hostile, frame: bytes) -> N
 async def test_nothing_may_follow_the_end_of_a_stream_but_control(peer: Peer) -> None:
     """RFC 9113 has WINDOW_UPDATE, PRIORITY and RST_STREAM in half-closed (remote)."""
     await peer.send(peer.call(1, "Hold"))
-    await peer.send(raw(WindowUpdateFrame, 0, 1, number(1)), raw(PriorityFrame, 0, 1, bytes(5)))
-    await peer.send(raw(RstStreamFrame, 0, 1, CANCEL))
+    await peer.send(frame(WINDOW_UPDATE, 0, 1, number(1)), frame(PRIORITY, 0, 1, bytes(5)))
+    await peer.send(frame(RST_STREAM, 0, 1, CANCEL))
     await peer.expect_service(3)
 
 
 async def test_data_after_the_end_of_a_stream_is_refused(peer: Peer) -> None:
-    await peer.send(peer.call(1, "Hold"), raw(DataFrame, 0, 1, b"more"))
+    await peer.send(peer.call(1, "Hold"), frame(DATA, 0, 1, b"more"))
     await peer.expect_goaway(ErrorCodes.STREAM_CLOSED)
 
 
@@ -62,23 +69,23 @@ async def test_headers_after_the_end_of_a_stream_are_refused(peer: Peer) -> None
 
 
 @pytest.mark.parametrize(
-    "frame",
+    "piece",
     [
-        raw(DataFrame, END_STREAM, 1, b"late"),
-        raw(RstStreamFrame, 0, 1, CANCEL),
-        raw(WindowUpdateFrame, 0, 1, number(1)),
-        raw(PriorityFrame, 0, 1, bytes(5)),
+        frame(DATA, END_STREAM, 1, b"late"),
+        frame(RST_STREAM, 0, 1, CANCEL),
+        frame(WINDOW_UPDATE, 0, 1, number(1)),
+        frame(PRIORITY, 0, 1, bytes(5)),
     ],
     ids=["DATA", "RST_STREAM", "WINDOW_UPDATE", "PRIORITY"],
 )
 @pytest.mark.parametrize("is_reset", [False, True], ids=["answered", "reset"])
-async def test_what_was_under_way_to_a_closed_stream_is_ignored(peer: Peer, frame: bytes, is_reset: bool) -> None:
+async def test_what_was_under_way_to_a_closed_stream_is_ignored(peer: Peer, piece: bytes, is_reset: bool) -> None:
     await peer.send(peer.call(1, "Hold" if is_reset else "Echo"))
     if is_reset:
-        await peer.send(raw(RstStreamFrame, 0, 1, CANCEL))
+        await peer.send(frame(RST_STREAM, 0, 1, CANCEL))
     else:
         await peer.answer(1)
-    await peer.send(frame)
+    await peer.send(piece)
     await peer.expect_service(3)
 
 
@@ -94,14 +101,14 @@ async def test_a_closed_stream_is_not_opened_again(peer: Peer) -> None:
 
 async def test_a_reset_ends_the_call_that_it_is_about_and_no_other(peer: Peer, server: object) -> None:
     await peer.send(peer.headers(1, request("Chat")), peer.headers(3, request("Chat")))
-    await peer.send(raw(RstStreamFrame, 0, 1, CANCEL), raw(DataFrame, END_STREAM, 3, message(b"still here")))
+    await peer.send(frame(RST_STREAM, 0, 1, CANCEL), frame(DATA, END_STREAM, 3, message(b"still here")))
     assert (await peer.answer(3)).data == message(b"still here")
 
 
 async def test_an_answer_after_the_answer_is_ignored(hostile: Hostile) -> None:
     """The channel's side of the stream was closed already: the stream is gone."""
     call, peer = await hostile.called()
-    await peer.send(answer(peer), raw(DataFrame, 0, 1, b"more"))
+    await peer.send(answer(peer), frame(DATA, 0, 1, b"more"))
     assert await call == b"hello"
     second = hostile.call(b"second")
     await peer.expect(HeadersFrame, 3)
@@ -115,6 +122,6 @@ async def test_data_after_a_servers_end_of_stream_is_refused(hostile: Hostile) -
     peer = await hostile.connection()
     await peer.expect(HeadersFrame, 1)
     await peer.send(peer.headers(1, OK), peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
-    await peer.send(raw(DataFrame, 0, 1, b"more"))
+    await peer.send(frame(DATA, 0, 1, b"more"))
     await peer.expect_goaway(ErrorCodes.STREAM_CLOSED)
     assert (await chat.code()).name == "OK"

@@ -2,24 +2,34 @@
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, HeadersFrame, PriorityFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, PRIORITY, message, number, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PRIORITY,
+    WITH_PRIORITY,
+    frame,
+    message,
+    number,
+)
 
 EXCLUSIVE = 0x8000_0000
 
 
 def priority(stream: int, depends_on: int = 0, weight: int = 15) -> bytes:
-    return raw(PriorityFrame, 0, stream, number(depends_on) + bytes((weight,)))
+    return frame(PRIORITY, 0, stream, number(depends_on) + bytes((weight,)))
 
 
 @pytest.mark.parametrize("stream", [1, 3, 2, 2**31 - 1], ids=["open", "idle", "even", "largest"])
 @pytest.mark.parametrize("depends_on", [0, 1, 5, EXCLUSIVE, EXCLUSIVE | 2**31 - 1])
 async def test_a_priority_of_any_stream_is_ignored(peer: Peer, stream: int, depends_on: int) -> None:
     await peer.send(peer.headers(1, request()), priority(stream, depends_on ^ (stream == depends_on)))
-    await peer.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
     await peer.expect_service(5)
 
@@ -38,13 +48,13 @@ async def test_a_circle_of_dependencies_is_ignored(peer: Peer) -> None:
 @pytest.mark.parametrize("depends_on", [0, 7, EXCLUSIVE, EXCLUSIVE | 7])
 async def test_a_call_may_come_with_a_priority(peer: Peer, depends_on: int) -> None:
     block = number(depends_on) + b"\xff" + peer.encoder.encode(request())
-    await peer.send(raw(HeadersFrame, END_HEADERS | PRIORITY, 1, block))
-    await peer.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(frame(HEADERS, END_HEADERS | WITH_PRIORITY, 1, block))
+    await peer.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
 async def test_headers_too_short_for_their_priority_are_refused(peer: Peer) -> None:
-    await peer.send(raw(HeadersFrame, END_HEADERS | PRIORITY, 1, bytes(4)))
+    await peer.send(frame(HEADERS, END_HEADERS | WITH_PRIORITY, 1, bytes(4)))
     await peer.expect_goaway(ErrorCodes.FRAME_SIZE_ERROR)
 
 

@@ -1,15 +1,15 @@
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, PADDED, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, PADDED, frame, message
 
 
 def padded(stream: int, data: bytes, padding: int, flags: int = 0) -> bytes:
-    return raw(DataFrame, flags | PADDED, stream, bytes((padding,)) + data + bytes(padding))
+    return frame(DATA, flags | PADDED, stream, bytes((padding,)) + data + bytes(padding))
 
 
 @pytest.mark.parametrize("padding", [0, 1, 255])
@@ -20,24 +20,24 @@ async def test_padding_is_no_part_of_a_message(peer: Peer, padding: int) -> None
 
 
 async def test_padding_may_be_anything(peer: Peer) -> None:
-    frame = raw(DataFrame, END_STREAM | PADDED, 1, b"\x05" + message(b"hello") + b"\xff\x00abc")
-    await peer.send(peer.headers(1, request()), frame)
+    piece = frame(DATA, END_STREAM | PADDED, 1, b"\x05" + message(b"hello") + b"\xff\x00abc")
+    await peer.send(peer.headers(1, request()), piece)
     assert (await peer.answer(1)).data == message(b"hello")
 
 
 async def test_a_frame_may_be_all_padding(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), padded(1, b"", 255), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(peer.headers(1, request()), padded(1, b"", 255), frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
 @pytest.mark.parametrize("payload", [b"\x01", b"\x05abcd", b"\xff" + bytes(254)])
 async def test_padding_longer_than_its_frame_is_refused(peer: Peer, payload: bytes) -> None:
-    await peer.send(peer.headers(1, request()), raw(DataFrame, PADDED, 1, payload))
+    await peer.send(peer.headers(1, request()), frame(DATA, PADDED, 1, payload))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_a_padded_frame_without_a_length_of_padding_is_refused(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), raw(DataFrame, PADDED, 1, b""))
+    await peer.send(peer.headers(1, request()), frame(DATA, PADDED, 1, b""))
     await peer.expect_goaway(ErrorCodes.FRAME_SIZE_ERROR, ErrorCodes.PROTOCOL_ERROR)
 
 
@@ -74,13 +74,13 @@ async def test_padding_of_an_answer_is_no_part_of_it(hostile: Hostile, padding: 
 
 async def test_an_answers_padding_longer_than_its_frame_is_refused(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, PADDED, 1, b"\x05abcd"))
+    await peer.send(peer.headers(1, OK), frame(DATA, PADDED, 1, b"\x05abcd"))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
     assert (await status_of(call)).name == "UNAVAILABLE"
 
 
 async def test_data_before_the_headers_of_an_answer_are_refused(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(frame(DATA, 0, 1, message(b"hello")))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
     assert (await status_of(call)).name == "UNAVAILABLE"

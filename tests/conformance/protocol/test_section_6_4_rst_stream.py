@@ -1,18 +1,15 @@
 import grpc
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame, WindowUpdateFrame
+from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 
-from conformance.protocol.frames import END_STREAM, message, number, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, answer, error_of, status_of
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served, until
+from yais.clients.siege.chaos.frames import DATA, END_STREAM, WINDOW_UPDATE, frame, message, number, reset
 
 UNKNOWN_CODE = 0xFFFF_FFFF
-
-
-def reset(stream: int, code: int) -> bytes:
-    return raw(RstStreamFrame, 0, stream, number(code))
 
 
 async def waiting(server: Served, count: int) -> None:
@@ -35,14 +32,14 @@ async def test_a_reset_cancels_the_method_whatever_its_code(peer: Peer, server: 
 
 
 async def test_a_reset_ends_an_answer_in_its_midst(peer: Peer) -> None:
-    await peer.send(raw(WindowUpdateFrame, 0, 0, number(2**20)), peer.call(1, "Pour", b"1000"))
+    await peer.send(frame(WINDOW_UPDATE, 0, 0, number(2**20)), peer.call(1, "Pour", b"1000"))
     await peer.expect(DataFrame, 1)
     await peer.send(reset(1, ErrorCodes.CANCEL))
     await peer.expect_service(3)
 
 
 async def test_a_reset_ends_a_request_in_its_midst(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), raw(DataFrame, 0, 1, message(b"hel", length=5)), reset(1, 8))
+    await peer.send(peer.headers(1, request()), frame(DATA, 0, 1, message(b"hel", length=5)), reset(1, 8))
     await peer.expect_service(3)
 
 
@@ -108,5 +105,5 @@ async def test_a_channel_cancels_by_a_reset(hostile: Hostile) -> None:
     call, peer = await hostile.called()
     call.cancel()
     assert (await peer.expect(RstStreamFrame, 1)).error_code == ErrorCodes.CANCEL
-    await peer.send(answer(peer), raw(DataFrame, END_STREAM, 1, b"late"))
+    await peer.send(answer(peer), frame(DATA, END_STREAM, 1, b"late"))
     await peer.expect_pong()

@@ -2,12 +2,23 @@ import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, SettingsFrame
 
-from conformance.protocol.frames import END_STREAM, message, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served
-
-ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 2, 3, 4, 5, 6
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    ENABLE_PUSH,
+    END_STREAM,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    SETTINGS,
+    frame,
+    message,
+    settings,
+)
 
 FORBIDDEN = [
     (ENABLE_PUSH, 2, ErrorCodes.PROTOCOL_ERROR),
@@ -35,12 +46,12 @@ async def test_the_server_tells_its_limits(peer: Peer) -> None:
 
 
 async def test_settings_of_a_stream_are_refused(peer: Peer) -> None:
-    await peer.send(raw(SettingsFrame, 0, 1))
+    await peer.send(frame(SETTINGS, 0, 1))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_an_acknowledgement_of_nothing_is_refused(peer: Peer) -> None:
-    await peer.send(raw(SettingsFrame, 0x1))
+    await peer.send(frame(SETTINGS, 0x1))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
@@ -80,8 +91,8 @@ async def test_extreme_values_are_served(server: Served, values: dict[int, int])
 
 async def test_of_a_value_given_twice_the_last_counts(peer: Peer) -> None:
     pairs = ((INITIAL_WINDOW_SIZE, 0), (INITIAL_WINDOW_SIZE, 7))
-    await peer.send(raw(SettingsFrame, payload=b"".join(bytes((0, key)) + value.to_bytes(4) for key, value in pairs)))
-    await peer.send(peer.headers(1, request()), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(frame(SETTINGS, payload=b"".join(bytes((0, key)) + value.to_bytes(4) for key, value in pairs)))
+    await peer.send(peer.headers(1, request()), frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.expect(DataFrame, 1)).data == message(b"hello")[:7]
 
 

@@ -4,13 +4,13 @@ import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import PingFrame, SettingsFrame
 
-from conformance.protocol.frames import ACK, raw
 from conformance.protocol.hostile import Hostile, hostile_server, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
+from yais.clients.siege.chaos.frames import ACK, PING, frame
 
 CONTENT = b"8 octets"
-PING = raw(PingFrame, payload=CONTENT)
+QUESTION = frame(PING, payload=CONTENT)
 KEEPALIVE = {
     "grpc__keepalive_time_ms": 50,
     "grpc__keepalive_timeout_ms": 50,
@@ -19,35 +19,35 @@ KEEPALIVE = {
 
 
 async def test_a_ping_comes_back(peer: Peer) -> None:
-    await peer.send(PING)
+    await peer.send(QUESTION)
     frame = await peer.expect(PingFrame)
     assert (frame.opaque_data, list(frame.flags)) == (CONTENT, ["ACK"])
 
 
 async def test_a_ping_of_a_stream_is_refused(peer: Peer) -> None:
-    await peer.send(raw(PingFrame, 0, 1, CONTENT))
+    await peer.send(frame(PING, 0, 1, CONTENT))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_an_answer_to_no_ping_is_ignored(peer: Peer) -> None:
-    await peer.send(raw(PingFrame, ACK, 0, CONTENT), raw(PingFrame, ACK, 0, b"draining"))
+    await peer.send(frame(PING, ACK, 0, CONTENT), frame(PING, ACK, 0, b"draining"))
     await peer.expect_service(1)
-    assert not [frame for frame in peer.seen if isinstance(frame, PingFrame)]
+    assert not [reply for reply in peer.seen if isinstance(reply, PingFrame)]
 
 
 async def test_pings_beside_calls_are_answered_however_many(peer: Peer) -> None:
     for stream in range(1, 21, 2):
-        await peer.send(PING, PING)
+        await peer.send(QUESTION, QUESTION)
         await peer.expect_service(stream)
     assert sum(isinstance(frame, PingFrame) for frame in peer.seen) == 20
 
 
 async def test_pings_into_silence_end_the_connection_after_two_strikes(peer: Peer) -> None:
     """The first is free, as are two that come too soon."""
-    await peer.send(PING, PING, PING)
+    await peer.send(QUESTION, QUESTION, QUESTION)
     for _ in range(3):
         await peer.expect(PingFrame)
-    await peer.send(PING)
+    await peer.send(QUESTION)
     assert await peer.expect_goaway(ErrorCodes.ENHANCE_YOUR_CALM) == b"too_many_pings"
 
 
@@ -56,7 +56,7 @@ async def test_pings_at_the_allowed_interval_are_no_strikes() -> None:
         async with connected(server.port) as peer:
             for _ in range(10):
                 await asyncio.sleep(0.03)
-                await peer.send(PING)
+                await peer.send(QUESTION)
                 await peer.expect(PingFrame)
 
 
@@ -67,7 +67,7 @@ async def test_a_server_pings_a_silent_client_and_gives_it_up() -> None:
             await peer.expect_end()
 
 
-@pytest.mark.parametrize("reply", [raw(PingFrame, ACK, 0, b"keepaliv"), raw(0x42)], ids=["ACK", "anything"])
+@pytest.mark.parametrize("reply", [frame(PING, ACK, 0, b"keepaliv"), frame(0x42)], ids=["ACK", "anything"])
 async def test_a_client_that_answers_is_kept(reply: bytes) -> None:
     with serve(**KEEPALIVE) as server:
         async with connected(server.port) as peer:
@@ -79,7 +79,7 @@ async def test_a_client_that_answers_is_kept(reply: bytes) -> None:
 
 async def test_a_channel_answers_pings(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(PING, PING, PING)
+    await peer.send(QUESTION, QUESTION, QUESTION)
     for _ in range(3):
         frame = await peer.expect(PingFrame)
         assert (frame.opaque_data, list(frame.flags)) == (CONTENT, ["ACK"])

@@ -4,19 +4,26 @@ from contextlib import suppress
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame
+from hyperframe.frame import GoAwayFrame, HeadersFrame, PingFrame
 
-from conformance.protocol.frames import ACK, END_STREAM, message, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, serve
+from yais.clients.siege.chaos.frames import (
+    ACK,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    PING,
+    frame,
+    goaway,
+    message,
+    settings,
+)
 
 EVERYTHING = 2**31 - 1
 MAX_AGE_MS = 200
-
-
-def goaway(last: int, code: int = ErrorCodes.NO_ERROR, data: bytes = b"") -> bytes:
-    return raw(GoAwayFrame, payload=number(last) + number(code) + data)
 
 
 @pytest.fixture
@@ -35,24 +42,24 @@ async def first_notice(peer: Peer) -> PingFrame:
 
 
 async def test_a_goaway_of_a_stream_is_refused(peer: Peer) -> None:
-    await peer.send(raw(GoAwayFrame, 0, 1, bytes(8)))
+    await peer.send(frame(GOAWAY, 0, 1, bytes(8)))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_calls_under_way_outlive_the_clients_goaway(peer: Peer) -> None:
     await peer.send(peer.headers(1, request()), goaway(0))
-    await peer.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
 async def test_a_drain_serves_what_was_sent_before_the_client_knew(old: Peer) -> None:
     await old.send(old.headers(1, request()))
     ping = await first_notice(old)
-    await old.send(old.call(3, body=b"late"), raw(PingFrame, ACK, payload=ping.opaque_data))
+    await old.send(old.call(3, body=b"late"), frame(PING, ACK, payload=ping.opaque_data))
     last = await old.expect(GoAwayFrame)
     assert (last.last_stream_id, last.error_code) == (3, ErrorCodes.NO_ERROR)
     assert (await old.answer(3)).data == message(b"late")
-    await old.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await old.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await old.answer(1)).data == message(b"hello")
     await old.expect_end()
 
@@ -60,17 +67,17 @@ async def test_a_drain_serves_what_was_sent_before_the_client_knew(old: Peer) ->
 async def test_calls_after_the_last_are_not_served(old: Peer) -> None:
     await old.send(old.headers(1, request()))
     ping = await first_notice(old)
-    await old.send(raw(PingFrame, ACK, payload=ping.opaque_data))
+    await old.send(frame(PING, ACK, payload=ping.opaque_data))
     assert (await old.expect(GoAwayFrame)).last_stream_id == 1
-    await old.send(old.call(3), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await old.send(old.call(3), frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await old.answer(1)).data == message(b"hello")
     await old.expect_end()
-    assert not [frame for frame in old.seen if frame.stream_id == 3]
+    assert not [reply for reply in old.seen if reply.stream_id == 3]
 
 
 async def test_an_idle_connection_is_closed_at_once(old: Peer) -> None:
     ping = await first_notice(old)
-    await old.send(raw(PingFrame, ACK, payload=ping.opaque_data))
+    await old.send(frame(PING, ACK, payload=ping.opaque_data))
     assert (await old.expect(GoAwayFrame)).last_stream_id == 0
     await old.expect_end()
 
@@ -110,7 +117,7 @@ async def test_a_channel_turns_to_a_new_connection(hostile: Hostile) -> None:
 
 async def test_a_channel_follows_a_drain_in_two_steps(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(goaway(EVERYTHING), raw(PingFrame, payload=b"draining"))
+    await peer.send(goaway(EVERYTHING), frame(PING, payload=b"draining"))
     await peer.expect(PingFrame)
     await peer.send(goaway(1), answer(peer))
     assert await call == b"hello"
@@ -167,6 +174,6 @@ async def test_a_goaway_that_comes_with_the_settings_is_heeded(hostile: Hostile)
 
 async def test_a_connection_that_ends_under_a_call_makes_it_unavailable(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hel", length=5)))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hel", length=5)))
     peer.close()
     assert (await status_of(call)).name == "UNAVAILABLE"

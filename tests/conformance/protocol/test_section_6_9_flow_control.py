@@ -2,18 +2,23 @@ import pytest
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, HeadersFrame, WindowUpdateFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, serve
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    INITIAL_WINDOW_SIZE,
+    frame,
+    message,
+    settings,
+    window_update,
+)
 
-INITIAL_WINDOW_SIZE = 4
 DEFAULT = 65535
 LARGEST = 2**31 - 1
-
-
-def update(stream: int, increment: int) -> bytes:
-    return raw(WindowUpdateFrame, 0, stream, number(increment))
 
 
 def large(peer: Peer, stream: int, size: int) -> bytes:
@@ -32,9 +37,9 @@ async def test_no_more_is_sent_than_the_window_of_a_stream(server: Served, windo
     async with connected(server.port, {INITIAL_WINDOW_SIZE: window}) as peer:
         await peer.send(large(peer, 1, 200))
         assert await received(peer, 1) == window
-        await peer.send(update(1, 3))
+        await peer.send(window_update(1, 3))
         assert await received(peer, 1) == window + 3
-        await peer.send(update(1, 1000))
+        await peer.send(window_update(1, 1000))
         assert (await peer.answer(1)).status == 0
         assert await received(peer, 1) == 205
 
@@ -43,9 +48,9 @@ async def test_no_more_is_sent_than_the_window_of_the_connection(server: Served)
     async with connected(server.port, {INITIAL_WINDOW_SIZE: 2**20}) as peer:
         await peer.send(large(peer, 1, 50_000), large(peer, 3, 50_000))
         assert await received(peer, 1, 3) == DEFAULT
-        await peer.send(update(0, 1))
+        await peer.send(window_update(0, 1))
         assert await received(peer, 1, 3) == DEFAULT + 1
-        await peer.send(update(0, 2**20))
+        await peer.send(window_update(0, 2**20))
         await peer.expect_service(5)
         assert await received(peer, 1, 3) == 2 * 50_005
 
@@ -68,43 +73,43 @@ async def test_a_window_may_become_negative(server: Served) -> None:
     async with connected(server.port, {INITIAL_WINDOW_SIZE: 100}) as peer:
         await peer.send(large(peer, 1, 1000))
         assert await received(peer, 1) == 100
-        await peer.send(settings({INITIAL_WINDOW_SIZE: 0}), update(1, 100))
+        await peer.send(settings({INITIAL_WINDOW_SIZE: 0}), window_update(1, 100))
         assert await received(peer, 1) == 100
-        await peer.send(update(1, 1))
+        await peer.send(window_update(1, 1))
         assert await received(peer, 1) == 101
         await peer.send(settings({INITIAL_WINDOW_SIZE: 50}))
         assert await received(peer, 1) == 151
 
 
 async def test_an_increment_of_nothing_is_refused(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), update(1, 0))
+    await peer.send(peer.headers(1, request()), window_update(1, 0))
     frame = await peer.expect_reset_or_goaway(1)
     assert frame.error_code == ErrorCodes.PROTOCOL_ERROR
 
 
 async def test_an_increment_of_nothing_for_the_connection_ends_it(peer: Peer) -> None:
-    await peer.send(update(0, 0))
+    await peer.send(window_update(0, 0))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_a_window_past_the_largest_ends_the_stream(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), update(1, LARGEST))
+    await peer.send(peer.headers(1, request()), window_update(1, LARGEST))
     await peer.expect_reset(1, ErrorCodes.FLOW_CONTROL_ERROR)
 
 
 async def test_a_window_of_the_connection_past_the_largest_ends_it(peer: Peer) -> None:
-    await peer.send(update(0, LARGEST))
+    await peer.send(window_update(0, LARGEST))
     await peer.expect_goaway(ErrorCodes.FLOW_CONTROL_ERROR)
 
 
 async def test_a_window_that_settings_raise_past_the_largest_is_refused(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), update(1, 1), settings({INITIAL_WINDOW_SIZE: LARGEST}))
+    await peer.send(peer.headers(1, request()), window_update(1, 1), settings({INITIAL_WINDOW_SIZE: LARGEST}))
     frame = await peer.expect_reset_or_goaway(1)
     assert frame.error_code == ErrorCodes.FLOW_CONTROL_ERROR
 
 
 async def test_the_largest_windows_are_used(peer: Peer) -> None:
-    await peer.send(update(0, LARGEST - DEFAULT), settings({INITIAL_WINDOW_SIZE: LARGEST}))
+    await peer.send(window_update(0, LARGEST - DEFAULT), settings({INITIAL_WINDOW_SIZE: LARGEST}))
     await peer.send(large(peer, 1, 1_000_000))
     assert len((await peer.answer(1)).data) == 1_000_005
 
@@ -119,15 +124,15 @@ async def narrow() -> Peer:
 
 def portions(stream: int, size: int) -> bytes:
     """DATA of messages that fill 8 KiB each, rounded up to whole ones."""
-    return b"".join(raw(DataFrame, 0, stream, message(bytes(8187))) for _ in range(0, size, 8192))
+    return b"".join(frame(DATA, 0, stream, message(bytes(8187))) for _ in range(0, size, 8192))
 
 
 async def test_data_past_the_window_of_a_stream_are_refused(peer: Peer) -> None:
     """Nobody reads the first message, so the window stays shut behind it."""
-    await peer.send(peer.headers(1, request("Deaf")), raw(DataFrame, 0, 1, message(b"first")))
+    await peer.send(peer.headers(1, request("Deaf")), frame(DATA, 0, 1, message(b"first")))
     await peer.send(portions(1, 2**20 + 16384))
-    frame = await peer.expect_reset_or_goaway(1)
-    assert frame.error_code == ErrorCodes.FLOW_CONTROL_ERROR
+    reply = await peer.expect_reset_or_goaway(1)
+    assert reply.error_code == ErrorCodes.FLOW_CONTROL_ERROR
 
 
 async def send_within_windows(peer: Peer, stream: int, size: int) -> None:
@@ -143,21 +148,21 @@ async def send_within_windows(peer: Peer, stream: int, size: int) -> None:
 async def test_windows_open_again_while_somebody_reads(narrow: Peer) -> None:
     await narrow.send(narrow.headers(1, request("Count")))
     await send_within_windows(narrow, 1, 10 * DEFAULT)
-    await narrow.send(raw(DataFrame, END_STREAM, 1))
+    await narrow.send(frame(DATA, END_STREAM, 1))
     answer = await narrow.answer(1)
     assert (answer.status, answer.data.count(b"8187")) == (0, 80)
 
 
 async def test_a_window_stays_shut_while_nobody_reads(narrow: Peer) -> None:
     await narrow.send(narrow.headers(1, request("Deaf")))
-    await narrow.send(*(raw(DataFrame, 0, 1, message(bytes(10_000))) for _ in range(6)))
+    await narrow.send(*(frame(DATA, 0, 1, message(bytes(10_000))) for _ in range(6)))
     await narrow.settle()
-    assert not [frame for frame in narrow.seen if isinstance(frame, WindowUpdateFrame) and frame.stream_id == 1]
+    assert not [reply for reply in narrow.seen if isinstance(reply, WindowUpdateFrame) and reply.stream_id == 1]
 
 
 async def test_who_is_not_read_holds_up_no_other_call(narrow: Peer) -> None:
     await narrow.send(narrow.headers(1, request("Deaf")))
-    await narrow.send(*(raw(DataFrame, 0, 1, message(bytes(10_000))) for _ in range(6)))
+    await narrow.send(*(frame(DATA, 0, 1, message(bytes(10_000))) for _ in range(6)))
     for stream in (3, 5, 7):
         await narrow.expect_service(stream)
 
@@ -171,8 +176,8 @@ async def test_data_to_streams_that_are_gone_open_the_window_of_the_connection_a
 
 
 async def test_empty_data_need_no_window(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), *(raw(DataFrame, 0, 1) for _ in range(100)))
-    await peer.send(raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(peer.headers(1, request()), *(frame(DATA, 0, 1) for _ in range(100)))
+    await peer.send(frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
@@ -181,9 +186,9 @@ async def test_a_channel_sends_no_more_than_the_window(hostile: Hostile) -> None
     peer = await hostile.connection({INITIAL_WINDOW_SIZE: 100})
     await peer.expect(HeadersFrame, 1)
     assert await received(peer, 1) == 100
-    await peer.send(update(1, 905))
+    await peer.send(window_update(1, 905))
     assert await received(peer, 1) == 1005
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"all")))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"all")))
     await peer.send(peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
     assert await call == b"all"
 
@@ -193,16 +198,16 @@ async def test_a_server_that_oversteps_a_window_is_hung_up_on(hostile: Hostile) 
     pour = hostile.channel.unary_stream("/test.Probe/Pour")(b"", timeout=5)
     peer = await hostile.connection()
     await peer.expect(HeadersFrame, 1)
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"first")), portions(1, 2**20 + 16384))
-    frame = await peer.expect_reset_or_goaway(1)
-    assert frame.error_code == ErrorCodes.FLOW_CONTROL_ERROR
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"first")), portions(1, 2**20 + 16384))
+    reply = await peer.expect_reset_or_goaway(1)
+    assert reply.error_code == ErrorCodes.FLOW_CONTROL_ERROR
     assert (await pour.code()).name in ("UNAVAILABLE", "INTERNAL")
 
 
 @pytest.mark.parametrize(("stream", "increment"), [(0, 0), (0, LARGEST), (1, 0), (1, LARGEST)])
 async def test_a_servers_window_updates_are_checked(hostile: Hostile, stream: int, increment: int) -> None:
     call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), update(stream, increment))
+    await peer.send(peer.headers(1, OK), window_update(stream, increment))
     frame = await peer.expect_reset_or_goaway(1)
     assert frame.error_code == (ErrorCodes.FLOW_CONTROL_ERROR if increment else ErrorCodes.PROTOCOL_ERROR)
     assert (await status_of(call)).name in ("UNAVAILABLE", "INTERNAL")

@@ -1,10 +1,10 @@
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, Fields, message, raw, request
+from conformance.protocol.fields import Fields, request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
 
 def moved_behind(fields: Fields, name: str) -> Fields:
@@ -39,7 +39,7 @@ async def test_malformed_requests_are_reset(peer: Peer, fields: Fields) -> None:
 
 @pytest.mark.parametrize("changes", [{"_authority": None, "host": "probe"}, {"_scheme": "https"}, {"te": None}])
 async def test_what_a_call_can_do_without_it_does_without(peer: Peer, changes: dict[str, str | None]) -> None:
-    await peer.send(peer.headers(1, request(**changes)), raw(DataFrame, END_STREAM, 1, message(b"hello")))
+    await peer.send(peer.headers(1, request(**changes)), frame(DATA, END_STREAM, 1, message(b"hello")))
     assert (await peer.answer(1)).data == message(b"hello")
 
 
@@ -76,6 +76,6 @@ async def test_informational_answers_come_before_the_answer(hostile: Hostile) ->
     call, peer = await hostile.called()
     for status in ("100", "102", "103", "199"):
         await peer.send(peer.headers(1, [(":status", status), ("grpc-status", "13"), ("x-early", status)]))
-    await peer.send(peer.headers(1, OK), raw(DataFrame, 0, 1, message(b"hello")))
+    await peer.send(peer.headers(1, OK), frame(DATA, 0, 1, message(b"hello")))
     await peer.send(peer.headers(1, TRAILERS, END_HEADERS | END_STREAM))
     assert await call == b"hello"

@@ -1,7 +1,7 @@
 """`python -m conformance.safety.caller KIND HOSTILE GOOD`: a process with a native channel to each of two ports.
 
-It calls the hostile server in one of several ways, and meanwhile asks the good one every few milliseconds, until its
-stdin ends; then it prints the seconds that each of these calls took, as JSON.
+From `begin` to `end` on its stdin it calls the hostile server in one of several ways, and has a canary call the good
+one; then it prints what the canary saw, as chaos's canary does.
 """
 
 import asyncio
@@ -9,16 +9,20 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
+from dataclasses import asdict
 
 import grpc
 import uvloop
 
-from conformance.safety.innocent import AT_LEAST, PAUSE_S
+from conformance.safety.watch import PATIENCE_S, RATE
 from yais import transport
+from yais.clients.siege.chaos.canary import Canary
+from yais.clients.siege.chaos.peer import METHOD
+from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 AT_ONCE = 4
 LIMIT_S = 0.3
+PAUSE_S = 0.005
 _MB = 2**20
 
 Work = Callable[[transport.Channel], Awaitable[None]]
@@ -48,18 +52,6 @@ async def repeat(work: Work, channel: transport.Channel) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
-async def ask(channel: transport.Channel, is_over: asyncio.Event) -> list[float]:
-    """Until it is over, though at least so often."""
-    echo = channel.unary_unary("/test.Probe/Echo")
-    waited: list[float] = []
-    while not is_over.is_set() or len(waited) < AT_LEAST:
-        begun = monotonic()
-        assert await echo(b"hello") == b"hello"
-        waited.append(monotonic() - begun)
-        await asyncio.sleep(PAUSE_S)
-    return waited
-
-
 async def main(kind: str, hostile: str, good: str) -> None:
     options = [("grpc.initial_reconnect_backoff_ms", 100)]
     is_over = asyncio.Event()
@@ -67,18 +59,20 @@ async def main(kind: str, hostile: str, good: str) -> None:
         transport.insecure_channel(f"127.0.0.1:{good}") as bystander,
         transport.insecure_channel(f"127.0.0.1:{hostile}", options=options) as victim,
     ):
+        canary = Canary(bystander.unary_unary(METHOD), ModelInferRequest(model_name="canary"), RATE, PATIENCE_S)
         await bystander.channel_ready()
         print("ready", flush=True)
-        asking = asyncio.create_task(ask(bystander, is_over))
+        await asyncio.to_thread(sys.stdin.readline)
+        watching = asyncio.create_task(canary.watch(is_over))
         working = [asyncio.create_task(repeat(WORK[kind], victim)) for _ in range(AT_ONCE)]
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await asyncio.to_thread(sys.stdin.readline)
         is_over.set()
-        waited = await asking
+        window = await watching
         for task in working:
             task.cancel()
         results = await asyncio.gather(*working, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results), results
-    print(json.dumps(waited))
+    print(json.dumps(asdict(window)), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,16 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.safety.attacks import reading
 from conformance.safety.watch import LITTLE, MB, watched
+from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, data, frame, message
 
 FRAME = 16384
 LIMIT = 4 * MB
 RESOURCE_EXHAUSTED = 8
-
-
-def data(stream: int, body: bytes, flags: int = 0) -> bytes:
-    """`body` in frames of the largest size, the last of them with `flags`."""
-    parts = [body[start : start + FRAME] for start in range(0, len(body), FRAME)]
-    frames = [raw(DataFrame, 0, stream, part) for part in parts[:-1]]
-    return b"".join((*frames, raw(DataFrame, flags, stream, parts[-1])))
 
 
 async def test_references_to_a_large_field_cost_next_to_nothing() -> None:
@@ -33,9 +26,9 @@ async def test_references_to_a_large_field_cost_next_to_nothing() -> None:
         reference = peer.encoder.encode([field]) * FRAME
         assert len(reference) == FRAME
         for stream in range(3, 43, 2):
-            frames = [raw(ContinuationFrame, 0, stream, reference)] * 6
-            last = raw(ContinuationFrame, END_HEADERS, stream)
-            await peer.send(raw(HeadersFrame, END_STREAM, stream, peer.encoder.encode(request())), *frames, last)
+            frames = [frame(CONTINUATION, 0, stream, reference)] * 6
+            last = frame(CONTINUATION, END_HEADERS, stream)
+            await peer.send(frame(HEADERS, END_STREAM, stream, peer.encoder.encode(request())), *frames, last)
             assert (await peer.answer(stream)).status == RESOURCE_EXHAUSTED
         await peer.expect_service(43)
 
@@ -45,9 +38,9 @@ async def test_lists_of_countless_fields_cost_next_to_nothing() -> None:
         for stream in range(1, 41, 2):
             block = peer.encoder.encode(request()) + b"\x00\x01x\x00" * 20_000
             parts = [block[start : start + FRAME] for start in range(0, len(block), FRAME)]
-            await peer.send(raw(HeadersFrame, END_STREAM, stream, parts[0]))
-            await peer.send(*(raw(ContinuationFrame, 0, stream, part) for part in parts[1:]))
-            await peer.send(raw(ContinuationFrame, END_HEADERS, stream))
+            await peer.send(frame(HEADERS, END_STREAM, stream, parts[0]))
+            await peer.send(*(frame(CONTINUATION, 0, stream, part) for part in parts[1:]))
+            await peer.send(frame(CONTINUATION, END_HEADERS, stream))
             assert (await peer.answer(stream)).status == RESOURCE_EXHAUSTED
         await peer.expect_service(41)
 
@@ -57,14 +50,14 @@ async def test_room_for_a_message_is_not_touched_before_it_comes(length: int) ->
     """1,000 messages of 4 MB are announced: 4 GB."""
     async with watched(16 * MB) as server, connected(server.port) as peer:
         for stream in range(1, 2001, 2):
-            await peer.send(peer.headers(stream, request()), raw(DataFrame, 0, stream, message(b"x", length=length)))
+            await peer.send(peer.headers(stream, request()), frame(DATA, 0, stream, message(b"x", length=length)))
         await peer.expect_service(2001)
 
 
 async def test_lengths_past_the_limit_cost_nothing() -> None:
     async with watched() as server, connected(server.port) as peer:
         for stream in range(1, 2001, 2):
-            await peer.send(peer.headers(stream, request()), raw(DataFrame, 0, stream, message(b"", length=2**32 - 1)))
+            await peer.send(peer.headers(stream, request()), frame(DATA, 0, stream, message(b"", length=2**32 - 1)))
         async with reading(peer):
             await peer.send(peer.call(2001))
         assert not peer.is_over
@@ -80,7 +73,7 @@ async def test_tiny_messages_that_nobody_takes_are_counted_for_what_they_cost(si
             await peer.send(peer.headers(stream, request("Deaf")))
         async with reading(peer):
             for _ in range(MB // FRAME - 1):
-                await peer.send(*(raw(DataFrame, 0, stream, body) for stream in range(1, 81, 2)))
+                await peer.send(*(frame(DATA, 0, stream, body) for stream in range(1, 81, 2)))
         await peer.expect_service(81)
 
 
@@ -88,7 +81,7 @@ async def test_messages_that_nobody_takes_are_held_up_to_a_limit() -> None:
     held = 8 * MB
     async with watched(3 * held + LITTLE, yais__max_held_bytes=held) as server, connected(server.port) as peer:
         for stream in range(1, 101, 2):
-            await peer.send(peer.headers(stream, request("Deaf")), data(stream, message(bytes(900_000))))
+            await peer.send(peer.headers(stream, request("Deaf")), data(stream, message(bytes(900_000)), 0))
         async with reading(peer):
             await peer.send(peer.call(101))
         assert not peer.is_over
@@ -113,10 +106,10 @@ async def test_compressed_messages_take_no_more_than_a_message_may(
     fields = request(method, ("grpc-encoding", encoding))
     async with watched(6 * LIMIT) as server, connected(server.port) as peer:
         for stream in range(1, 21, 2):
-            await peer.send(peer.headers(stream, fields), data(stream, message(bomb, 1), END_STREAM))
+            await peer.send(peer.headers(stream, fields), data(stream, message(bomb, 1)))
             await peer.answer(stream)
         for stream in range(21, 61, 2):
-            await peer.send(peer.headers(stream, fields), data(stream, message(bomb, 1), END_STREAM))
+            await peer.send(peer.headers(stream, fields), data(stream, message(bomb, 1)))
         await peer.expect_service(61)
 
 
@@ -132,4 +125,4 @@ async def test_compressed_messages_that_nobody_takes_count_by_their_true_size() 
 async def fill(peer: Peer, bomb: bytes) -> None:
     for stream in range(1, 41, 2):
         await peer.send(peer.headers(stream, request("Deaf", ("grpc-encoding", "gzip"))))
-        await peer.send(data(stream, bomb * 10))
+        await peer.send(data(stream, bomb * 10, 0))

@@ -4,12 +4,24 @@ import asyncio
 from random import Random
 
 import pytest
-from hyperframe.frame import DataFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, PREFACE, message, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served, until
 from conformance.safety.watch import watched
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    frame,
+    message,
+    number,
+    settings,
+)
 
 CONVERSATIONS = 300
 
@@ -19,13 +31,13 @@ def frames(peer: Peer) -> list[bytes]:
     return [
         settings({3: 100, 4: 1_000_000}),
         peer.call(1),
-        raw(WindowUpdateFrame, 0, 0, number(10_000)),
+        frame(WINDOW_UPDATE, 0, 0, number(10_000)),
         peer.headers(3, request("Chat")),
-        raw(DataFrame, 0, 3, message(b"one") + message(b"two")[:4]),
-        raw(PingFrame, payload=b"whatever"),
-        raw(DataFrame, 0x8, 3, b"\x03" + message(b"two")[4:] + bytes(3)),
+        frame(DATA, 0, 3, message(b"one") + message(b"two")[:4]),
+        frame(PING, payload=b"whatever"),
+        frame(DATA, 0x8, 3, b"\x03" + message(b"two")[4:] + bytes(3)),
         peer.call(5, "Large", b"100000"),
-        raw(RstStreamFrame, 0, 5, number(8)),
+        frame(RST_STREAM, 0, 5, number(8)),
         peer.headers(3, [("x-last", "1")], END_HEADERS | END_STREAM),
         peer.call(7, "Wait"),
     ]

@@ -4,34 +4,40 @@ from contextlib import suppress
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import (
-    ContinuationFrame,
-    DataFrame,
-    GoAwayFrame,
-    HeadersFrame,
-    PingFrame,
-    PriorityFrame,
-    RstStreamFrame,
-    SettingsFrame,
-    WindowUpdateFrame,
-)
 
-from conformance.protocol.frames import ACK, END_HEADERS, END_STREAM, Fields, number, raw, request, settings
+from conformance.protocol.fields import Fields, request
 from conformance.protocol.peer import connected
 from conformance.safety.attacks import code_of, flood, portion
-from conformance.safety.innocent import literal
 from conformance.safety.watch import watched
+from yais.clients.siege.chaos.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    block,
+    frame,
+    number,
+    settings,
+)
 
-PING = raw(PingFrame, payload=bytes(8))
+QUESTION = frame(PING, payload=bytes(8))
 
 
 @pytest.mark.parametrize(
     "frame",
     [
-        PING,
+        QUESTION,
         settings(),
         settings({3: 1, 4: 65535, 5: 16384}),
-        raw(SettingsFrame, payload=(b"\xff\xff" + bytes(4)) * 2730),
+        frame(SETTINGS, payload=(b"\xff\xff" + bytes(4)) * 2730),
     ],
     ids=["PING", "SETTINGS", "SETTINGS with values", "SETTINGS of full size"],
 )
@@ -43,7 +49,7 @@ async def test_what_must_be_answered_is_rationed(frame: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [settings(), raw(PingFrame, ACK, payload=b"draining")], ids=["SETTINGS", "PING's answer"]
+    "frame", [settings(), frame(PING, ACK, payload=b"draining")], ids=["SETTINGS", "PING's answer"]
 )
 async def test_who_uses_up_the_ration_is_told_so(frame: bytes) -> None:
     """A client that reads what it is answered, before it goes on."""
@@ -59,36 +65,36 @@ async def test_who_uses_up_the_ration_is_told_so(frame: bytes) -> None:
 async def test_pings_are_rationed_even_if_nobody_reads_the_answers() -> None:
     async with watched() as server, connected(server.port) as peer:
         for _ in range(50):
-            await peer.send(portion(PING))
+            await peer.send(portion(QUESTION))
         await peer.expect_end()
 
 
 HARMLESS = {
-    "WINDOW_UPDATE of the connection": raw(WindowUpdateFrame, 0, 0, number(1)),
-    "WINDOW_UPDATE of a call": raw(WindowUpdateFrame, 0, 1, number(1)),
-    "WINDOW_UPDATE of a closed stream": raw(WindowUpdateFrame, 0, 3, number(1)),
-    "PRIORITY": raw(PriorityFrame, 0, 1, bytes(5)),
-    "PRIORITY of idle streams": b"".join(raw(PriorityFrame, 0, stream, bytes(5)) for stream in range(5, 3000)),
-    "empty DATA": raw(DataFrame, 0, 1),
-    "padding": raw(DataFrame, 0x8, 1, b"\xff" + bytes(255)),
-    "DATA of a closed stream": raw(DataFrame, 0, 3, bytes(1000)),
-    "RST_STREAM of a closed stream": raw(RstStreamFrame, 0, 3, number(8)),
-    "GOAWAY": raw(GoAwayFrame, payload=bytes(8)),
-    "GOAWAY with much to say": raw(GoAwayFrame, payload=bytes(16384)),
-    "unknown": raw(0x42),
-    "large and unknown": raw(0x42, payload=bytes(16384)),
+    "WINDOW_UPDATE of the connection": frame(WINDOW_UPDATE, 0, 0, number(1)),
+    "WINDOW_UPDATE of a call": frame(WINDOW_UPDATE, 0, 1, number(1)),
+    "WINDOW_UPDATE of a closed stream": frame(WINDOW_UPDATE, 0, 3, number(1)),
+    "PRIORITY": frame(PRIORITY, 0, 1, bytes(5)),
+    "PRIORITY of idle streams": b"".join(frame(PRIORITY, 0, stream, bytes(5)) for stream in range(5, 3000)),
+    "empty DATA": frame(DATA, 0, 1),
+    "padding": frame(DATA, 0x8, 1, b"\xff" + bytes(255)),
+    "DATA of a closed stream": frame(DATA, 0, 3, bytes(1000)),
+    "RST_STREAM of a closed stream": frame(RST_STREAM, 0, 3, number(8)),
+    "GOAWAY": frame(GOAWAY, payload=bytes(8)),
+    "GOAWAY with much to say": frame(GOAWAY, payload=bytes(16384)),
+    "unknown": frame(0x42),
+    "large and unknown": frame(0x42, payload=bytes(16384)),
 }
 
 
-@pytest.mark.parametrize("frame", HARMLESS.values(), ids=HARMLESS)
-async def test_what_needs_no_answer_is_rationed_or_does_no_harm(frame: bytes) -> None:
+@pytest.mark.parametrize("piece", HARMLESS.values(), ids=HARMLESS)
+async def test_what_needs_no_answer_is_rationed_or_does_no_harm(piece: bytes) -> None:
     """The call that was begun before is served afterwards, unless the server has had enough."""
     async with watched() as server, connected(server.port) as peer:
         await peer.send(peer.headers(1, request("Count")))
         await peer.expect_service(3)
-        await flood(peer, lambda _: portion(frame))
+        await flood(peer, lambda _: portion(piece))
         if not peer.is_over:
-            await peer.send(raw(DataFrame, END_STREAM, 1))
+            await peer.send(frame(DATA, END_STREAM, 1))
             assert (await peer.answer(1)).status == 0
         assert code_of(peer) in (None, ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.INTERNAL_ERROR)
 
@@ -97,15 +103,15 @@ async def test_what_needs_no_answer_is_rationed_or_does_no_harm(frame: bytes) ->
 async def test_a_block_of_headers_without_end_ends_the_connection(size: int) -> None:
     async with watched() as server, connected(server.port) as peer:
         field = b"\x00\x01x\x01y"
-        await peer.send(raw(HeadersFrame, 0, 1, peer.encoder.encode(request())))
-        await flood(peer, lambda _: raw(ContinuationFrame, 0, 1, (field * 4000)[: size // 5 * 5]) * 8)
+        await peer.send(frame(HEADERS, 0, 1, peer.encoder.encode(request())))
+        await flood(peer, lambda _: frame(CONTINUATION, 0, 1, (field * 4000)[: size // 5 * 5]) * 8)
         assert peer.is_over
 
 
 async def test_trailers_without_end_end_the_connection() -> None:
     async with watched() as server, connected(server.port) as peer:
-        await peer.send(peer.headers(1, request("Count")), raw(HeadersFrame, 0x1, 1))
-        await flood(peer, lambda _: raw(ContinuationFrame, 0, 1, b"\x00\x01x\x01y" * 3000))
+        await peer.send(peer.headers(1, request("Count")), frame(HEADERS, 0x1, 1))
+        await flood(peer, lambda _: frame(CONTINUATION, 0, 1, b"\x00\x01x\x01y" * 3000))
         assert peer.is_over
 
 
@@ -120,12 +126,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
 async def test_calls_that_are_refused_over_and_over_are_rationed_or_do_no_harm(fields: Fields) -> None:
-    block = b"".join(literal(*field) for field in fields)
+    once = block(fields)
     async with watched() as server, connected(server.port) as peer:
 
         def calls(index: int) -> bytes:
             streams = range(40 * index + 1, 40 * index + 41, 2)
-            return b"".join(raw(HeadersFrame, END_HEADERS, stream, block) for stream in streams)
+            return b"".join(frame(HEADERS, END_HEADERS, stream, once) for stream in streams)
 
         await flood(peer, calls)
         assert code_of(peer) in (None, ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.PROTOCOL_ERROR)

@@ -7,14 +7,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
+from hyperframe.frame import HeadersFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, message, number, raw, settings
 from conformance.protocol.hostile import OK, answer
 from conformance.protocol.line import listening
 from conformance.protocol.peer import Peer
 from conformance.safety.attacks import ATTACK_S, portion, reading
-from conformance.safety.watch import LITTLE, MB, Clock, Witness, pool
+from conformance.safety.watch import LITTLE, MB, CanaryBeside, Clock, assert_unharmed, pool
+from yais.clients.siege.chaos.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    data,
+    frame,
+    message,
+    number,
+    settings,
+)
 
 Attack = Callable[[Peer], Awaitable[None]]
 LARGEST_WINDOW = 2**31 - 1
@@ -46,16 +61,19 @@ async def server_of(attack: Attack) -> AsyncIterator[tuple[int, list[Peer]]]:
 
 async def suffer(attack: Attack, kind: str = "unary", grows: int = LITTLE) -> int:
     """Has a client attacked for a while, and sees how it bears it; gives the number of its connections."""
-    server, before = pool.take({})
-    pool.give_back({}, server, before)
+    good = pool.take({})
+    pool.give_back({}, good)
     async with server_of(attack) as (port, peers):
-        witness = Witness("caller", kind, port, server.port)
-        clock = Clock(witness.process.pid)
+        canary = CanaryBeside("conformance.safety.caller", kind, port, good.server.port)
+        clock = Clock(canary.process.pid)
+        canary.begin()
         try:
             await asyncio.sleep(ATTACK_S)
-            grown = witness.grown
+            grown, slowdown = canary.grown, clock.slowdown
+            assert_unharmed(await canary.end(), slowdown)
         finally:
-            await asyncio.to_thread(witness.finish, clock)
+            status = canary.stop()
+    assert status == 0
     assert grown <= grows, f"the client grew by {grown / MB:.1f} MB"
     return len(peers)
 
@@ -72,12 +90,12 @@ def endless(frame: bytes) -> Attack:
 
 
 FLOODS = {
-    "PING": raw(PingFrame, payload=bytes(8)),
+    "PING": frame(PING, payload=bytes(8)),
     "SETTINGS": settings(),
-    "PING's answer": raw(PingFrame, 0x1, payload=bytes(8)),
-    "unknown": raw(0x42),
-    "GOAWAY": raw(GoAwayFrame, payload=number(LARGEST_WINDOW) + number(0)),
-    "WINDOW_UPDATE": raw(8, 0, 0, number(1)),
+    "PING's answer": frame(PING, 0x1, payload=bytes(8)),
+    "unknown": frame(0x42),
+    "GOAWAY": frame(GOAWAY, payload=number(LARGEST_WINDOW) + number(0)),
+    "WINDOW_UPDATE": frame(WINDOW_UPDATE, 0, 0, number(1)),
 }
 
 
@@ -98,37 +116,32 @@ def answering(make: Callable[[Peer, int], bytes], values: dict[int, int] | None 
     return attack
 
 
-def data(stream: int, body: bytes) -> bytes:
-    return b"".join(raw(DataFrame, 0, stream, body[start : start + 16384]) for start in range(0, len(body), 16384))
-
-
 BOMB = message(gzip.compress(bytes(LIMIT)), 1)
 EARLY = b"\x08\x03103\x00\x01x\x01y"
 
 ANSWERS: dict[str, Callable[[Peer, int], bytes]] = {
     "no status": lambda peer, stream: peer.headers(stream, OK, END_HEADERS | END_STREAM),
-    "a reset": lambda peer, stream: raw(RstStreamFrame, 0, stream, number(2)),
-    "a refusal": lambda peer, stream: raw(RstStreamFrame, 0, stream, number(7)),
+    "a reset": lambda peer, stream: frame(RST_STREAM, 0, stream, number(2)),
+    "a refusal": lambda peer, stream: frame(RST_STREAM, 0, stream, number(7)),
     "a huge length": lambda peer, stream: (
-        peer.headers(stream, OK) + raw(DataFrame, 0, stream, message(b"", length=2**32 - 1))
+        peer.headers(stream, OK) + frame(DATA, 0, stream, message(b"", length=2**32 - 1))
     ),
     "a length that nothing follows": lambda peer, stream: (
-        peer.headers(stream, OK) + raw(DataFrame, 0, stream, message(b"", length=LIMIT))
+        peer.headers(stream, OK) + frame(DATA, 0, stream, message(b"", length=LIMIT))
     ),
     "a bomb of references": lambda peer, stream: (
-        raw(HeadersFrame, 0, stream, peer.encoder.encode([*OK, ("x-bomb", "x" * 4000)]))
-        + raw(ContinuationFrame, 0, stream, b"\xbe" * 16384) * 6
-        + raw(ContinuationFrame, END_HEADERS, stream)
+        frame(HEADERS, 0, stream, peer.encoder.encode([*OK, ("x-bomb", "x" * 4000)]))
+        + frame(CONTINUATION, 0, stream, b"\xbe" * 16384) * 6
+        + frame(CONTINUATION, END_HEADERS, stream)
     ),
     "a block without end": lambda peer, stream: (
-        raw(HeadersFrame, 0, stream, peer.encoder.encode(OK))
-        + raw(ContinuationFrame, 0, stream, b"\x00\x01x\x01y" * 99) * 99
+        frame(HEADERS, 0, stream, peer.encoder.encode(OK)) + frame(CONTINUATION, 0, stream, b"\x00\x01x\x01y" * 99) * 99
     ),
-    "early hints without end": lambda peer, stream: raw(HeadersFrame, END_HEADERS, stream, EARLY) * 5000,
+    "early hints without end": lambda peer, stream: frame(HEADERS, END_HEADERS, stream, EARLY) * 5000,
     "ten compressed bombs": lambda peer, stream: (
-        peer.headers(stream, [*OK, ("grpc-encoding", "gzip")]) + data(stream, BOMB * 10)
+        peer.headers(stream, [*OK, ("grpc-encoding", "gzip")]) + data(stream, BOMB * 10, 0)
     ),
-    "GOAWAY": lambda peer, stream: raw(GoAwayFrame, payload=number(0) + number(0)),
+    "GOAWAY": lambda peer, stream: frame(GOAWAY, payload=number(0) + number(0)),
     "noise": lambda peer, stream: bytes(range(256)) * 10,
     "another stream's answer": lambda peer, stream: answer(peer, stream + 2),
 }
@@ -149,7 +162,7 @@ async def test_answers_without_end_wait_until_they_are_read() -> None:
         await peer.send(peer.headers(stream, OK))
         async with reading(peer):
             for _ in range(2**20 // 16384 - 1):
-                await peer.send(raw(DataFrame, 0, stream, message(bytes(16379))))
+                await peer.send(frame(DATA, 0, stream, message(bytes(16379))))
             await asyncio.sleep(10)
 
     await suffer(attack, "stream", grows=4 * MB + LITTLE)
@@ -157,7 +170,7 @@ async def test_answers_without_end_wait_until_they_are_read() -> None:
 
 async def test_tiny_answers_without_end_are_counted_for_what_they_cost() -> None:
     def make(peer: Peer, stream: int) -> bytes:
-        return peer.headers(stream, OK) + data(stream, message(b"x") * (2**20 // 6))
+        return peer.headers(stream, OK) + data(stream, message(b"x") * (2**20 // 6), 0)
 
     await suffer(answering(make), "stream", grows=64 * MB)
 
@@ -167,7 +180,7 @@ async def test_requests_that_a_server_does_not_read_are_let_go_with_their_deadli
 
     async def attack(peer: Peer) -> None:
         await peer.shake_hands({3: LARGEST_WINDOW, 4: LARGEST_WINDOW}, is_client=False)
-        await peer.send(raw(8, 0, 0, number(2**30)))
+        await peer.send(frame(WINDOW_UPDATE, 0, 0, number(2**30)))
         await asyncio.sleep(10)
 
     await suffer(attack, "upload", grows=16 * MB + LITTLE)
@@ -196,7 +209,7 @@ async def gone_after_settings(peer: Peer) -> None:
 
 
 async def draining_at_once(peer: Peer) -> None:
-    await peer.send(settings(), raw(GoAwayFrame, payload=bytes(8)))
+    await peer.send(settings(), frame(GOAWAY, payload=bytes(8)))
     await silent(peer)
 
 

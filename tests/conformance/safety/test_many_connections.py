@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from conformance.protocol.serving import until
-from conformance.safety.innocent import Client
+from conformance.safety.blocking import Client
 from conformance.safety.watch import EACH, MB, memory, watched
 
 CONNECTIONS = 10_000

@@ -6,14 +6,23 @@ from time import monotonic
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import HeadersFrame, RstStreamFrame, WindowUpdateFrame
 
-from conformance.protocol.frames import END_HEADERS, END_STREAM, number, raw, request
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, until
 from conformance.safety.attacks import code_of
-from conformance.safety.innocent import literal
 from conformance.safety.watch import watched
+from yais.clients.siege.chaos.frames import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    block,
+    frame,
+    literal,
+    number,
+)
 
 AT_A_TIME = 500
 # What a client may take back at once, and in each second after that.
@@ -26,13 +35,13 @@ Ending = Callable[[int], bytes]
 
 def calls(method: str, end: Ending, index: int) -> bytes:
     """Bytes of so many calls that go on, each with its `end`."""
-    block = b"".join(literal(*field) for field in request(method))
+    fields = block(request(method))
     streams = range(2 * AT_A_TIME * index + 1, 2 * AT_A_TIME * (index + 1) + 1, 2)
-    return b"".join(raw(HeadersFrame, END_HEADERS, stream, block) + end(stream) for stream in streams)
+    return b"".join(frame(HEADERS, END_HEADERS, stream, fields) + end(stream) for stream in streams)
 
 
 def cancel(stream: int) -> bytes:
-    return raw(RstStreamFrame, 0, stream, number(ErrorCodes.CANCEL))
+    return frame(RST_STREAM, 0, stream, number(ErrorCodes.CANCEL))
 
 
 class HungUpError(Exception):
@@ -77,9 +86,9 @@ async def test_calls_that_are_taken_back_are_rationed(method: str) -> None:
 
 
 MADE = {
-    "a window past the largest": lambda stream: raw(WindowUpdateFrame, 0, stream, number(2**31 - 1)),
-    "trailers that end nothing": lambda stream: raw(HeadersFrame, END_HEADERS, stream, literal("x", "y")),
-    "trailers with a pseudo-field": lambda stream: raw(HeadersFrame, END_HEADERS | END_STREAM, stream, b"\x84"),
+    "a window past the largest": lambda stream: frame(WINDOW_UPDATE, 0, stream, number(2**31 - 1)),
+    "trailers that end nothing": lambda stream: frame(HEADERS, END_HEADERS, stream, literal(b"x", b"y")),
+    "trailers with a pseudo-field": lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\x84"),
 }
 
 

@@ -5,12 +5,13 @@ import socket
 import ssl
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame
+from hyperframe.frame import PingFrame
 
-from conformance.protocol.frames import END_HEADERS, PREFACE, message, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, until
 from conformance.safety.watch import EACH, LITTLE, watched
+from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, HEADERS, PREFACE, frame, message, settings
 
 LIMIT_MS = 300
 LIMIT_S = LIMIT_MS / 1000
@@ -80,7 +81,7 @@ async def test_headers_byte_by_byte_are_not_waited_for() -> None:
     async with watched(**options) as server, connected(server.port) as peer:
         ending = asyncio.create_task(lasts(peer))
         block = peer.encoder.encode([*request(), ("x-filler", "x" * 100)])
-        await peer.send(raw(HeadersFrame, END_HEADERS, 1, b"", length=len(block)))
+        await peer.send(frame(HEADERS, END_HEADERS, 1, b"", length=len(block)))
         for byte in block:
             await peer.send(bytes((byte,)))
             await asyncio.sleep(LIMIT_S / 10)
@@ -92,7 +93,7 @@ async def test_headers_byte_by_byte_are_not_waited_for() -> None:
 async def test_a_block_that_is_not_continued_is_not_waited_for() -> None:
     async with watched(**options) as server, connected(server.port) as peer:
         block = peer.encoder.encode(request())
-        await peer.send(raw(HeadersFrame, 0, 1, block[:5]), raw(ContinuationFrame, 0, 1, block[5:9]))
+        await peer.send(frame(HEADERS, 0, 1, block[:5]), frame(CONTINUATION, 0, 1, block[5:9]))
         assert LIMIT_S * 0.9 < await lasts(peer) < LIMIT_S + 2
 
 
@@ -100,7 +101,7 @@ async def test_a_block_that_is_not_continued_is_not_waited_for() -> None:
 @pytest.mark.parametrize("begun", [b"\0", message(b"hello", length=1000)], ids=["half a prefix", "half a message"])
 async def test_a_message_that_is_not_finished_is_not_waited_for(method: str, begun: bytes) -> None:
     async with watched(**options) as server, connected(server.port) as peer:
-        await peer.send(peer.headers(1, request(method)), raw(DataFrame, 0, 1, begun))
+        await peer.send(peer.headers(1, request(method)), frame(DATA, 0, 1, begun))
         assert (await peer.answer(1)).status == DEADLINE_EXCEEDED
         await peer.expect_service(3)
 
@@ -116,7 +117,7 @@ async def test_a_message_byte_by_byte_is_not_waited_for() -> None:
         await peer.send(peer.headers(1, request()))
         answer = asyncio.create_task(peer.answer(1))
         for byte in message(bytes(1000)):
-            await peer.send(raw(DataFrame, 0, 1, bytes((byte,))))
+            await peer.send(frame(DATA, 0, 1, bytes((byte,))))
             await asyncio.sleep(LIMIT_S / 20)
             if answer.done():
                 break
@@ -126,9 +127,9 @@ async def test_a_message_byte_by_byte_is_not_waited_for() -> None:
 
 async def test_a_stream_may_be_silent_between_its_messages() -> None:
     async with watched(**options) as server, connected(server.port) as peer:
-        await peer.send(peer.headers(1, request("Chat")), raw(DataFrame, 0, 1, message(b"first")))
+        await peer.send(peer.headers(1, request("Chat")), frame(DATA, 0, 1, message(b"first")))
         await asyncio.sleep(3 * LIMIT_S)
-        await peer.send(raw(DataFrame, 0x1, 1, message(b"second")))
+        await peer.send(frame(DATA, 0x1, 1, message(b"second")))
         answer = await peer.answer(1)
         assert (answer.data, answer.status) == (message(b"first") + message(b"second"), 0)
 
@@ -145,7 +146,7 @@ async def test_many_slow_clients_are_all_hung_up_on() -> None:
 
 async def half_a_call(server: Served) -> Peer:
     peer = await Peer.connect(server.port)
-    await peer.send(PREFACE, settings(), raw(HeadersFrame, 0, 1, peer.encoder.encode(request())))
+    await peer.send(PREFACE, settings(), frame(HEADERS, 0, 1, peer.encoder.encode(request())))
     return peer
 
 
@@ -158,7 +159,7 @@ async def test_a_client_that_went_away_without_a_word_is_found_out() -> None:
 
 
 async def test_silent_connections_do_not_keep_others_out() -> None:
-    """500 that are only connected, while the innocent client is served."""
+    """500 that are only connected, while the canary is served."""
     async with watched(500 * EACH, **options) as server:
         before = server.state()["connections"]
         sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(500)]

@@ -4,14 +4,25 @@ import asyncio
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import PingFrame, RstStreamFrame, WindowUpdateFrame
+from hyperframe.frame import RstStreamFrame
 
-from conformance.protocol.frames import END_STREAM, PREFACE, message, number, raw, request, settings
+from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import until
 from conformance.safety.watch import MB, memory, watched
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_STREAM,
+    INITIAL_WINDOW_SIZE,
+    PING,
+    PREFACE,
+    WINDOW_UPDATE,
+    frame,
+    message,
+    number,
+    settings,
+)
 
-INITIAL_WINDOW_SIZE = 4
 LARGE = 2 * MB
 STALL_MS = 400
 UNIMPLEMENTED = 12
@@ -42,7 +53,7 @@ async def test_a_client_with_a_tiny_window_is_served_byte_by_byte() -> None:
         await peer.send(calls(peer, 1, 20))
         for _ in range(24):
             await asyncio.sleep(STALL_MS / 1000 / 10)
-            await peer.send(raw(WindowUpdateFrame, 0, 1, number(1)))
+            await peer.send(frame(WINDOW_UPDATE, 0, 1, number(1)))
         answer = await peer.answer(1)
         assert (answer.status, len(answer.data)) == (0, 25)
 
@@ -50,7 +61,7 @@ async def test_a_client_with_a_tiny_window_is_served_byte_by_byte() -> None:
 async def deaf(port: int) -> Peer:
     """A client that offers the largest windows, and never reads."""
     peer = await Peer.connect(port)
-    await peer.send(PREFACE, settings({INITIAL_WINDOW_SIZE: 2**31 - 1}), raw(WindowUpdateFrame, 0, 0, number(2**30)))
+    await peer.send(PREFACE, settings({INITIAL_WINDOW_SIZE: 2**31 - 1}), frame(WINDOW_UPDATE, 0, 0, number(2**30)))
     return peer
 
 
@@ -82,7 +93,7 @@ async def test_questions_of_a_client_that_never_reads_are_not_answered_without_e
     async with watched(**options) as server:
         peer = await deaf(server.port)
         for _ in range(200):
-            peer.push((raw(PingFrame, payload=bytes(8)) + settings()) * 1000)
+            peer.push((frame(PING, payload=bytes(8)) + settings()) * 1000)
             await asyncio.sleep(0)
         await asyncio.sleep(0.5)
         peer.close()
@@ -122,5 +133,5 @@ async def test_a_client_that_sends_and_takes_nothing_is_held_little_for(method: 
             if peer.is_over:
                 break
             await peer.send(peer.headers(stream, request(method)))
-            await peer.send(*(raw(0, 0, stream, frame) for frame in frames), raw(0, END_STREAM, stream))
+            await peer.send(*(frame(DATA, 0, stream, reply) for reply in frames), frame(DATA, END_STREAM, stream))
         await asyncio.sleep(3 * STALL_MS / 1000)

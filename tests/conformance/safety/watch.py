@@ -1,24 +1,34 @@
-"""A server under attack: how much memory it takes, and how long an innocent client waits meanwhile."""
+"""A server under attack: how much memory it takes, and how long a canary waits meanwhile."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from conformance.protocol.serving import Served
+from yais.clients.siege.chaos.canary_process import CanaryReport, Order, order
+from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 HERE = Path(__file__).parent
 MB = 2**20
 
 # A turn of the server's loop is meant to take milliseconds; whoever keeps the loop to himself adds hundreds. These are
 # for a server that always finds a core free, and grow with the time that it spends waiting for one.
-P99_S = 0.25
+P99_MS = 250.0
 # A server that is stuck would be so for as long as the attack lasts.
-WORST_S = 1.0
+WORST_MS = 1000.0
+
+# The canary's calls in each second, how long it waits for one, and for how long it watches at least.
+RATE = 200.0
+PATIENCE_S = 30.0
+_LEAST_S = 0.1
 
 _LEAST_RUN_NS = 50_000_000
 # For a process that has been asked to end, on a machine with much else to do.
@@ -61,58 +71,105 @@ def own_memory() -> int:
     return memory(os.getpid(), "VmRSS")
 
 
-class Witness:
-    """A process that asks all the time how a server is, and tells in the end how long it had to wait."""
+class CanaryBeside:
+    """A canary in a process of its own, by the words that chaos's understands; it is ready once this is made.
 
-    def __init__(self, module: str, *arguments: object) -> None:
-        command = [sys.executable, "-X", "faulthandler", "-m", f"conformance.safety.{module}", *map(str, arguments)]
-        self.process = subprocess.Popen(command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == b"ready\n"
+    `module` is what runs it, chaos's canary or `caller`.
+    """
+
+    def __init__(self, module: str, *arguments: object, order: Order | None = None) -> None:
+        command = [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        if order is not None:
+            self._say(json.dumps(asdict(order)))
+        assert self._hear() == "ready\n"
         self.before = memory(self.process.pid, "VmHWM")
+        self.begun = 0.0
 
     @property
     def grown(self) -> int:
-        """How many bytes it has taken at most since it began."""
+        """How many bytes it has taken at most since it was ready."""
         return memory(self.process.pid, "VmHWM") - self.before
 
-    def finish(self, clock: Clock) -> None:
-        """Nobody has waited for long, considering how fast `clock` says that the attacked process could be."""
-        slowdown = clock.slowdown
+    def begin(self) -> None:
+        self.begun = monotonic()
+        self._say("begin")
+
+    async def end(self) -> CanaryReport:
+        await asyncio.sleep(max(0.0, self.begun + _LEAST_S - monotonic()))
+        self._say("end")
+        return CanaryReport.of(json.loads(await asyncio.to_thread(self._hear)))
+
+    def stop(self) -> int:
+        """The exit status."""
         with self.process:
             try:
-                output, _ = self.process.communicate(timeout=_ENDING_S)
+                self.process.stdin.close()
+                return self.process.wait(_ENDING_S)
             finally:
                 self.process.kill()
-        assert self.process.returncode == 0, "the innocent client was not served"
-        waited = sorted(json.loads(output))
-        worst, p99 = waited[-1], waited[int(0.99 * len(waited))]
-        text = f"an innocent client waited for {worst:.3f} s, and for {p99:.3f} s in one of a hundred calls"
-        assert worst <= WORST_S * slowdown, f"{text}; the machine explains a factor of {slowdown:.1f}"
-        assert p99 <= P99_S * slowdown, f"{text}; the machine explains a factor of {slowdown:.1f}"
+
+    def _say(self, word: str) -> None:
+        self.process.stdin.write(f"{word}\n")
+
+    def _hear(self) -> str:
+        line: str = self.process.stdout.readline()
+        assert line, f"the canary ended with {self.process.wait(_ENDING_S)}"
+        return line
+
+
+def assert_unharmed(report: CanaryReport, slowdown: float) -> None:
+    """The canary was answered each time, and has not waited for long, considering how fast the server could be.
+
+    What it was late itself counts neither way.
+    """
+    text = f"the machine explains a factor of {slowdown:.1f}, and the canary {report.lag_p99:.0f} ms: {report}"
+    assert report.answered == report.sent > 0, text
+    assert report.wrong == 0, text
+    assert report.worst <= WORST_MS * slowdown + report.lag_p99, text
+    assert report.p99 <= P99_MS * slowdown + report.lag_p99, text
+
+
+@dataclass
+class Attacked:
+    """A server with the canary beside it, and what it had taken at most before it was attacked, in bytes."""
+
+    server: Served
+    canary: CanaryBeside
+    before: int
+
+    def stop(self) -> tuple[int, int]:
+        """The exit statuses of both."""
+        return self.canary.stop(), self.server.stop()
 
 
 class Pool:
     """Servers by their options, for attacks that must leave them as they were."""
 
     def __init__(self) -> None:
-        self.served: dict[tuple[tuple[str, Any], ...], tuple[Served, int]] = {}
+        self.idle: dict[tuple[tuple[str, Any], ...], Attacked] = {}
 
-    def take(self, options: dict[str, Any]) -> tuple[Served, int]:
-        """One with what it takes by now, at most; it is not in the pool meanwhile."""
-        found = self.served.pop(tuple(options.items()), None)
+    def take(self, options: dict[str, Any]) -> Attacked:
+        """It is not in the pool meanwhile."""
+        found = self.idle.pop(tuple(options.items()), None)
         if found is None:
             server = Served({name.replace("__", "."): value for name, value in options.items()})
+            request = ModelInferRequest(model_name="canary").SerializeToString()
+            beside = order(f"127.0.0.1:{server.port}", request, RATE, PATIENCE_S, "native")
+            canary = CanaryBeside("yais.clients.siege.chaos.canary", order=beside)
             server.check()
-            found = server, memory(server.process.pid, "VmHWM")
+            found = Attacked(server, canary, memory(server.process.pid, "VmHWM"))
         return found
 
-    def give_back(self, options: dict[str, Any], server: Served, before: int) -> None:
-        self.served[tuple(options.items())] = server, before
+    def give_back(self, options: dict[str, Any], attacked: Attacked) -> None:
+        self.idle[tuple(options.items())] = attacked
 
     def close(self) -> None:
-        for server, _ in self.served.values():
-            assert server.stop() == 0
-        self.served.clear()
+        for attacked in self.idle.values():
+            assert attacked.stop() == (0, 0)
+        self.idle.clear()
 
 
 pool = Pool()
@@ -120,24 +177,27 @@ pool = Pool()
 
 @asynccontextmanager
 async def watched(grows: int = LITTLE, **options: Any) -> AsyncIterator[Served]:
-    """A server to attack. At the end it has never taken `grows` bytes more, and nobody else has waited for long.
+    """A server to attack. At the end it has never taken `grows` bytes more, and the canary has not waited for long.
 
     Where little is allowed, the next attack finds the same server, with what this one has left of that.
     """
-    server, before = pool.take(options)
+    attacked = pool.take(options)
+    server, canary = attacked.server, attacked.canary
     try:
-        witness, clock = Witness("innocent", server.port), Clock(server.process.pid)
+        clock = Clock(server.process.pid)
+        canary.begin()
         try:
             yield server
         finally:
-            witness.finish(clock)
+            slowdown = clock.slowdown
+            assert_unharmed(await canary.end(), slowdown)
         server.check()
-        grown = memory(server.process.pid, "VmHWM") - before
+        grown = memory(server.process.pid, "VmHWM") - attacked.before
         assert grown <= grows, f"the server grew by {grown / MB:.1f} MB"
     except BaseException:
-        server.stop()
+        attacked.stop()
         raise
     if grows == LITTLE:
-        pool.give_back(options, server, before)
+        pool.give_back(options, attacked)
     else:
-        assert server.stop() == 0
+        assert attacked.stop() == (0, 0)

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from hpack import Decoder, Encoder
+
+from yais.clients.siege.chaos import frames
 
 Fields = list[tuple[bytes, bytes]]
 
 OK = (b":status", b"200")
 CONTENT_TYPE = (b"content-type", b"application/grpc")
 EMPTY_MESSAGE = bytes(5)
+_WITH_STREAM_END = (frames.DATA, frames.HEADERS)
 
 
 @dataclass
@@ -38,12 +39,22 @@ class Received:
         return next(value for fields in self.blocks for key, value in fields if key == name)
 
 
-def _connection(client_side: bool) -> H2Connection:
-    plain = {"header_encoding": None, "normalize_outbound_headers": False}
-    lax = {"validate_inbound_headers": False, "validate_outbound_headers": False}
-    connection = H2Connection(H2Configuration(client_side, **plain, **lax))
-    connection.initiate_connection()
-    return connection
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[frames.Head, bytes]:
+    """The next frame; SETTINGS and PING are answered. Raises IncompleteReadError at the end."""
+    head = frames.head(await reader.readexactly(frames.HEAD_BYTES))
+    payload = await reader.readexactly(head.length)
+    if head.kind in (frames.SETTINGS, frames.PING) and not head.flags & frames.ACK:
+        writer.write(frames.frame(head.kind, frames.ACK, payload=payload if head.kind == frames.PING else b""))
+    return head, payload
+
+
+def _is_last(head: frames.Head) -> bool:
+    """Whether nothing follows on the frame's stream."""
+    return head.kind == frames.RST_STREAM or (head.kind in _WITH_STREAM_END and bool(head.flags & frames.END_STREAM))
+
+
+def _headers(encoder: Encoder, stream: int, fields: Fields, flags: int = 0) -> bytes:
+    return frames.frame(frames.HEADERS, frames.END_HEADERS | flags, stream, encoder.encode(fields))
 
 
 @asynccontextmanager
@@ -65,51 +76,50 @@ async def raw_server(answer: Callable[[Fields], Answer], context: ssl.SSLContext
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[Fields], Answer]
 ) -> None:
-    connection, answers = _connection(client_side=False), {}
-    writer.write(connection.data_to_send())
+    encoder, decoder, answers = Encoder(), Decoder(), {}
+    writer.write(frames.settings())
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        await reader.readexactly(len(frames.PREFACE))
+        while True:
+            head, payload = await _read(reader, writer)
+            if head.kind == frames.HEADERS:
+                answers[head.stream] = answer(decoder.decode(payload, raw=True))
+            if _is_last(head) and head.stream in answers:
+                writer.write(_bytes_of(answers.pop(head.stream), encoder, head.stream))
     with suppress(ConnectionError):
-        while received := await reader.read(2**16):
-            for event in connection.receive_data(received):
-                if isinstance(event, RequestReceived):
-                    answers[event.stream_id] = answer(event.headers)
-                elif isinstance(event, StreamEnded):
-                    _send(connection, event.stream_id, answers[event.stream_id])
-            writer.write(connection.data_to_send())
         writer.close()
         await writer.wait_closed()
 
 
-def _send(connection: H2Connection, stream: int, answer: Answer) -> None:
+def _bytes_of(answer: Answer, encoder: Encoder, stream: int) -> bytes:
     if answer.reset is not None:
-        connection.reset_stream(stream, answer.reset)
-        return
-    connection.send_headers(stream, answer.headers, end_stream=answer.trailers is None)
-    if answer.trailers is not None:
-        connection.send_data(stream, EMPTY_MESSAGE)
-        connection.send_headers(stream, answer.trailers, end_stream=True)
+        return frames.reset(stream, answer.reset)
+    if answer.trailers is None:
+        return _headers(encoder, stream, answer.headers, frames.END_STREAM)
+    return b"".join(
+        (
+            _headers(encoder, stream, answer.headers),
+            frames.data(stream, EMPTY_MESSAGE, 0),
+            _headers(encoder, stream, answer.trailers, frames.END_STREAM),
+        )
+    )
 
 
 async def raw_call(to: int | socket.socket, extra: Fields = (), body: bytes = EMPTY_MESSAGE) -> Received:
     """What the server on a local port, or behind a connected socket, answers to a unary call."""
     address = {"host": "127.0.0.1", "port": to} if isinstance(to, int) else {"sock": to}
     reader, writer = await asyncio.open_connection(**address)
-    connection, result = _connection(client_side=True), Received()
     request = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a/b"), (b":authority", b"x")]
-    connection.send_headers(1, [*request, (b"te", b"trailers"), CONTENT_TYPE, *extra])
-    connection.send_data(1, body, end_stream=True)
-    writer.write(connection.data_to_send())
-    is_over = False
+    fields = [*request, (b"te", b"trailers"), CONTENT_TYPE, *extra]
+    writer.write(frames.PREFACE + frames.settings() + _headers(Encoder(), 1, fields) + frames.data(1, body))
+    result, decoder, is_over = Received(), Decoder(), False
     while not is_over:
-        received = await reader.read(2**16)
-        if not received:
-            raise ConnectionError("the server has gone")
-        for event in connection.receive_data(received):
-            if isinstance(event, ResponseReceived | TrailersReceived):
-                result.blocks.append(event.headers)
-            elif isinstance(event, DataReceived):
-                result.data += event.data
-            is_over = is_over or isinstance(event, StreamEnded | StreamReset)
-        writer.write(connection.data_to_send())
+        head, payload = await _read(reader, writer)
+        if head.kind == frames.HEADERS:
+            result.blocks.append(decoder.decode(payload, raw=True))
+        elif head.kind == frames.DATA:
+            result.data += payload
+        is_over = _is_last(head)
     writer.close()
     await writer.wait_closed()
     return result

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from grpcio_ends import grpcio_server, nothing
 from raw_peer import Answer, raw_server
 
+from yais.clients.siege.chaos.frames import SETTINGS
 from yais.transport.credentials import (
     ChannelCredentials,
     ServerCredentials,
@@ -23,8 +24,6 @@ from yais.transport.credentials import (
 
 NAME = "server.test"
 NOT_PEM = b"no PEM"
-# The type of the frame that a server of HTTP/2 begins with.
-SETTINGS = 4
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from inline_model import Echo
 
-from conformance.fuzz.forms.fuzz_program import ENGINES, Kind, Program, Record, Setup
+from conformance.fuzz.forms.engines import ENGINES, engine_of
+from conformance.fuzz.forms.records import Kind, Setup
+from conformance.fuzz.program import Program, Record
 
 _ID, _SEND, _RUN = Record(Kind.FIELD, 3, b"r7"), Record(Kind.SEND, 0), Record(Kind.RUN, 0)
 # Callers whose deadline is over, or who leave.
@@ -27,15 +29,15 @@ _OTHERS = (
 
 def programs() -> Iterator[Program]:
     for model in range(ENGINES):
-        engine = Program(model, 0, ()).engine
+        engine = engine_of(Program(0, model, ()))
         for rows in range(min(2, engine.max_batch_size) + 1):
             message, large = tuple(_message(engine, rows)), tuple(_message(engine, rows, 200))
             backwards = sorted(message, key=lambda record: (record.kind, -record.argument))
             others = [(*_message(engine, rows, first=first), _SEND, _RUN) for first in (1, 2, 3)]
-            yield Program(model, 0, (*message, _SEND, _RUN, *_varied()))
-            yield Program(model, Setup.TAUGHT | model % 7, (*message, _ID, _SEND, *large, _ID, _SEND))
-            yield Program(model, Setup.MANY_FORMS | 7, sum(others, ()))
-            yield Program(model, Setup.MANY_FORMS | Setup.SHORT_QUEUE | model % 5, (*backwards, _SEND, *_varied()))
+            yield Program(0, model, (*message, _SEND, _RUN, *_varied()))
+            yield Program(Setup.TAUGHT | model % 7, model, (*message, _ID, _SEND, *large, _ID, _SEND))
+            yield Program(Setup.MANY_FORMS | 7, model, sum(others, ()))
+            yield Program(Setup.MANY_FORMS | Setup.SHORT_QUEUE | model % 5, model, (*backwards, _SEND, *_varied()))
 
 
 def _message(engine: Echo, rows: int, free: int = 3, first: int = 1) -> Iterator[Record]:

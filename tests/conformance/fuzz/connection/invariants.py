@@ -6,13 +6,14 @@ import logging
 import sys
 import weakref
 
-from conformance.fuzz.client_end import ClientEnd
-from conformance.fuzz.conversation import Conversation
-from conformance.fuzz.end import BUFFERS, End, InjectedError
-from conformance.fuzz.output import Output
-from conformance.fuzz.program import Program, Setup, decode
-from conformance.fuzz.received import Received
-from conformance.fuzz.server_end import ServerEnd
+from conformance.fuzz.connection.client_end import ClientEnd
+from conformance.fuzz.connection.conversation import Conversation
+from conformance.fuzz.connection.end import BUFFERS, End, InjectedError
+from conformance.fuzz.connection.output import Output
+from conformance.fuzz.connection.received import Received
+from conformance.fuzz.connection.records import LANGUAGE, Setup
+from conformance.fuzz.connection.server_end import ServerEnd
+from conformance.fuzz.program import Program
 
 _REPEATS = 3
 # What a loop reports when it is forgotten while tasks are pending.
@@ -21,7 +22,7 @@ _DESTROYED = "Task was destroyed but it is pending!"
 
 def play(data: bytes) -> None:
     """Raises AssertionError, or whatever the transport lets out, when something does not hold for the input `data`."""
-    program = decode(data)
+    program = LANGUAGE.decode(data)
     if _leftovers(program):
         # The first time something of Python's own may have come to stay.
         left = min((_leftovers(program) for _ in range(_REPEATS)), key=len)

@@ -15,12 +15,11 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from conformance.fuzz.peer import PREFACE
-from conformance.fuzz.received import FIRST_WINDOW, Received
+from conformance.fuzz.connection.received import FIRST_WINDOW, Received
+from yais.clients.siege.chaos.frames import HEAD_BYTES, PREFACE
 from yais.transport.options import Settings
 
 _LARGEST = 2**32
-_FRAME_HEAD = 9
 
 
 class Output:
@@ -43,9 +42,9 @@ class Output:
             assert PREFACE[: len(written)] == written[: len(PREFACE)], "A client's first word is not the preface"
             written = written[len(PREFACE) :]
         at = 0
-        while at + _FRAME_HEAD <= len(written) or (at < len(written) and not may_be_cut):
-            frame, size = Frame.parse_frame_header(memoryview(written)[at : at + _FRAME_HEAD])
-            body = written[at + _FRAME_HEAD : at + _FRAME_HEAD + size]
+        while at + HEAD_BYTES <= len(written) or (at < len(written) and not may_be_cut):
+            frame, size = Frame.parse_frame_header(memoryview(written)[at : at + HEAD_BYTES])
+            body = written[at + HEAD_BYTES : at + HEAD_BYTES + size]
             assert at or isinstance(frame, SettingsFrame), "The first frame is not SETTINGS"
             if len(body) < size:
                 assert may_be_cut, "The last frame is cut off"
@@ -53,7 +52,7 @@ class Output:
             assert size <= self._received.frame_size, "A frame is larger than the peer takes"
             frame.parse_body(memoryview(body))
             self._take(frame, body)
-            at += _FRAME_HEAD + size
+            at += HEAD_BYTES + size
 
     def check_granted(self, settings: Settings, streams: Iterable[int]) -> None:
         """The peer may send more, on the connection and on `streams`, of which all has been taken."""

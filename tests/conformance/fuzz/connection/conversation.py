@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from conformance.fuzz.client_end import ClientEnd
-from conformance.fuzz.peer import bytes_of, greeting
-from conformance.fuzz.program import Kind, Program, Record, Setup
-from conformance.fuzz.server_end import ServerEnd
-from conformance.fuzz.surroundings import Connection, Loop, Socket
+from conformance.fuzz.connection.client_end import ClientEnd
+from conformance.fuzz.connection.peer import bytes_of, greeting
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.connection.server_end import ServerEnd
+from conformance.fuzz.connection.surroundings import Connection, Loop, Socket
+from conformance.fuzz.program import Program, Record
 from yais.transport.options import Settings
 from yais.transport.protocols import ClientProtocol, ServerProtocol
 
@@ -18,7 +19,7 @@ except ImportError:
         """Under AddressSanitizer, makes reading behind the first `size` bytes an error."""
 
 
-_PROFILES = (
+_SETTINGS = (
     Settings(),
     Settings(
         max_receive_message=1000,
@@ -48,7 +49,7 @@ class Conversation:
         self.loop = Loop()
         self.socket = Socket(self.loop, bool(program.setup & Setup.SLOW_SOCKET))
         self.end: ServerEnd | ClientEnd = ClientEnd() if self.is_client else ServerEnd()
-        self.settings = _PROFILES[program.profile % len(_PROFILES)]
+        self.settings = _SETTINGS[program.variant]
         self.connection = self._connection()
         self.received = bytearray()
         self.unread = bytearray()

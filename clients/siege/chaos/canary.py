@@ -1,4 +1,4 @@
-"""`python -m yais.clients.siege.chaos.innocent`: a client that does no harm, and notes how long it waits.
+"""The canary, `python -m yais.clients.siege.chaos.canary`: a client that does no harm, and notes how long it waits.
 
 It is a process of its own, so that what it waits for is the server and not an attack's own work. A line of JSON on its
 stdin says whom to call with what; after that `begin` starts a window in which it calls at a constant rate, whatever the
@@ -49,7 +49,7 @@ class Window:
         self.failures[text] = self.failures.get(text, 0) + 1
 
 
-class Innocent:
+class Canary:
     """Calls `method` with `request` so many times a second, each time under an id that the answer must repeat."""
 
     def __init__(self, method: Any, request: ModelInferRequest, rate: float, timeout: float) -> None:
@@ -84,7 +84,7 @@ class Innocent:
     def _begin(self, due: int) -> None:
         self._asked += 1
         self._window.sent += 1
-        task = asyncio.create_task(self._ask(f"innocent-{self._asked:09}", due))
+        task = asyncio.create_task(self._ask(f"canary-{self._asked:09}", due))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -128,12 +128,12 @@ async def serve(order: dict[str, Any]) -> None:
             for _ in range(_WARM_UP):
                 await method(request.SerializeToString(), timeout=order["timeout"])
         except grpc.aio.AioRpcError as error:
-            sys.exit(f"the innocent client is refused before any attack: {error.code().name}: {error.details()}")
-        innocent = Innocent(method, request, order["rate"], order["timeout"])
+            sys.exit(f"the canary is refused before any attack: {error.code().name}: {error.details()}")
+        canary = Canary(method, request, order["rate"], order["timeout"])
         print("ready", flush=True)
         while await _heard() == "begin":
             over = asyncio.Event()
-            window = asyncio.create_task(innocent.watch(over))
+            window = asyncio.create_task(canary.watch(over))
             await _heard()
             over.set()
             print(json.dumps(asdict(await window)), flush=True)

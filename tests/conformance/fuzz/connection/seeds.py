@@ -14,10 +14,10 @@ from typing import Any
 
 import grpc
 
-from conformance.fuzz.peer import PREFACE
-from conformance.fuzz.program import Kind, Program, Record, Setup
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.program import Program, Record
+from yais.clients.siege.chaos.frames import PREFACE, frames_in
 
-_FRAME_HEAD = 9
 _LARGE = 3000
 # ClientEnd's action that starts a call, and how: with a message, which is the last, heard by an echo.
 _START = Record(Kind.ACTION, 6, bytes((0, 64 + 3, 4 + 1 + 16)))
@@ -70,14 +70,8 @@ def halves(requests: bytes, answers: bytes) -> tuple[Program, Program]:
 
 
 def _records(data: bytes) -> list[Record]:
-    records = []
-    at = 0
-    while at + _FRAME_HEAD <= len(data):
-        end = at + _FRAME_HEAD + int.from_bytes(data[at : at + 3], "big")
-        head = bytes((data[at + 3], data[at + 4], data[at + 8]))
-        records.append(Record(Kind.FRAME, 0, head + data[at + _FRAME_HEAD : end]))
-        at = end
-    return records
+    heads = frames_in(data)
+    return [Record(Kind.FRAME, 0, bytes((head.kind, head.flags, head.stream)) + body) for head, body in heads]
 
 
 class Methods(grpc.GenericRpcHandler):

@@ -1,4 +1,4 @@
-"""The innocent client's process, as the course of the attacks sees it."""
+"""The canary's process, as the course of the attacks sees it."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,16 +16,16 @@ from yais.clients.siege.traffic.lines import TransportName
 
 _START_S = 30.0
 _LIMIT_BYTES = 2**26
-_CHECKED = Shot(b"", "an innocent request")
+_CHECKED = Shot(b"", "a request of the canary")
 
 
-class WitnessError(Exception):
-    """The innocent client could not do its part."""
+class CanaryError(Exception):
+    """The canary could not do its part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What the innocent client saw in one window; times in milliseconds, 0 without any."""
+class CanaryReport:
+    """What the canary saw in one window; times in milliseconds, 0 without any."""
 
     sent: int
     answered: int
@@ -36,6 +36,14 @@ class Account:
     worst: float
     lag_p99: float
 
+    @classmethod
+    def of(cls, window: dict[str, Any]) -> Self:
+        """Of a `canary.Window` as JSON has it."""
+        p50, p99, worst = _quantiles(window["latency"], (0.5, 0.99, 1.0))
+        (lag_p99,) = _quantiles(window["lag"], (0.99,))
+        counts = {name: window[name] for name in ("sent", "answered", "wrong", "failures")}
+        return cls(**counts, p50=p50, p99=p99, worst=worst, lag_p99=lag_p99)
+
     @property
     def lost(self) -> int:
         return self.sent - self.answered
@@ -43,7 +51,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the innocent client is to do: `request` is a ModelInferRequest in base64, `rate` a second."""
+    """What the canary is to do: `request` is a ModelInferRequest in base64, `rate` a second."""
 
     target: str
     request: str
@@ -52,8 +60,8 @@ class Order:
     transport: TransportName
 
 
-class Witness:
-    """Opens windows on the innocent client and hears what came of them."""
+class CanaryProcess:
+    """Opens windows on the canary and hears what came of them."""
 
     def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
         self._process = process
@@ -62,7 +70,7 @@ class Witness:
     def begin(self) -> None:
         self._say("begin")
 
-    async def end(self, ledger: Ledger) -> Account:
+    async def end(self, ledger: Ledger) -> CanaryReport:
         """Its requests go into `ledger` with those of the attack."""
         self._say("end")
         window = json.loads(await self.hear(self._patience))
@@ -71,16 +79,16 @@ class Witness:
             for _ in range(count):
                 ledger.sent(_CHECKED)
                 ledger.ended(_CHECKED, int(status))
-        return account(window)
+        return CanaryReport.of(window)
 
     async def hear(self, patience: float) -> str:
-        """The next line. Raises WitnessError when there is none."""
+        """The next line. Raises CanaryError when there is none."""
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), patience)  # type: ignore[union-attr]
         except TimeoutError:
-            raise WitnessError(f"the innocent client said nothing for {patience:g} s") from None
+            raise CanaryError(f"the canary said nothing for {patience:g} s") from None
         if not line:
-            raise WitnessError(f"the innocent client ended with {await self._process.wait()}")
+            raise CanaryError(f"the canary ended with {await self._process.wait()}")
         return bytes(line).decode()
 
     def _say(self, word: str) -> None:
@@ -91,19 +99,19 @@ class Witness:
 
 
 @asynccontextmanager
-async def called(order: Order) -> AsyncIterator[Witness]:
-    """An innocent client that is connected. Raises WitnessError when it cannot be."""
+async def called(order: Order) -> AsyncIterator[CanaryProcess]:
+    """A canary that is connected. Raises CanaryError when it cannot be."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "yais.clients.siege.chaos.innocent"),
+        *(sys.executable, "-m", "yais.clients.siege.chaos.canary"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LIMIT_BYTES,
     )
-    witness = Witness(process, 2 * order.timeout + _START_S)
+    canary = CanaryProcess(process, 2 * order.timeout + _START_S)
     try:
-        witness._say(json.dumps(asdict(order)))
-        await witness.hear(_START_S)
-        yield witness
+        canary._say(json.dumps(asdict(order)))
+        await canary.hear(_START_S)
+        yield canary
     finally:
         if process.returncode is None:
             process.kill()
@@ -112,13 +120,6 @@ async def called(order: Order) -> AsyncIterator[Witness]:
 
 def order(target: str, request: bytes, rate: float, patience: float, transport: TransportName) -> Order:
     return Order(target, base64.b64encode(request).decode(), rate, patience, transport)
-
-
-def account(window: dict[str, Any]) -> Account:
-    p50, p99, worst = _quantiles(window["latency"], (0.5, 0.99, 1.0))
-    (lag_p99,) = _quantiles(window["lag"], (0.99,))
-    counts = {name: window[name] for name in ("sent", "answered", "wrong", "failures")}
-    return Account(**counts, p50=p50, p99=p99, worst=worst, lag_p99=lag_p99)
 
 
 def _quantiles(nanoseconds: list[int], quantiles: tuple[float, ...]) -> list[float]:

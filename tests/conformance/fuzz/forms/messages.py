@@ -7,7 +7,9 @@ from typing import NamedTuple
 from inline_model import NOW_S, Echo
 from wire_messages import INPUT, OUTPUT, RAW, led
 
-from conformance.fuzz.forms.fuzz_program import Kind, Program, Record
+from conformance.fuzz.forms.engines import engine_of
+from conformance.fuzz.forms.records import Kind
+from conformance.fuzz.program import Program, Record
 from yais.engines import Shape, TensorSpec
 from yais.proto.grpc_service_pb2 import InferParameter, ModelInferRequest
 from yais.proto.tensors import DATATYPES
@@ -34,7 +36,7 @@ class Sent(NamedTuple):
 
 def rounds_of(program: Program) -> list[list[Sent]]:
     """The calls of each run of the model."""
-    writer = _Writer(program.engine)
+    writer = _Writer(engine_of(program))
     for record in program.records:
         writer.take(record)
     return [*writer.rounds, writer.round]

@@ -5,12 +5,20 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 
-from hyperframe.frame import SettingsFrame
-
-from conformance.fuzz.peer import DATA, PADDED, PREFACE, SETTINGS, WINDOW_UPDATE
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_WINDOW,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    PADDED,
+    PREFACE,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frames_in,
+)
 
 FIRST_WINDOW = 65_535
-_FRAME_HEAD = 9
 _MESSAGE_HEAD = 5
 
 
@@ -24,13 +32,13 @@ class Received:
         self.opened: defaultdict[int, int] = defaultdict(int)
         self.size: defaultdict[int, int] = defaultdict(int)
         self._content: defaultdict[int, bytearray] = defaultdict(bytearray)
-        for kind, flags, stream, body in _frames(data.removeprefix(PREFACE)):
-            if kind == SETTINGS:
+        for head, body in frames_in(data.removeprefix(PREFACE)):
+            if head.kind == SETTINGS:
                 self._take_settings(body)
-            elif kind == WINDOW_UPDATE:
-                self.opened[stream] += int.from_bytes(body[:4], "big") & 0x7FFFFFFF
-            elif kind == DATA:
-                self._take_data(flags, stream, body)
+            elif head.kind == WINDOW_UPDATE:
+                self.opened[head.stream] += int.from_bytes(body[:4]) & LARGEST_WINDOW
+            elif head.kind == DATA:
+                self._take_data(head.flags, head.stream, body)
 
     def check(self, stream: int, messages: list[bytes]) -> None:
         """What an application was given are the first messages that were sent on the stream."""
@@ -45,12 +53,12 @@ class Received:
     def _take_settings(self, body: bytes) -> None:
         for at in range(0, len(body) - 5, 6):
             name, value = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 6], "big")
-            if name == SettingsFrame.INITIAL_WINDOW_SIZE:
+            if name == INITIAL_WINDOW_SIZE:
                 self.first_window = value
                 self.largest_window = max(self.largest_window, value)
-            elif name == SettingsFrame.MAX_FRAME_SIZE:
+            elif name == MAX_FRAME_SIZE:
                 self.frame_size = max(self.frame_size, value)
-            elif name == SettingsFrame.MAX_CONCURRENT_STREAMS:
+            elif name == MAX_CONCURRENT_STREAMS:
                 self.concurrency = value
 
     def _messages(self, stream: int) -> Iterator[bytes]:
@@ -65,12 +73,3 @@ class Received:
 
 def _inflated(body: bytes) -> bytes:
     return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else zlib.decompress(body)
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    at = 0
-    while at + _FRAME_HEAD <= len(data):
-        size = int.from_bytes(data[at : at + 3], "big")
-        stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
-        yield data[at + 3], data[at + 4], stream, data[at + _FRAME_HEAD : at + _FRAME_HEAD + size]
-        at += _FRAME_HEAD + size

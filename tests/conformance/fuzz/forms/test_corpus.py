@@ -2,37 +2,36 @@ import random
 
 import pytest
 
-from conformance.fuzz.forms.fuzz_corpus import inputs
-from conformance.fuzz.forms.fuzz_forms import play
-from conformance.fuzz.forms.fuzz_messages import usual
-from conformance.fuzz.forms.fuzz_mutator import cross, mutate
-from conformance.fuzz.forms.fuzz_program import ENGINES, Kind, Program, Record, Setup, decode
-from conformance.fuzz.forms.fuzz_seeds import programs
+from conformance.fuzz.corpus import replay
+from conformance.fuzz.forms.engines import ENGINES, engine_of
+from conformance.fuzz.forms.messages import usual
+from conformance.fuzz.forms.mutator import cross, mutate
+from conformance.fuzz.forms.play import play
+from conformance.fuzz.forms.records import LANGUAGE, Kind, Setup
+from conformance.fuzz.forms.seeds import programs
+from conformance.fuzz.program import Program, Record
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.server.services.infer import ParsedCall
 
 # The models whose requests have forms: the others take or give strings, or too many tensors.
 BY_FORM = {0, 1, 2, 3, 4, 5, 6, 9}
-USUAL = (Record(Kind.WIRE, 0, usual(Program(0, 0, ()).engine)), Record(Kind.SEND, 0))
-RECOGNISED = Program(0, Setup.TAUGHT, USUAL).encode()
+USUAL = (Record(Kind.WIRE, 0, usual(engine_of(Program(0, 0, ())))), Record(Kind.SEND, 0))
+RECOGNISED = Program(Setup.TAUGHT, 0, USUAL).encode()
 
 
 def test_everything_that_the_fuzzer_found_worth_keeping_is_answered_alike() -> None:
     ends, by_form = set(), set()
-    for number, data in enumerate(inputs(), 1):
-        try:
-            _, knowing = play(data)
-        except Exception as error:
-            raise AssertionError(f"Line {number} of the corpus, {data.hex()}: {error}") from error
-        ends |= {(knowing.program.model, type(outcome)) for call in knowing.outcomes for outcome in call}
-        by_form |= {knowing.program.model} if knowing.recognised else set()
+    for _, knowing in replay("forms", play):
+        model = knowing.program.variant
+        ends |= {(model, type(outcome)) for call in knowing.outcomes for outcome in call}
+        by_form |= {model} if knowing.recognised else set()
     assert by_form == BY_FORM
     assert ends == {(model, end) for model in range(ENGINES) for end in (ModelInferResponse, tuple)}
 
 
 def test_the_seeds_are_answered_alike() -> None:
     for program in programs():
-        assert decode(program.encode()) == program
+        assert LANGUAGE.decode(program.encode()) == program
         _, knowing = play(program.encode())
         assert any(isinstance(call[0], ModelInferResponse) for call in knowing.outcomes)
 
@@ -42,14 +41,14 @@ def test_every_mutation_is_an_input_and_every_input_can_be_played() -> None:
     pool = [program.encode() for program in programs()]
     for seed in range(200):
         data = cross(mutate(chance.choice(pool), seed), chance.choice(pool), seed)
-        assert decode(decode(data).encode()) == decode(data)
+        assert LANGUAGE.decode(LANGUAGE.decode(data).encode()) == LANGUAGE.decode(data)
         play(data)
         pool.append(data)
 
 
 @pytest.mark.parametrize("model", range(ENGINES))
 def test_the_usual_message_is_what_protobuf_writes(model: int) -> None:
-    wire = usual(Program(model, 0, ()).engine)
+    wire = usual(engine_of(Program(0, model, ())))
     message = ModelInferRequest.FromString(wire)
     assert message.SerializeToString() == wire
     assert len(message.inputs) == len(message.raw_input_contents)

@@ -9,8 +9,10 @@ from typing import Any
 from fake_raw_call import FakeRawCall
 from inline_model import Echo, EchoContext, InlineModel
 
-from conformance.fuzz.forms.fuzz_messages import Sent, rounds_of, usual
-from conformance.fuzz.forms.fuzz_program import Program, Setup, decode
+from conformance.fuzz.forms.engines import engine_of
+from conformance.fuzz.forms.messages import Sent, rounds_of, usual
+from conformance.fuzz.forms.records import LANGUAGE, Setup
+from conformance.fuzz.program import Program
 from yais.engines import Run
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 from yais.server.admission import Admission
@@ -25,7 +27,7 @@ _LIMITS = ("_MAX_FORMS", "_MAX_DESCRIPTIONS")
 
 def play(data: bytes) -> "tuple[Side, Side]":
     """Serves the calls of the input `data` in both ways, each several times; raises AssertionError when they differ."""
-    program = decode(data)
+    program = LANGUAGE.decode(data)
     parsing, knowing = sides = Side(program, False), Side(program, True)
     with _limits(bool(program.setup & Setup.MANY_FORMS)):
         for calls, is_last in _all_rounds(program):
@@ -42,7 +44,7 @@ def play(data: bytes) -> "tuple[Side, Side]":
 def _all_rounds(program: Program) -> Iterator[tuple[list[Sent], bool]]:
     """The rounds of the program twice, and then all in one, from behind; with each, whether it is the last."""
     if program.setup & Setup.TAUGHT:
-        yield [Sent(usual(program.engine))], False
+        yield [Sent(usual(engine_of(program)))], False
     rounds = rounds_of(program)
     for calls in rounds * 2:
         yield calls, False
@@ -87,7 +89,7 @@ class Side:
     outcomes: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.model = WatchedModel(self.program.engine, 2 if self.program.setup & Setup.SHORT_QUEUE else 1000)
+        self.model = WatchedModel(engine_of(self.program), 2 if self.program.setup & Setup.SHORT_QUEUE else 1000)
         self.admission = Admission()
         registry = Registry()
         registry.add(self.model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from conformance.fuzz.end import BUFFERS, Act, End, InjectedError, buffers_of, extra_of
+from conformance.fuzz.connection.end import BUFFERS, Act, End, InjectedError, buffers_of, extra_of
 from yais.transport.handlers import Runner
 from yais.transport.protocols import ServerProtocol
 from yais.transport.server_call import Method, ServerCall

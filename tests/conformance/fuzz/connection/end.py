@@ -8,8 +8,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from conformance.fuzz.connection.surroundings import Connection
 from conformance.fuzz.program import Record
-from conformance.fuzz.surroundings import Connection
 
 _SIZES = (0, 1, 5, 100, 4091, 4096, 4097, 16379, 16384, 20_000, 70_000, 140_000)
 _PATTERN = bytes(range(251)) * 560

@@ -2,11 +2,20 @@
 
 import gzip
 
-from conformance.fuzz.program import Kind, Record, Setup
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0, 1, 4, 8
-END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.program import Record
+from yais.clients.siege.chaos.frames import (
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PREFACE,
+    WITH_PRIORITY,
+    frame,
+    literal,
+    message,
+    settings,
+)
 
 # Whole fields of HPACK's static table, by their index.
 _STATIC = (2, 3, 4, 6, 7, 8, 12, 13, 16)
@@ -45,19 +54,8 @@ FIELDS: tuple[tuple[bytes, bytes], ...] = (
 )
 
 
-def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    size = min(len(body), 0xFFFFFF)
-    return size.to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body[:size]
-
-
 def greeting(setup: Setup) -> bytes:
-    settings = frame(SETTINGS, 0, 0, b"")
-    return settings if setup & Setup.CLIENT else PREFACE + settings
-
-
-def literal(name: bytes, value: bytes, is_indexed: bool = False) -> bytes:
-    """A field in HPACK's spelling with a new name."""
-    return (b"\x40" if is_indexed else b"\0") + _string(name) + _string(value)
+    return settings() if setup & Setup.CLIENT else PREFACE + settings()
 
 
 def bytes_of(record: Record) -> bytes:
@@ -74,7 +72,7 @@ def _headers(payload: bytes) -> bytes:
     """Of flags, a stream, and a byte for each field: of FIELDS below 64, the same and indexed below 128, or static."""
     flags, stream = payload[:2].ljust(2, b"\0")
     block = b"".join(_field(index) for index in payload[2:])
-    if flags & PRIORITY:
+    if flags & WITH_PRIORITY:
         block = b"\0\0\0\0\x0f" + block
     if flags & PADDED:
         block = b"\x03" + block + bytes(3)
@@ -99,22 +97,9 @@ def _message(payload: bytes) -> bytes:
     if spelling & 2:
         body = gzip.compress(body, 1, mtime=0)
     size = max(0, len(body) + bool(spelling & 4) - bool(spelling & 8))
-    content = bytes((spelling & 1 | spelling >> 6,)) + size.to_bytes(4, "big") + body
+    content = message(body, spelling & 1 | spelling >> 6, size)
     unit = unit * 31 or 16384
     parts = [content[at : at + unit] for at in range(0, len(content), unit)]
     frames = [frame(DATA, flags & ~END_STREAM & ~PADDED, stream, part) for part in parts[:-1]]
     last = b"\x02" + parts[-1] + b"\0\0" if flags & PADDED else parts[-1]
     return b"".join(frames) + frame(DATA, flags, stream, last)
-
-
-def _string(text: bytes) -> bytes:
-    """HPACK's length with a prefix of seven bits, and the text."""
-    if len(text) < 127:
-        return bytes((len(text),)) + text
-    rest = len(text) - 127
-    digits = bytearray((127,))
-    while rest >= 128:
-        digits.append(rest & 127 | 128)
-        rest >>= 7
-    digits.append(rest)
-    return bytes(digits) + text

@@ -2,12 +2,13 @@ from itertools import product
 
 import pytest
 
-from conformance.fuzz.client_end import ClientEnd
-from conformance.fuzz.invariants import play
-from conformance.fuzz.peer import FIELDS
-from conformance.fuzz.program import Kind, Program, Record, Setup
-from conformance.fuzz.server_end import ServerEnd
-from conformance.fuzz.usual import headers, request, trailers
+from conformance.fuzz.connection.client_end import ClientEnd
+from conformance.fuzz.connection.invariants import play
+from conformance.fuzz.connection.peer import FIELDS
+from conformance.fuzz.connection.records import Kind, Setup
+from conformance.fuzz.connection.server_end import ServerEnd
+from conformance.fuzz.connection.usual import headers, request, trailers
+from conformance.fuzz.program import Program, Record
 
 TURN = Record(Kind.TURN, 0)
 # A call of a client's with an echo for a listener.

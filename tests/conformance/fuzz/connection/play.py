@@ -1,21 +1,22 @@
-"""Shows the records of an input, and plays it: `python -m conformance.fuzz.play FILE...`."""
+"""Shows the records of an input, and plays it: `python -m conformance.fuzz.connection.play FILE...`."""
 
 import inspect
 import sys
 from pathlib import Path
 
-from conformance.fuzz.client_end import ClientEnd
-from conformance.fuzz.end import Act
-from conformance.fuzz.invariants import play
-from conformance.fuzz.peer import bytes_of
-from conformance.fuzz.program import Kind, Program, Record, Setup, decode
-from conformance.fuzz.server_end import ServerEnd
+from conformance.fuzz.connection.client_end import ClientEnd
+from conformance.fuzz.connection.end import Act
+from conformance.fuzz.connection.invariants import play
+from conformance.fuzz.connection.peer import bytes_of
+from conformance.fuzz.connection.records import LANGUAGE, Kind, Setup
+from conformance.fuzz.connection.server_end import ServerEnd
+from conformance.fuzz.program import Program, Record
 
 
 def show(program: Program) -> None:
     end = ClientEnd() if program.setup & Setup.CLIENT else ServerEnd()
     actions = end.connection_actions() + end.call_actions()
-    print(f"{program.setup!r}, profile {program.profile}")
+    print(f"{Setup(program.setup)!r}, settings {program.variant}")
     for record in program.records:
         print(f"  {record.kind.name} {record.argument} {record.payload[:40].hex(' ')} {_meaning(record, actions)}")
 
@@ -32,5 +33,5 @@ def _meaning(record: Record, actions: list[Act]) -> str:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         data = Path(name).read_bytes()
-        show(decode(data))
+        show(LANGUAGE.decode(data))
         play(data)

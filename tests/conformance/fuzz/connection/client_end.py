@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.fuzz.end import Act, End, buffers_of, extra_of
+from conformance.fuzz.connection.end import Act, End, buffers_of, extra_of
 from yais.transport.client_call import ClientCall
 from yais.transport.protocols import ClientProtocol
 

@@ -1,7 +1,8 @@
 """The usual words of a conversation: the fields of requests and answers by their numbers in `peer.py`."""
 
-from conformance.fuzz.peer import FIELDS
-from conformance.fuzz.program import Kind, Record
+from conformance.fuzz.connection.peer import FIELDS
+from conformance.fuzz.connection.records import Kind
+from conformance.fuzz.program import Record
 
 # Whole fields of HPACK's table; the numbers from 128 on are theirs.
 POST, HTTP, OK = 129, 131, 133
