@@ -1,0 +1,22 @@
+"""Fixtures and hooks of all tests: what makes a run independent of who started it, and end when it must."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """Ends the run: xdist would start the crashed file again in a new worker, or wait for ever."""
+    sched.config.hook.pytest_runtest_logreport(report=report)
+    pytest.exit(f"a worker crashed while running {crashitem}", returncode=pytest.ExitCode.TESTS_FAILED)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """Lets this process and its children hear SIGINT, which a shell ignores for what runs in its background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
