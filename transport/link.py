@@ -44,6 +44,8 @@ class Link:
         self._not_before = 0.0
         self._was_in_vain = False
         self._connections: set[ClientProtocol] = set()
+        # The connection of the attempt that is under way, and whether it has come to something.
+        self._attempted: ClientProtocol | None = None
         self._ready: asyncio.Future[None] | None = None
         self._refusal: Exception | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -95,8 +97,7 @@ class Link:
         await self._wait_left(None)
 
     def connection_ready(self, connection: ClientProtocol) -> None:
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
+        self._settle(connection)
 
     def connection_draining(self, connection: ClientProtocol, error_code: int, reason: bytes) -> None:
         """The server wants no new calls there; those under way go on."""
@@ -107,12 +108,16 @@ class Link:
 
     def connection_closed(self, connection: ClientProtocol, error: Exception | None) -> None:
         self._connections.discard(connection)
-        if self._ready is not None and not self._ready.done():
-            self._refusal = error
-            self._ready.set_result(None)
+        self._settle(connection, error)
         if connection is self.connection:
             self._lose(f"The connection was lost: {error or 'closed by the server'}")
         self._changes.changed()
+
+    def _settle(self, connection: ClientProtocol, refusal: Exception | None = None) -> None:
+        """Ends the wait for the attempted connection; an earlier one, which drains, may end meanwhile."""
+        if connection is self._attempted and self._ready is not None and not self._ready.done():
+            self._refusal = refusal
+            self._ready.set_result(None)
 
     def _lose(self, failure: str) -> None:
         assert self.connection is not None
@@ -158,7 +163,7 @@ class Link:
     async def _try(self, address: Address) -> ClientProtocol:
         """A connection that is ready once the server's SETTINGS have come."""
         self._ready = asyncio.get_running_loop().create_future()
-        connection = self._protocol()
+        connection = self._attempted = self._protocol()
         try:
             check_http2(await self._open(address, connection))
             await self._ready
@@ -169,6 +174,8 @@ class Link:
             connection.abort()
             self._connections.discard(connection)
             raise
+        finally:
+            self._attempted = None
         return connection
 
     async def _open(self, address: Address, connection: ClientProtocol) -> asyncio.BaseTransport:

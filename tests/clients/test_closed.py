@@ -3,6 +3,7 @@ from itertools import cycle, repeat
 
 import pytest
 from fake_line import FakeCall, FakeLine, answer_soon
+from simulated_time import run_simulated
 
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.flights import Take
@@ -58,34 +59,48 @@ async def test_the_next_is_sent_only_when_one_ends() -> None:
     assert len(line.calls) == 3
 
 
-async def test_it_ends_after_its_duration_and_waits_for_what_is_in_flight() -> None:
-    running = asyncio.get_running_loop()
-    line = FakeLine(lambda call: running.call_later(0.02, call.end))
-    loop = make_loop(line, duration=50 * MS)
-    await loop.run()
+def answer_after(seconds: float) -> FakeLine:
+    loop = asyncio.get_running_loop()
+    return FakeLine(lambda call: loop.call_later(seconds, call.end))
+
+
+def test_it_ends_after_its_duration_and_waits_for_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> tuple[FakeLine, ClosedLoop]:
+        line = answer_after(0.02)
+        loop = make_loop(line, duration=50 * MS)
+        await loop.run()
+        return line, loop
+
+    line, loop = run_simulated(monkeypatch, work)
     counts = loop.recorder.tally.counts
-    assert counts.completed == counts.offered == len(line.calls)
-    assert 3 <= counts.completed <= 9
+    # Three at a time: at 0, 20 and 40 ms.
+    assert counts.completed == counts.offered == len(line.calls) == 9
 
 
-async def test_a_warm_up_is_sent_but_not_counted() -> None:
-    running = asyncio.get_running_loop()
-    line = FakeLine(lambda call: running.call_later(0.005, call.end))
-    loop = make_loop(line, concurrency=1, count=3, warmup=30 * MS)
-    await loop.run()
+def test_a_warm_up_is_sent_but_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> tuple[FakeLine, ClosedLoop]:
+        line = answer_after(0.005)
+        loop = make_loop(line, concurrency=1, count=3, warmup=28 * MS)
+        await loop.run()
+        return line, loop
+
+    line, loop = run_simulated(monkeypatch, work)
     assert loop.recorder.tally.counts.offered == 3
-    assert len(line.calls) == 3 + loop.recorder.tally.warm_up > 3
+    assert len(line.calls) == 3 + loop.recorder.tally.warm_up == 3 + 6
 
 
-async def test_a_duration_comes_on_top_of_the_warm_up() -> None:
-    running = asyncio.get_running_loop()
-    line = FakeLine(lambda call: running.call_later(0.002, call.end))
-    loop = make_loop(line, concurrency=1, duration=40 * MS, warmup=40 * MS)
-    began = running.time()
-    await loop.run()
-    assert running.time() - began >= 0.08
-    assert loop.recorder.tally.warm_up > 0
-    assert loop.recorder.tally.counts.offered > 0
+def test_a_duration_comes_on_top_of_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> tuple[float, ClosedLoop]:
+        loop = make_loop(answer_after(0.002), concurrency=1, duration=40 * MS, warmup=40 * MS)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await loop.run()
+        return clock() - began, loop
+
+    seconds, loop = run_simulated(monkeypatch, work)
+    assert 0.08 <= seconds < 0.083
+    assert loop.recorder.tally.warm_up == pytest.approx(20, abs=1)
+    assert loop.recorder.tally.counts.offered == pytest.approx(20, abs=1)
 
 
 async def test_failures_are_counted_and_do_not_end_it() -> None:

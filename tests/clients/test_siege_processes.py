@@ -21,13 +21,16 @@ from fake_server import FakeServer, Gate, echo
 from yais.clients.exports import document
 from yais.clients.inputs.draws import Share
 from yais.clients.report import Report
-from yais.clients.siege import cli
+from yais.clients.siege import cli, operations
 from yais.clients.siege.load import Load
+from yais.clients.siege.processes.crew import Crew
 from yais.clients.siege.requests.requests import INFER, Requests
+from yais.clients.siege.run import Show
 from yais.clients.siege.schedules import syntax
 from yais.clients.siege.schedules.options import Plan
 from yais.clients.siege.schedules.pacer import Pacer
 from yais.clients.siege.traffic.connections import Route
+from yais.clients.siege.views.glance import Glance
 from yais.proto import grpc_service_pb2 as pb
 
 SIEGE = Path(sys.executable).with_name("siege")
@@ -114,19 +117,19 @@ def test_several_processes_may_be_a_closed_loop(siege: Any) -> None:
     assert report.counts.completed >= 101
 
 
-def test_what_several_hold_back_is_told_once(siege: Any, fake: FakeServer, gate: Gate) -> None:
-    # Long after the last request was due.
-    opening = threading.Timer(4.0, gate.opened.set)
-    is_first = threading.Lock()
+def test_what_several_hold_back_is_told_once(siege: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opening(load: Load, processes: int, show: Show) -> Crew:
+        """Opens the gate when all that is held back has been seen to be."""
 
-    def begin(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        if is_first.acquire(blocking=False):
-            opening.start()
-        return gate.pass_through(request, context)
+        def look(glance: Glance) -> None:
+            if glance.counts.held_back == 180:
+                gate.opened.set()
+            show(glance)
 
-    fake.answer = begin
+        return Crew(load, processes, look)
+
+    monkeypatch.setattr(operations, "Crew", opening)
     result, report = siege("--rate 1000 --count 200 --processes 2 --max-outstanding 20")
-    opening.join()
     assert result.exit_code == 4
     assert result.stderr.count("warning: 20 requests are in flight (--max-outstanding)") == 1
     assert (report.counts.held_back, report.counts.completed) == (180, 20)

@@ -13,7 +13,7 @@ SIEGE = Path(sys.executable).with_name("siege")
 RATE = 100
 # Of the lines that siege writes once a second, and of its report.
 SECOND = re.compile(r"answered ([\d,]+\.\d)/s .* failed ([\d,]+)(?: \(.*\))?  held back ([\d,]+)")
-COUNTS = re.compile(r"sent (\d+) = completed (\d+) (.*)")
+COUNTS = re.compile(r"sent ([\d,]+) = completed ([\d,]+) (.*)")
 
 
 class Siege:
@@ -69,4 +69,8 @@ def counts(report: str) -> tuple[int, int, int]:
     found = COUNTS.search(report)
     assert found is not None, report
     sent, completed, others = found.groups()
-    return int(sent), int(completed), sum(map(int, re.findall(r"\+ \D+(\d+)", others)))
+    return number(sent), number(completed), sum(map(number, re.findall(r"\+ \D+([\d,]+)", others)))
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))

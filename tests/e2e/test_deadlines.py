@@ -11,9 +11,9 @@ ROUNDS = 200
 def test_a_request_whose_deadline_passes_in_the_queue_is_never_run(engines: Engines) -> None:
     with run_server(*engines.flags("slow")) as server, server.stub() as stub:
         before = server.samples()
-        running = stub.ModelInfer.future(slow_request(3000))
+        running = stub.ModelInfer.future(slow_request(1500))
         server.wait_in_flight(1)
-        late = [stub.ModelInfer.future(slow_request(1), timeout=1.5) for _ in range(5)]
+        late = [stub.ModelInfer.future(slow_request(1), timeout=0.7) for _ in range(5)]
         server.wait_in_flight(6)
         assert {each.code for each in outcomes(late)} == {"DEADLINE_EXCEEDED"}
         assert outcome(running).code == "OK"
@@ -27,7 +27,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_never_run(engines: Engi
 
 def test_a_request_that_is_cancelled_in_the_queue_is_never_run(engines: Engines) -> None:
     with run_server(*engines.flags("slow")) as server, server.stub() as stub:
-        running = stub.ModelInfer.future(slow_request(1500))
+        running = stub.ModelInfer.future(slow_request(700))
         server.wait_in_flight(1)
         waiting = [stub.ModelInfer.future(slow_request(1)) for _ in range(5)]
         server.wait_in_flight(6)
@@ -54,7 +54,7 @@ def test_a_cancelled_run_does_not_count_as_a_success_and_does_not_disturb_the_ne
 
 def test_past_the_bound_of_the_queue_a_request_is_refused_at_once(engines: Engines) -> None:
     with run_server(*engines.flags("slow"), "--max-queue-size", "2") as server, server.stub() as stub:
-        running = stub.ModelInfer.future(slow_request(2000))
+        running = stub.ModelInfer.future(slow_request(700))
         server.wait_in_flight(1)
         waiting = [stub.ModelInfer.future(slow_request(1)) for _ in range(2)]
         server.wait_in_flight(3)

@@ -32,7 +32,7 @@ def test_a_drain_under_load_answers_all_that_was_accepted_and_refuses_the_rest(
     ):
         before = server.samples()
         eventually(lambda: growth(before, server.samples(), "nv_inference_count") > 500, "some load")
-        accepted = [stub.ModelInfer.future(slow_request(ms)) for ms in (3000, 1, 1)]
+        accepted = [stub.ModelInfer.future(slow_request(ms)) for ms in (1500, 1, 1)]
         eventually(lambda: total(server.samples(), "nv_inference_pending_request_count", model="slow") == 2, "a queue")
         server.signal(number)
         became = sum((process.until_refused() for process in processes), Counter[Outcome]())
@@ -64,7 +64,7 @@ def test_a_draining_server_says_so_everywhere(engines: Engines) -> None:
         watch = health.Watch(HealthCheckRequest())
         watcher = Thread(target=lambda: watched.extend(each.status for each in watch))
         watcher.start()
-        running = stub.ModelInfer.future(slow_request(3000))
+        running = stub.ModelInfer.future(slow_request(1500))
         server.wait_in_flight(1)
         assert eventually(lambda: watched, "the first word of Watch") == [SERVING]
         assert health.Check(HealthCheckRequest(service="slow")).status == SERVING

@@ -107,7 +107,7 @@ def test_a_lost_gpu_is_told_to_callers_and_probes_while_the_rest_drains(
             stub, health = GRPCInferenceServiceStub(channel), HealthStub(channel)
             watch = health.Watch(HealthCheckRequest())
             assert next(watch).status == HealthCheckResponse.SERVING
-            running = stub.ModelInfer.future(slow_request(2500))
+            running = stub.ModelInfer.future(slow_request(1500))
             serving.wait_in_flight(1)
             lost = ask_until_refused([stub])
             assert (lost.code, lost.text.startswith("GPU 0 is lost: ")) == ("UNAVAILABLE", True)

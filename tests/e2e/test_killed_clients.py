@@ -24,7 +24,7 @@ def test_clients_that_are_killed_in_mid_request_take_nobody_with_them(engines: E
     survivors = [("mlp", 4), ("slow_batches=3", 3)]
     victims = [("mlp", 6), ("slow_batches=3", 5)]
     with run_server(*flags) as server, callers(server, *survivors) as surviving:
-        with callers(server, ("slow=5000", 3)):
+        with callers(server, ("slow=1500", 3)):
             wait_for_a_queue(server)
         for _ in range(3):
             with callers(server, *victims):

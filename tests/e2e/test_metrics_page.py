@@ -121,7 +121,7 @@ def test_successes_and_failures_add_up_to_the_requests_sent(engines: Engines) ->
         bad = [ask(stub, mlp_request(65)), ask(stub, request("mlp", {}))]
         unknown = [ask(stub, request("nope", {})), ask(stub, mlp_request(model_version="9"))]
         failing = ask(stub, picky_request(99))
-        running = stub.ModelInfer.future(slow_request(1500))
+        running = stub.ModelInfer.future(slow_request(1000))
         server.wait_in_flight(1)
         waiting = [stub.ModelInfer.future(slow_request(1)) for _ in range(3)]
         server.wait_in_flight(4)

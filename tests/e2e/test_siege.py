@@ -1,22 +1,18 @@
 import re
 import signal
 from pathlib import Path
-from typing import get_args
 
 import grpc
 import pytest
 
 from e2e.conftest import Engines
-from e2e.serving import Serving, eventually, run_server
+from e2e.serving import TRANSPORT, Serving, eventually, run_server
 from e2e.sieging import RATE, counts, laid
-from yais.clients.siege.traffic.lines import TransportName
 from yais.proto.grpc_service_pb2 import ModelStatisticsRequest
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
-
-@pytest.fixture(params=get_args(TransportName))
-def transport(request: pytest.FixtureRequest) -> list[str]:
-    return ["--transport", request.param]
+# On the transport with which the server listens; the whole suite runs on each.
+SENDING = ("--transport", TRANSPORT)
 
 
 def at(server: Serving) -> list[str]:
@@ -32,11 +28,9 @@ def served(address: str) -> int:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-def test_a_siege_goes_on_after_its_server_was_away(
-    engines: Engines, transport: list[str], tmp_path: Path, end: signal.Signals
-) -> None:
+def test_a_siege_goes_on_after_its_server_was_away(engines: Engines, tmp_path: Path, end: signal.Signals) -> None:
     flags = engines.flags("identity")
-    with run_server(*flags) as server, laid(tmp_path / "errors", *transport, *at(server), "--timeout", "5") as siege:
+    with run_server(*flags) as server, laid(tmp_path / "errors", *SENDING, *at(server), "--timeout", "5") as siege:
         siege.wait_for_answers()
         server.signal(end)
         server.exit_code()
@@ -66,16 +60,14 @@ def test_a_server_that_hangs_cannot_keep_a_siege(engines: Engines, tmp_path: Pat
     assert set(re.findall(r"failed \d+ x (\w+): \S", report)) == {"DEADLINE_EXCEEDED"}
 
 
-def test_of_two_servers_the_one_that_lives_has_it_all_until_the_other_is_back(
-    engines: Engines, transport: list[str], tmp_path: Path
-) -> None:
+def test_of_two_servers_the_one_that_lives_has_it_all_until_the_other_is_back(engines: Engines, tmp_path: Path) -> None:
     flags = engines.flags("identity")
     with run_server(*flags, "--host", "127.0.0.1") as lives:
         addresses = [f"127.0.0.1:{lives.port}", f"127.0.0.2:{lives.port}"]
         other = (*flags, "--host", "127.0.0.2", "--port", str(lives.port))
         with run_server(*other) as dies:
             target = ["--target", f"ipv4:{','.join(addresses)}"]
-            with laid(tmp_path / "errors", *transport, *target) as siege:
+            with laid(tmp_path / "errors", *SENDING, *target) as siege:
                 siege.wait_for_answers()
                 before = [served(address) for address in addresses]
                 dies.signal(signal.SIGKILL)

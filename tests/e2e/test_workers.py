@@ -137,7 +137,7 @@ def test_a_drain_answers_what_was_accepted_and_says_so_everywhere(two: Pair) -> 
     """The worker without work is gone long before; what it did still counts."""
     for stub in (*two.one, *two.other):
         assert ask(stub, mlp_request()) == OK
-    running = two.one[0].ModelInfer.future(slow_request(2500))
+    running = two.one[0].ModelInfer.future(slow_request(1500))
     two.server.wait_in_flight(1)
     memory = total(two.server.samples(), "process_resident_memory_bytes")
     two.server.signal(signal.SIGTERM)
@@ -192,7 +192,7 @@ def test_a_second_signal_ends_everything_at_once(two: Pair) -> None:
 
 
 def test_a_worker_that_is_killed_ends_the_server_which_drains(two: Pair) -> None:
-    running = [stubs[0].ModelInfer.future(slow_request(2000)) for stubs in (two.one, two.other)]
+    running = [stubs[0].ModelInfer.future(slow_request(1200)) for stubs in (two.one, two.other)]
     two.server.wait_in_flight(2)
     victim = two.workers[0]
     victim.kill()
@@ -204,7 +204,7 @@ def test_a_worker_that_is_killed_ends_the_server_which_drains(two: Pair) -> None
 
 
 def test_a_signal_while_the_rest_of_a_lost_server_drains_is_the_first(two: Pair) -> None:
-    running = [stubs[0].ModelInfer.future(slow_request(2000)) for stubs in (two.one, two.other)]
+    running = [stubs[0].ModelInfer.future(slow_request(1200)) for stubs in (two.one, two.other)]
     two.server.wait_in_flight(2)
     two.workers[1].kill()
     eventually(lambda: not is_ready(two.server), "not ready")

@@ -1,26 +1,57 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
 from contextlib import AbstractContextManager
-from threading import Event
+from threading import Condition, Event, get_ident
 
 import pytest
 
 from yais.engines.ort_gate import Gate
 
-# How long nothing is to happen; and how long what happens may take.
-BRIEF, LONG = 0.05, 30
+# How long what happens may take.
+LONG = 30
+
+
+class Telling(Condition):
+    """A condition that tells which threads wait for it; those that are notified wait only when they do so again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: set[int] = set()
+        self._changed = Condition()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with self._changed:
+            self._waiting.add(get_ident())
+            self._changed.notify_all()
+        return super().wait(timeout)
+
+    def notify_all(self) -> None:
+        with self._changed:
+            self._waiting.clear()
+        super().notify_all()
+
+    def is_waited_for(self, thread: int) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: thread in self._waiting, LONG)
+
+
+class TellingGate(Gate):
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = self.changed = Telling()
 
 
 class Visitor:
     """A thread that goes in, and out again when told."""
 
     def __init__(self, pool: ThreadPoolExecutor, way: AbstractContextManager[None]) -> None:
+        self._thread: Future[int] = Future()
         self._entered: Future[None] = Future()
         self._leave = Event()
         self._done = pool.submit(self._visit, way)
 
     def _visit(self, way: AbstractContextManager[None]) -> None:
+        self._thread.set_result(get_ident())
         with way:
             self._entered.set_result(None)
             assert self._leave.wait(LONG)
@@ -29,10 +60,8 @@ class Visitor:
         self._entered.result(LONG)
         return not self._done.done()
 
-    def waits(self) -> bool:
-        with pytest.raises(LateError):
-            self._entered.result(BRIEF)
-        return True
+    def waits(self, gate: TellingGate) -> bool:
+        return gate.changed.is_waited_for(self._thread.result(LONG)) and not self._entered.done()
 
     def leave(self) -> None:
         self._leave.set()
@@ -45,7 +74,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_many_are_inside_together(pool: ThreadPoolExecutor) -> None:
-    gate = Gate()
+    gate = TellingGate()
     visitors = [Visitor(pool, gate.together()) for _ in range(3)]
     assert all(visitor.is_inside() for visitor in visitors)
     for visitor in visitors:
@@ -54,58 +83,58 @@ def test_many_are_inside_together(pool: ThreadPoolExecutor) -> None:
 
 @pytest.mark.parametrize("kind", ["together", "alone"])
 def test_nobody_comes_in_while_one_is_alone(pool: ThreadPoolExecutor, kind: str) -> None:
-    gate = Gate()
+    gate = TellingGate()
     first = Visitor(pool, gate.alone())
     assert first.is_inside()
     second = Visitor(pool, getattr(gate, kind)())
-    assert second.waits()
+    assert second.waits(gate)
     first.leave()
     assert second.is_inside()
     second.leave()
 
 
 def test_who_wants_to_be_alone_waits_until_all_are_out_and_newcomers_wait_for_him(pool: ThreadPoolExecutor) -> None:
-    gate = Gate()
+    gate = TellingGate()
     first = Visitor(pool, gate.together())
     assert first.is_inside()
     alone = Visitor(pool, gate.alone())
-    assert alone.waits()
+    assert alone.waits(gate)
     newcomer = Visitor(pool, gate.together())
-    assert newcomer.waits()
+    assert newcomer.waits(gate)
     first.leave()
     assert alone.is_inside()
-    assert newcomer.waits()
+    assert newcomer.waits(gate)
     alone.leave()
     assert newcomer.is_inside()
     newcomer.leave()
 
 
 def test_who_is_inside_may_come_in_again_even_while_another_waits_to_be_alone(pool: ThreadPoolExecutor) -> None:
-    gate = Gate()
+    gate = TellingGate()
     with gate.together():
         alone = Visitor(pool, gate.alone())
-        assert alone.waits()
+        assert alone.waits(gate)
         with gate.together():
             pass
-        assert alone.waits()
+        assert alone.waits(gate)
     assert alone.is_inside()
     alone.leave()
 
 
 def test_who_is_alone_may_come_in_again_and_stays_alone(pool: ThreadPoolExecutor) -> None:
-    gate = Gate()
+    gate = TellingGate()
     with gate.alone():
         with gate.together():
             pass
         visitor = Visitor(pool, gate.together())
-        assert visitor.waits()
+        assert visitor.waits(gate)
     assert visitor.is_inside()
     visitor.leave()
 
 
 @pytest.mark.parametrize("kind", ["together", "alone"])
 def test_an_error_inside_opens_the_gate_again(pool: ThreadPoolExecutor, kind: str) -> None:
-    gate = Gate()
+    gate = TellingGate()
     with pytest.raises(ZeroDivisionError), getattr(gate, kind)():
         raise ZeroDivisionError
     for way in (gate.alone(), gate.together(), gate.alone()):

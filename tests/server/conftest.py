@@ -53,8 +53,12 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
 
 @pytest.fixture
-async def launch() -> AsyncIterator[Launch]:
-    """Starts servers on free ports; one that still runs after the test is stopped."""
+async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
+    """Starts servers on free ports; one that still runs after the test is stopped.
+
+    In the end they wait only briefly for what hangs.
+    """
+    monkeypatch.setattr(service_module, "_FLUSH_S", 0.05)
     started: list[Running] = []
 
     async def start(*names: str, **changes: Any) -> Running:

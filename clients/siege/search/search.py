@@ -95,7 +95,7 @@ class Search:
         self._doubted = None
         self._missed = rate
         self._kept = [kept for kept in self._kept if kept < rate]
-        if rate <= self._start / _DEEPEST:
+        if not self._kept and rate <= self._start / _DEEPEST:
             self._end = "none"
 
     def _keep(self, rate: float) -> None:

@@ -325,7 +325,8 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(mlp: Path, monkeypatch: pytest
 def test_the_command_draws_a_bar_on_a_terminal_and_obeys_ctrl_c(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-c", PROGRAM, "resnet50", "-o", str(tmp_path / "resnet50.engine"), *RTX]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave) as process:
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave, env=environment) as process:
         os.close(slave)
         text = b""
         while b"Building engine" not in text:

@@ -93,6 +93,7 @@ def test_an_onnx_file_is_printed_in_columns(perceptron: Path) -> None:
 
 def test_a_terminal_gets_tables(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
     printed = inspect(perceptron).stdout
     assert "───" in printed
     assert "[batch, 64]" in printed

@@ -1,13 +1,14 @@
 """Plans of ONNX files: built once, kept, found again, and built again when they are of no use."""
 
 import errno
+import fcntl
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError, Thread
-from typing import Any
+from threading import Barrier, Thread
+from typing import IO, Any
 
 import models
 import numpy as np
@@ -17,7 +18,6 @@ from onnx import TensorProto, helper
 from plans import FEATURES, on_cpu, rows_of
 
 from yais.engines import Engine, EngineError, EngineOptions, open_engine
-from yais.engines.builder import build
 from yais.engines.tensorrt.library import find_library
 from yais.engines.zoo import mlp
 
@@ -407,14 +407,13 @@ def test_those_who_want_a_plan_at_the_same_time_build_it_once(
         opened()
         damage(plans(folder)[0], "truncated")
         simulation.machine().calls.clear()
-    together, build_plan = Barrier(2), build.build_plan
+    at_the_lock, flock = Barrier(3), fcntl.flock
 
-    def build_slowly(*arguments: Any) -> bytes:
-        """Waits for somebody else to build, too, who must not come."""
-        with pytest.raises(BrokenBarrierError):
-            together.wait(0.3)
-        return build_plan(*arguments)
+    def lock(file: IO[str], operation: int) -> None:
+        """Nobody has the lock before all want it."""
+        at_the_lock.wait(30)
+        flock(file, operation)
 
-    monkeypatch.setattr(build, "build_plan", build_slowly)
+    monkeypatch.setattr(fcntl, "flock", lock)
     open_together(3, opened)
     assert builds(simulation) == len(plans(folder)) == 1

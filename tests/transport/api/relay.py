@@ -1,8 +1,8 @@
 """A relay between a channel and a server, which counts what passes and can hold it back or cut it off."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -21,6 +21,7 @@ class Relay:
     connections: int = 0
     target: str = ""
     _is_open: asyncio.Event = field(default_factory=asyncio.Event)
+    _passed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
@@ -44,6 +45,12 @@ class Relay:
     def resume(self) -> None:
         self._is_open.set()
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Looks at `condition` again whenever something has passed."""
+        while not condition():
+            self._passed.clear()
+            await self._passed.wait()
+
     async def cut(self) -> None:
         """Drops all connections."""
         for task in self._tasks:
@@ -58,19 +65,21 @@ class Relay:
 
     async def _run(self, client: Connection) -> None:
         server = await asyncio.open_connection(self.host, self.port)
-        with suppress(ConnectionError):
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._pass_on(client[0], server[1], "sent"))
-                    group.create_task(self._pass_on(server[0], client[1], "received"))
-            finally:
-                client[1].transport.abort()
-                server[1].transport.abort()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(client[0], server[1], "sent"))
+                group.create_task(self._pass_on(server[0], client[1], "received"))
+        except* ConnectionError:
+            pass
+        finally:
+            client[1].transport.abort()
+            server[1].transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str) -> None:
         while piece := await reader.read(_PIECE):
             await self._is_open.wait()
             setattr(self, counter, getattr(self, counter) + len(piece))
+            self._passed.set()
             writer.write(piece)
             await writer.drain()
         raise ConnectionError("One side has closed")

@@ -35,7 +35,8 @@ def begin(channel: grpc.aio.Channel, method: str, **arguments: Any) -> Any:
 async def test_a_channel_does_not_connect_before_it_must(bench: Bench) -> None:
     served = await bench.serve()
     assert served.channel.get_state() is State.IDLE
-    await asyncio.sleep(0.02)
+    # Another one, which must, has connected meanwhile.
+    await services.ProbeStub(bench.connect(served.target)).UnaryUnary(note())
     assert served.channel.get_state() is State.IDLE
 
 

@@ -125,12 +125,13 @@ async def test_beyond_the_concurrent_limit_calls_are_refused(bench: Bench) -> No
 @pytest.mark.parametrize("ends", NATIVE_SERVERS, ids=str)
 async def test_beyond_the_limit_of_streams_calls_wait(bench: Bench) -> None:
     running, most = 0, 0
+    two = asyncio.Barrier(2)
 
     async def count(request: Any, context: Any) -> Any:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await two.wait()
         running -= 1
         return request
 

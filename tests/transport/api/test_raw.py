@@ -78,10 +78,13 @@ async def test_a_callback_may_fail_its_call(bench: Bench) -> None:
 
 
 async def test_an_answer_may_come_later(bench: Bench) -> None:
-    tasks = []
+    tasks: list[asyncio.Task[None]] = []
+    all_asked = asyncio.Event()
 
     async def respond_later(call: Any, message: memoryview) -> None:
-        await asyncio.sleep(0.01)
+        if len(tasks) == 20:
+            all_asked.set()
+        await all_asked.wait()
         call.respond(message)
 
     channel = await serve_raw(bench, lambda *given: tasks.append(asyncio.create_task(respond_later(*given))))

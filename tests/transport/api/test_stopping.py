@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
@@ -8,10 +9,19 @@ import pytest
 from api.differences import STOP_AND_METHODS
 from api.messages import note, services
 from api.reading import read_all, status
-from api.serving import Bench
+from api.serving import Bench, Served
 from api.test_closing import Gate
 
 UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
+
+
+async def stopped_listening(served: Served) -> None:
+    """Returns once the server has begun to stop: nobody can connect any more."""
+    host, _, port = served.target.rpartition(":")
+    with suppress(ConnectionError):
+        while True:
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
 
 
 async def test_stopping_cancels_the_calls_under_way(bench: Bench) -> None:
@@ -47,7 +57,7 @@ async def test_stopping_with_a_grace_lets_calls_end(bench: Bench) -> None:
     gate = Gate()
     served, call = await gate.serve(bench)
     stopping = asyncio.create_task(served.server.stop(5))
-    await asyncio.sleep(0.02)
+    await stopped_listening(served)
     assert not stopping.done()
     gate.opened.set()
     assert await call == note("a")
@@ -70,7 +80,7 @@ async def test_a_stream_under_way_goes_on_during_the_grace(bench: Bench) -> None
     await call.write(note("a"))
     assert await call.read() == note("a")
     stopping = asyncio.create_task(served.server.stop(5))
-    await asyncio.sleep(0.02)
+    await stopped_listening(served)
     await call.write(note("b"))
     assert await call.read() == note("b")
     await call.done_writing()
@@ -83,7 +93,7 @@ async def test_during_the_grace_new_calls_are_refused(bench: Bench) -> None:
     gate = Gate()
     served, call = await gate.serve(bench)
     stopping = asyncio.create_task(served.server.stop(5))
-    await asyncio.sleep(0.02)
+    await stopped_listening(served)
     assert await served.stub.StreamUnary([note()]).code() is UNAVAILABLE
     assert await services.ProbeStub(bench.connect(served.target)).StreamUnary([note()]).code() is UNAVAILABLE
     gate.opened.set()
@@ -95,7 +105,7 @@ async def test_stopping_at_once_overtakes_a_grace(bench: Bench) -> None:
     gate = Gate()
     served, _ = await gate.serve(bench)
     slowly = asyncio.create_task(served.server.stop(30))
-    await asyncio.sleep(0.02)
+    await stopped_listening(served)
     async with asyncio.timeout(2):
         await served.server.stop(None)
         await slowly
@@ -106,7 +116,7 @@ async def test_a_longer_grace_does_not_prolong_a_shorter(bench: Bench) -> None:
     gate = Gate()
     served, _ = await gate.serve(bench)
     soon = asyncio.create_task(served.server.stop(0.1))
-    await asyncio.sleep(0.02)
+    await stopped_listening(served)
     async with asyncio.timeout(2):
         await served.server.stop(30)
         await soon
@@ -168,20 +178,31 @@ async def test_after_a_stop_calls_fail(bench: Bench) -> None:
 
 
 async def test_stopping_waits_for_the_methods(bench: Bench) -> None:
-    begun, cleaned = asyncio.Event(), asyncio.Event()
+    begun, cancelled, go_on, cleaned = (asyncio.Event() for _ in range(4))
 
     async def method(request: Any, context: Any) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.05)
+            cancelled.set()
+            await go_on.wait()
             cleaned.set()
 
     served = await bench.serve(methods={"UnaryUnary": method})
     call = served.stub.UnaryUnary(note())
     await begun.wait()
-    await served.server.stop(None)
-    assert ("waits" if cleaned.is_set() else "does not wait") == STOP_AND_METHODS.at(bench.ends.server)
+    stopping = asyncio.create_task(served.server.stop(None))
+    await cancelled.wait()
+    if STOP_AND_METHODS.at(bench.ends.server) == "waits":
+        await call.code()
+        assert not stopping.done()
+        go_on.set()
+        await stopping
+        assert cleaned.is_set()
+    else:
+        await stopping
+        assert not cleaned.is_set()
+        go_on.set()
     await cleaned.wait()
     call.cancel()

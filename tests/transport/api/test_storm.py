@@ -32,7 +32,8 @@ async def stumble(stub: Any, random: Random) -> None:
 
 
 async def cancel_soon(call: Any, random: Random) -> None:
-    await asyncio.sleep(random.choice([0, 0, random.random() * 0.005]))
+    for _ in range(random.choice([1, 1, random.randrange(50)])):
+        await asyncio.sleep(0)
     call.cancel()
 
 

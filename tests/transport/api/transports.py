@@ -53,4 +53,5 @@ class Ends:
 PAIRS = [Ends(channel, server) for channel in (GRPCIO, NATIVE) for server in (GRPCIO, NATIVE)]
 NATIVE_CHANNELS = [ends for ends in PAIRS if ends.channel is NATIVE]
 NATIVE_SERVERS = [ends for ends in PAIRS if ends.server is NATIVE]
+WITH_A_NATIVE_END = [ends for ends in PAIRS if NATIVE in (ends.channel, ends.server)]
 ONLY_NATIVE = [Ends(NATIVE, NATIVE)]
