@@ -8,13 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from bench.instructions.checkout import Checkout
 from bench.measure import BUILD, BenchError, NotInstalledError, Subject, running
-from bench.transport.programs import require
 
-_TOOLS = ("valgrind", "vgdb", "setarch", "cc")
+TOOLS = ("valgrind", "vgdb", "setarch", "cc")
 _CLOCK = Path(__file__).with_name("clock.c")
 
 
@@ -69,11 +66,10 @@ def counted(checkout: Checkout, command: Sequence[str], core: int) -> Iterator[C
                 yield Counted(subject, output)
             finally:
                 # To drain takes time, which does not pass.
-                psutil.Process(subject.process.pid).kill()
+                subject.process.kill()
 
 
 def _compiled_clock() -> Path:
-    require(*_TOOLS)
     compiled = BUILD / "instructions" / "clock.so"
     if not compiled.exists() or compiled.stat().st_mtime < _CLOCK.stat().st_mtime:
         compiled.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from bench.instructions.callgrind import TOOLS
 from bench.instructions.checkout import INSTALLED, Checkout, checkout
 from bench.instructions.rounds import SERVERS, Figures, count_instructions, time_cpu
 from bench.measure import Size, Spread, choose_cores, pinned
+from bench.transport.programs import require
 from bench.transport.rounds import Bound
 
 SHORT = Size(rounds=2, requests=1_024)
@@ -33,6 +35,7 @@ class Row:
 
 def run(size: Size, against: str | None = None, bound: float | None = None) -> list[Row]:
     """Compares with the commit `against`, of whose instructions a request should take `bound` at most."""
+    require(*TOOLS)
     other = checkout(against) if against else None
     checkouts = [other, INSTALLED] if other else [INSTALLED]
     cores, rows = choose_cores(), []
