@@ -10,7 +10,7 @@ from bench.transport.programs import require
 from bench.transport.rounds import Bound
 
 SHORT = Size(rounds=2, requests=1_024)
-FULL = Size(rounds=5, requests=4_096)
+FULL = Size(rounds=3, requests=1_024)
 
 
 @dataclass(frozen=True, slots=True)
