@@ -19,7 +19,7 @@ class Benchmark(Protocol):
     SHORT: Size
     FULL: Size
 
-    def run(self, size: Size) -> Sequence[Any]: ...
+    def run(self, size: Size, *comparison: Any) -> Sequence[Any]: ...
 
 
 # The name of a benchmark is where its module is: service-cost is bench.service.cost.
@@ -35,6 +35,7 @@ BENCHMARKS = (
     "service-workers",
     "memory",
     "recording",
+    "instructions",
     "transport-unary",
     "transport-bodies",
     "transport-latency",
@@ -54,6 +55,8 @@ BENCHMARKS = (
     "siege-hour",
     "siege-memory",
 )
+# The one that takes another commit, and says what exceeds a bound.
+COMPARING = "instructions"
 GROUPS = ("service", "transport", "gpu", "siege")
 
 
@@ -62,13 +65,28 @@ GROUPS = ("service", "transport", "gpu", "siege")
 @click.option("--full", is_flag=True, help="The long runs, whose results are kept in bench/results.")
 @click.option("--rounds", type=click.IntRange(min=2), help="How often everything is measured, in turn.")
 @click.option("--requests", type=click.IntRange(min=10), help="Requests of a round.")
+@click.option("--against", metavar="COMMIT", help="What `instructions` measures beside this checkout.")
+@click.option("--bound", type=float, help="The most it may take of COMMIT's instructions; more is an error.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where results are written.  [default: bench/results with --full, otherwise bench/results/short]",
 )
-def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | None, results: Path | None) -> None:
+def main(
+    names: Sequence[str],
+    full: bool,
+    rounds: int | None,
+    requests: int | None,
+    against: str | None,
+    bound: float | None,
+    results: Path | None,
+) -> None:
     """Runs the benchmarks NAMES, or all of them, and prints the table of all results there are."""
+    if against and COMPARING not in chosen(names):
+        raise click.UsageError(f"--against is for {COMPARING}")
+    if bound and not against:
+        raise click.UsageError("--bound needs --against")
+    unmet: list[str] = []
     folder = results or (FOLDER if full else FOLDER / "short")
     facts = Facts.now()
     for name in chosen(names):
@@ -78,12 +96,16 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
         click.echo(f"{name}: {size.rounds} rounds of {size.requests:,} ...", err=True)
         try:
             its_facts = _with_gpu(facts) if name.startswith("gpu-") else facts
-            path = write(folder, name, size, its_facts, benchmark.run(size))
+            comparison = (against, bound) if name == COMPARING else ()
+            path = write(folder, name, size, its_facts, benchmark.run(size, *comparison))
         except NotInstalledError as missing:
             click.echo(f"  left out: {missing}", err=True)
+            # Or else a bound would hold where nothing can be counted.
+            unmet += [f"{name}: left out"] if name == COMPARING and bound else []
         except BenchError as error:
             raise click.ClickException(f"{name}: {error}") from error
         else:
+            unmet += table.exceeded(path) if name == COMPARING else []
             if noisy := table.noisy_rows(path):
                 click.echo(f"  noisy, measure again: other processes had too much in {noisy} rows", err=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +113,8 @@ def main(names: Sequence[str], full: bool, rounds: int | None, requests: int | N
     page = table.page(folder)
     (folder / "README.md").write_text(f"# Results\n\n{page}")
     click.echo(page)
+    if unmet:
+        raise click.ClickException("\n".join(unmet))
 
 
 def chosen(names: Sequence[str]) -> list[str]:

@@ -52,11 +52,16 @@ def memory_target(figure: Callable[[Row], float]) -> Column:
     return Column("target", lambda row: verdict(row["memory_bound"], figure(row)) if row["memory_bound"] else "")
 
 
-def of_yardstick(row: Row) -> str:
-    """The ratio of the medians, with the least and the most of the rounds' own ratios."""
-    if row["of_medians"] is None:
-        return ""
-    return f"{row['of_medians']:.2f} ({row['ratio']['least']:.2f} to {row['ratio']['most']:.2f})"
+def ratio(heading: str, format_spec: str = ".2f", of_medians: str = "of_medians", of_rounds: str = "ratio") -> Column:
+    """The ratio of the medians, with the least and the most of the rounds' own ratios; nothing for the yardstick."""
+
+    def cell(row: Row) -> str:
+        if row[of_medians] is None:
+            return ""
+        least, most = (format(row[of_rounds][which], format_spec) for which in ("least", "most"))
+        return f"{row[of_medians]:{format_spec}} ({least} to {most})"
+
+    return Column(heading, cell)
 
 
 def verdicts(row: Row) -> str:
@@ -89,7 +94,7 @@ def contest(figure: str, format_spec: str, yardstick: str, rate: str = "calls/s"
         plain("case", "case"),
         plain("who", "name"),
         spread(figure, "figure", format_spec),
-        Column(yardstick, of_yardstick),
+        ratio(yardstick),
         Column("target", verdicts),
         median(rate, "rate", ",.0f"),
         median("core busy", "busy", ".0%"),

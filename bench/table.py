@@ -14,6 +14,7 @@ from bench.columns import (
     median,
     memory_target,
     plain,
+    ratio,
     spread,
     verdicts,
 )
@@ -117,6 +118,18 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             spread("5 prometheus_client summaries", "summary_ns", ",.0f"),
         ],
     ),
+    "instructions": (
+        "Instructions of a request, outside the kernel, beside those of another commit",
+        [
+            plain("case", "case"),
+            plain("who", "name"),
+            spread("instructions a request", "instructions", ",.0f"),
+            ratio("of the other commit's", ".4f"),
+            Column("target", verdicts),
+            spread("CPU a request, us", "cpu_us", ",.1f"),
+            ratio("of the other commit's", ".2f", "cpu_of_medians", "cpu_ratio"),
+        ],
+    ),
     **gpu.SECTIONS,
     **siege.SECTIONS,
     "transport-unary": (
@@ -158,6 +171,15 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
 def noisy_rows(path: Path) -> int:
     """How many rows of a benchmark's results were taken while other processes had too much."""
     return sum(is_noisy(row) for row in json.loads(path.read_text())["rows"])
+
+
+def exceeded(path: Path) -> list[str]:
+    """The rows of a comparison that are above their bound, in a line each."""
+    return [
+        f"{row['case']}: {row['of_medians']:.4f} of the other commit's, and at most {row['bound']['value']:g} was asked"
+        for row in json.loads(path.read_text())["rows"]
+        if row["bound"] and row["of_medians"] > row["bound"]["value"]
+    ]
 
 
 def page(folder: Path) -> str:

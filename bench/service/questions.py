@@ -76,12 +76,12 @@ def reflect(model: Model) -> Question:
 def echo(model: Model) -> Question:
     """For a server of the echo service: a message that is as long as the one for everybody else."""
     message = _of_length(len(model.message()))
-    return Question(contract.METHOD, message, partial(_expect, message))
+    return Question(contract.METHOD, message, partial(expect, message))
 
 
 def is_ready() -> Question:
     """ServerReady, of which the answer should be yes."""
-    return Question(_READY, b"", partial(_expect, b"\x08\x01"))
+    return Question(_READY, b"", partial(expect, b"\x08\x01"))
 
 
 def wait_until_answered(child: Child, port: int, questions: Sequence[Question]) -> None:
@@ -103,7 +103,7 @@ def _error(question: Question, port: int) -> Exception | None:
     return None
 
 
-def _expect(expected: bytes, answer: bytes) -> None:
+def expect(expected: bytes, answer: bytes) -> None:
     if answer != expected:
         raise BenchError(f"a wrong answer: {answer[:100]!r}")
 

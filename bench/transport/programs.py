@@ -21,6 +21,10 @@ _PACKAGES = {
     "grpc++": "libgrpc++-dev",
     "protobuf": "libprotobuf-dev",
     "h2load": "nghttp2-client",
+    "valgrind": "valgrind",
+    "vgdb": "valgrind",
+    "setarch": "util-linux",
+    "cc": "gcc",
 }
 
 
