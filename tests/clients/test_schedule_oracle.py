@@ -9,7 +9,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-import loadgen
 import numpy as np
 import pytest
 from fake_line import FakeLine
@@ -19,6 +18,8 @@ from simulated_time import run_simulated
 from yais.clients.siege.schedules.pacer import SECOND, Pacer, Until
 from yais.clients.siege.schedules.renewal import Gaps, Renewal, poisson
 from yais.clients.siege.traffic.sender import Sender
+
+loadgen = pytest.importorskip("bench.siege.loadgen", reason="LoadGen is not installed", exc_type=ImportError)
 
 Answer = Callable[[Callable[[], None]], None]
 
@@ -52,7 +53,7 @@ def first_of(pacer: Pacer, count: int) -> NDArray[np.int64]:
 
 def test_the_same_gaps_are_the_same_arrivals_as_loadgen_s(tmp_path: Path) -> None:
     rate, count = 20_000.0, 10_000
-    theirs = loadgen.serve(tmp_path, rate, count, SEED, at_once).scheduled
+    theirs = loadgen.serve(tmp_path, rate, count, at_once, SEED).scheduled
     # LoadGen's first query is due at the start, siege's after the first gap; LoadGen cuts gaps off to nanoseconds,
     # which siege rounds.
     ours = first_of(as_loadgen(rate), count - 1)
@@ -62,7 +63,7 @@ def test_the_same_gaps_are_the_same_arrivals_as_loadgen_s(tmp_path: Path) -> Non
 
 def test_poisson_arrivals_are_distributed_as_loadgen_s(tmp_path: Path) -> None:
     rate, count = 50_000.0, 40_000
-    theirs = np.diff(loadgen.serve(tmp_path, rate, count, SEED, at_once).scheduled)
+    theirs = np.diff(loadgen.serve(tmp_path, rate, count, at_once, SEED).scheduled)
     ours = np.diff(first_of(poisson(rate, SEED), 10 * count))
     assert ours.mean() == pytest.approx(theirs.mean(), rel=0.01)
     assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
@@ -163,7 +164,7 @@ def test_the_same_answers_to_the_same_arrivals_have_the_same_latencies_in_siege_
         folder.mkdir()
         with one_at_a_time(service, served) as answer:
             # All but the first, which siege's schedule does not have.
-            queries = loadgen.serve(folder, rate, count + 1, SEED, answer)
+            queries = loadgen.serve(folder, rate, count + 1, answer, SEED)
         # What is issued is received at once, at least once: so far are the two clocks apart.
         apart = (np.array(served.received) - queries.scheduled - queries.lag).min()
         answers = (np.array(served.answered) - apart)[1:]

@@ -6,7 +6,7 @@ import uvloop
 
 from conformance.protocol.hostile import Hostile, hostile_server
 from conformance.protocol.peer import Peer, connected
-from conformance.protocol.serving import Served
+from conformance.protocol.serving import Served, serve, servers
 from yais import transport
 
 
@@ -17,33 +17,17 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
-class Host:
-    """The server of this process of tests; a new one where the last has crashed."""
-
-    def __init__(self) -> None:
-        self.served: Served | None = None
-
-    def get(self) -> Served:
-        if self.served is None or self.served.process.poll() is not None:
-            self.served = Served({})
-        return self.served
-
-
-@pytest.fixture(scope="session")
-def host() -> Iterator[Host]:
-    host = Host()
-    yield host
-    if host.served is not None:
-        assert host.served.stop() == 0
+@pytest.fixture(scope="session", autouse=True)
+def close_servers() -> Iterator[None]:
+    yield
+    servers.close()
 
 
 @pytest.fixture
-def server(host: Host) -> Iterator[Served]:
+def server() -> Iterator[Served]:
     """A server with default options, which must go on to serve others whatever a test does to it."""
-    served = host.get()
-    served.check()
-    yield served
-    served.check()
+    with serve() as served:
+        yield served
 
 
 @pytest.fixture

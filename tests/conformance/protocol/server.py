@@ -18,9 +18,9 @@ import grpc
 import uvloop
 
 from yais import transport
-from yais.clients.siege.chaos.peer import METHOD
 
 SERVICE = "test.Probe"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 ANY_PORT = "127.0.0.1:0"
 _PORTION = b"x" * 65536
 
@@ -134,7 +134,7 @@ async def serve(options: dict[str, Any]) -> None:
         }
 
     # An echo of a request, read as a response, has the id that a canary looks for.
-    server.add_raw_method(METHOD, lambda call, message: call.respond(message))
+    server.add_raw_method(INFER, lambda call, message: call.respond(message))
     for name, method in raw_methods(state).items():
         server.add_raw_method(f"/{SERVICE}/{name}", method)
     server.add_registered_method_handlers(SERVICE, probe.handlers())

@@ -59,13 +59,33 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen in time")
 
 
+class Servers:
+    """Servers by their options, each started when it is first asked for, and again where it has crashed."""
+
+    def __init__(self) -> None:
+        self._served: dict[tuple[tuple[str, Any], ...], Served] = {}
+
+    def get(self, options: dict[str, Any]) -> Served:
+        key = tuple(options.items())
+        served = self._served.get(key)
+        if served is None or served.process.poll() is not None:
+            served = self._served[key] = Served(options)
+        return served
+
+    def close(self) -> None:
+        """All must end well."""
+        served = list(self._served.values())
+        self._served.clear()
+        assert [each.stop() for each in served] == [0] * len(served)
+
+
+servers = Servers()
+
+
 @contextmanager
 def serve(**options: Any) -> Iterator[Served]:
-    """A server with `options`, in which `__` stands for the dots of their names; it must end well."""
-    served = Served({name.replace("__", "."): value for name, value in options.items()})
-    try:
-        yield served
-        served.check()
-    finally:
-        status = served.stop()
-    assert status == 0
+    """A server with `options`, in which `__` stands for the dots of their names; it must go on to serve others."""
+    served = servers.get({name.replace("__", "."): value for name, value in options.items()})
+    served.check()
+    yield served
+    served.check()

