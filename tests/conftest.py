@@ -1,5 +1,6 @@
 """Hooks and fixtures of all tests."""
 
+import gc
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,12 @@ from hypothesis import settings
 # How long an example takes says more of the machine than of what is tested.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Some tests collect garbage, which is not to go through thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

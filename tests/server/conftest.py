@@ -60,6 +60,8 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
     """
     monkeypatch.setattr(service_module, "_FLUSH_S", 0.05)
     started: list[Running] = []
+    # As the server itself does, but before it has gone through all that there is.
+    gc.freeze()
 
     async def start(*names: str, **changes: Any) -> Running:
         settings = config(*names, **({"host": HOST, "port": 0, "metrics": 0, "contexts": 1} | changes))

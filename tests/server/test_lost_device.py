@@ -132,6 +132,7 @@ async def test_a_device_that_is_lost_before_anything_is_served_is_a_failed_start
 async def undrained(engine: FakeEngine) -> AsyncIterator[tuple[Service, list[str]]]:
     """A service that goes on when its device is lost, and a list that grows whenever it tells of that."""
     told: list[str] = []
+    gc.freeze()
     service = Service(config(host=HOST, port=0, contexts=1), lambda: told.append("lost"))
     await service.load()
     await service.listen()

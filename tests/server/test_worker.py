@@ -63,6 +63,7 @@ def lose(rows: Array) -> NoReturn:
 
 @pytest.fixture
 async def talk() -> AsyncIterator[Talk]:
+    gc.freeze()
     reserved = reserve(config(host=HOST, port=0, metrics=0))
     ours, its = socket.socketpair()
     channel = await Channel.open(ours)
