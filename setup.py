@@ -114,7 +114,8 @@ def compile_cython(modules: list[Extension]) -> list[Extension]:
         modules,
         include_path=[str(SOURCES)],
         build_dir="build/cython",
-        compiler_directives={"boundscheck": False, "wraparound": False},
+        # No argument of a type is None unless its default is; what is made from C alone is not made by unpickling either.
+        compiler_directives={"wraparound": False, "allow_none_for_extension_args": False, "auto_pickle": False},
     )
     return written
 

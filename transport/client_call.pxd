@@ -22,5 +22,7 @@ cdef class ClientCall(Stream):
     cdef bytes content_type
     cdef bint is_grpc
 
+    cdef int give_up(self) except -1
+    cdef int check_single(self) except -1
     cdef int forget_fields(self) except -1
     cdef int conclude(self, int status, str details) except -1

@@ -77,13 +77,13 @@ cdef class ClientCall(Stream):
             self.conclude(status, details)
             self.give_up()
 
-    def give_up(self):
+    cdef int give_up(self) except -1:
         """Over at once, and not when the server, which may never read of it, lets nghttp2 close the stream."""
         if self.id:
             self.reset(NGHTTP2_CANCEL)
         else:
             self.wire.forget(self)
-        self.on_close(NGHTTP2_CANCEL)
+        return self.on_close(NGHTTP2_CANCEL)
 
     cdef int conclude(self, int status, str details) except -1:
         """Settles the status, unless it is known already."""
@@ -185,11 +185,12 @@ cdef class ClientCall(Stream):
             callback, self.callback = self.callback, None
             self.tell(callback, self)
 
-    def check_single(self):
+    cdef int check_single(self) except -1:
         """A unary answer with the status OK has one message."""
         if self.unread is None:
             self.status = _INTERNAL
             self.failure = "A unary call is answered by one message; none came"
+        return 0
 
 
 cdef int number(bytes status) except -2:

@@ -8,6 +8,9 @@ from yais.transport.wire cimport Wire
 cdef enum:
     CONNECTION_LOST = 0x7fffffff
 
+# What the constructors of calls ask for: they are made by their connection, from C.
+cdef object OURS
+
 cdef class Stream:
     cdef Wire wire
     cdef readonly int32_t id
@@ -44,6 +47,7 @@ cdef class Stream:
     cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1
     cdef int end_message(self) except -1
+    cdef object decompress(self, bytes message)
     cdef int grant(self) except -1
     cdef int hold(self, Py_ssize_t size) except -1
     cdef int stop_receiving(self) except -1

@@ -46,6 +46,9 @@ cdef enum:
     _RESOURCE_EXHAUSTED = 8
 
 
+OURS = object()
+
+
 cdef ssize_t provide(
     nghttp2_session* session, int32_t stream_id, uint8_t* buffer, size_t room, uint32_t* flags,
     nghttp2_data_source* source, void* user_data,
@@ -91,6 +94,10 @@ cdef class Stream:
     `listener`, when there is one, is told by `changed()` of each arrival, of the peer's end and of room to write again,
     and by `closed()` that the stream is gone.
     """
+
+    def __cinit__(self, token=None):
+        if token is not OURS:
+            raise TypeError(f"{type(self).__name__} is made by its connection alone")
 
     @property
     def has_message(self):
@@ -200,7 +207,7 @@ cdef class Stream:
             self.unread_more.append(message)
         return self.on_message()
 
-    def decompress(self, message):
+    cdef object decompress(self, bytes message):
         """The message as it was before it was compressed; None when that is refused."""
         try:
             plain = inflate(self.encoding, message, self.wire.message_limit)
@@ -256,6 +263,9 @@ cdef class Stream:
                 size += length
         if size > self.wire.send_limit:
             raise MessageTooLargeError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
+        if self.is_closed:
+            # By the own code of a buffer.
+            return 0
         prefix[0] = flag
         prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
         if self.parts is None:
