@@ -36,7 +36,8 @@ class Case:
     part: float = 1
 
     def requests(self, size: Size) -> int:
-        return round(size.requests * self.part)
+        """Those of a round, in whole writes."""
+        return max(1, round(size.requests * self.part / self.window)) * self.window
 
 
 @dataclass(frozen=True, slots=True)
