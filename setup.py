@@ -114,7 +114,7 @@ def compile_cython(modules: list[Extension]) -> list[Extension]:
         modules,
         include_path=[str(SOURCES)],
         build_dir="build/cython",
-        # No argument of a type is None unless its default is; what is made from C alone is not made by unpickling either.
+        # An argument of a type is None only where its default is; unpickling makes nothing that only C may make.
         compiler_directives={"wraparound": False, "allow_none_for_extension_args": False, "auto_pickle": False},
     )
     return written
