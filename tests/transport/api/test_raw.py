@@ -195,7 +195,7 @@ async def test_a_client_that_is_held_back_is_served_again_after_a_moment(bench: 
     channel = await serve_raw(bench, refuse)
     for _ in range(22):
         assert await status(channel.unary_unary(PATH)(b"")) == (grpc.StatusCode.UNAVAILABLE, "full")
-    # The loop's clock counts milliseconds, so that a rest of two may be one; after a pause of the process it may be none.
+    # The loop counts milliseconds, so that a rest of two may be one; a pause of the process may swallow it.
     assert median(later - sooner for sooner, later in pairwise(came)) >= 0.001
 
 
