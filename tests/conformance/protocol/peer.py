@@ -9,15 +9,7 @@ from typing import TypeVar
 
 from h2.errors import ErrorCodes
 from hpack import Decoder, Encoder
-from hyperframe.frame import (
-    DataFrame,
-    Frame,
-    GoAwayFrame,
-    HeadersFrame,
-    PingFrame,
-    RstStreamFrame,
-    SettingsFrame,
-)
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.line import Line
