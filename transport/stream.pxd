@@ -8,8 +8,8 @@ from yais.transport.wire cimport Wire
 cdef enum:
     CONNECTION_LOST = 0x7fffffff
 
-# What the constructors of calls ask for: they are made by their connection, from C.
-cdef object OURS
+# Set by whoever makes a call, which its constructor takes back: calls are made by their connection, from C.
+cdef bint is_making
 
 cdef class Stream:
     cdef Wire wire
