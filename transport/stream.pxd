@@ -43,6 +43,7 @@ cdef class Stream:
     cdef bint is_full
     cdef int idle_rounds
 
+    cdef int tell(self, object function, tuple arguments=*) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
     cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1

@@ -121,12 +121,13 @@ cdef class Stream:
                 self.grant()
         return message
 
-    def tell(self, function, *arguments):
+    cdef int tell(self, object function, tuple arguments=()) except -1:
         """Calls what is not ours; its mistakes are not to end the connection, with the calls of everybody else."""
         try:
             function(*arguments)
         except Exception as error:
             self.wire.loop.call_exception_handler({"message": "The callback of a call failed", "exception": error})
+        return 0
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
         """Ends the stream at once, without a word beyond `error_code`."""

@@ -211,7 +211,7 @@ SPECIMENS: dict[str, list[Callable[[], Any]]] = {
     "Connection": [lambda: Connection(Loop(), Owner(), Settings()), lambda: connection("server")],
     "ServerConnection": [
         lambda: ServerConnection(Loop(), Owner(), Settings(), {}),
-        lambda: ServerConnection.__new__(ServerConnection, Loop(), None, None, {}),
+        lambda: ServerConnection.__new__(ServerConnection, Loop(), None, Settings(), {}),
         lambda: connection("server"),
         lambda: connection("server", is_lost=True),
         lambda: Bare(Loop(), Owner(), Settings(), {}),
