@@ -171,19 +171,23 @@ cdef class ClientCall(Stream):
             self.check_single()
         if self.is_starting:
             # Who makes the call has to know it before its end is told.
-            self.wire.loop.call_soon(self.end, error_code)
+            self.wire.loop.call_soon(self.end_soon, error_code)
         else:
             self.end(error_code)
         return 0
 
-    def end(self, uint32_t error_code):
+    def end_soon(self, uint32_t error_code):
+        self.end(error_code)
+
+    cdef int end(self, uint32_t error_code) except -1:
         Stream.on_close(self, error_code)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         if self.callback is not None:
             callback, self.callback = self.callback, None
-            self.tell(callback, self)
+            self.tell(callback, (self,))
+        return 0
 
     cdef int check_single(self) except -1:
         """A unary answer with the status OK has one message."""

@@ -6,7 +6,7 @@ from yais.transport.client_call cimport ClientCall
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.fields cimport Fields
 from yais.transport.nghttp2 cimport *
-from yais.transport.stream cimport OURS
+from yais.transport.stream cimport is_making
 
 
 cdef class ClientConnection(Connection):
@@ -36,8 +36,10 @@ cdef class ClientConnection(Connection):
         `is_last`: no message follows. `is_single`: one answer is due. Raises `MessageTooLargeError` past
         the limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
+        global is_making
         cdef Fields headers = Fields(fields)
-        cdef ClientCall call = ClientCall.__new__(ClientCall, OURS)
+        is_making = True
+        cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
             # The owner has to know before asyncio tells it of the end, or it would offer this connection for ever.
             self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")

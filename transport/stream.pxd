@@ -8,8 +8,8 @@ from yais.transport.wire cimport Wire
 cdef enum:
     CONNECTION_LOST = 0x7fffffff
 
-# What the constructors of calls ask for: they are made by their connection, from C.
-cdef object OURS
+# Set by whoever makes a call, which its constructor takes back: calls are made by their connection, from C.
+cdef bint is_making
 
 cdef class Stream:
     cdef Wire wire
@@ -43,6 +43,7 @@ cdef class Stream:
     cdef bint is_full
     cdef int idle_rounds
 
+    cdef int tell(self, object function, tuple arguments=*) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
     cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1

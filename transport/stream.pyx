@@ -46,9 +46,6 @@ cdef enum:
     _RESOURCE_EXHAUSTED = 8
 
 
-OURS = object()
-
-
 cdef ssize_t provide(
     nghttp2_session* session, int32_t stream_id, uint8_t* buffer, size_t room, uint32_t* flags,
     nghttp2_data_source* source, void* user_data,
@@ -95,9 +92,11 @@ cdef class Stream:
     and by `closed()` that the stream is gone.
     """
 
-    def __cinit__(self, token=None):
-        if token is not OURS:
+    def __cinit__(self):
+        global is_making
+        if not is_making:
             raise TypeError(f"{type(self).__name__} is made by its connection alone")
+        is_making = False
 
     @property
     def has_message(self):
@@ -122,12 +121,13 @@ cdef class Stream:
                 self.grant()
         return message
 
-    def tell(self, function, *arguments):
+    cdef int tell(self, object function, tuple arguments=()) except -1:
         """Calls what is not ours; its mistakes are not to end the connection, with the calls of everybody else."""
         try:
             function(*arguments)
         except Exception as error:
             self.wire.loop.call_exception_handler({"message": "The callback of a call failed", "exception": error})
+        return 0
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
         """Ends the stream at once, without a word beyond `error_code`."""

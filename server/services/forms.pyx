@@ -46,8 +46,8 @@ cdef enum:
 _MAX_FORMS = 1024
 # Inputs of one form give outputs of one shape, or of a few.
 _MAX_DESCRIPTIONS = 16
-# What the constructor of WireCall asks for, which is called from C alone.
-cdef object _OURS = object()
+# Set by whoever makes a WireCall, which its constructor takes back.
+cdef bint is_making = False
 
 
 cdef struct Piece:
@@ -229,7 +229,9 @@ cdef class Forms:
 
 cdef WireCall new_wire_call(object method, object call, bytes message, Form form, long long arrived, Cut* parts):
     cdef double deadline = call.deadline
-    cdef WireCall made = WireCall.__new__(WireCall, _OURS)
+    global is_making
+    is_making = True
+    cdef WireCall made = WireCall.__new__(WireCall)
     cdef int index
     made.method = method
     made.call = call
@@ -258,9 +260,11 @@ cdef class WireCall:
     cdef Piece[_MAX_TENSORS] data
     cdef Piece id
 
-    def __cinit__(self, token=None):
-        if token is not _OURS:
+    def __cinit__(self):
+        global is_making
+        if not is_making:
             raise TypeError("WireCall is made by Forms.recognise alone")
+        is_making = False
 
     @property
     def model(self):
@@ -336,7 +340,7 @@ cdef class WireCall:
         return reply
 
 
-cdef np.ndarray array_of(arrays, name):
+cdef inline np.ndarray array_of(arrays, name):
     """The array of that name; numpy's macros do not look at what they are given."""
     array = arrays[name]
     if not isinstance(array, np.ndarray):
