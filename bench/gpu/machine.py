@@ -89,8 +89,8 @@ def _runtime() -> tuple[str, str | None]:
     try:
         library = find_library()
     except EngineError as missing:
-        from yais.engines.ort_gpu import require_provider
-        from yais.engines.ort_session import ort
+        from yais.engines.onnxruntime.cuda import require_provider
+        from yais.engines.onnxruntime.session import ort
 
         try:
             require_provider()

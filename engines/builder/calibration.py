@@ -13,7 +13,7 @@ from onnx import ModelProto
 from yais.engines.builder.pictures import Scaling
 from yais.engines.builder.precision import has_quantization, nodes_of
 from yais.engines.builder.samples import Feeds, find_samples, inputs_of, read_samples
-from yais.engines.ort import ort
+from yais.engines.onnxruntime.session import ort
 from yais.engines.zoo import BuildError
 
 # TensorRT runs these in INT8, and fuses into them what follows where no Q/DQ is in between: only what they read is

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yais.engines.base import MAX_BATCH_SIZE_KEY
 from yais.engines.builder.options import BuildOptions
 from yais.engines.zoo import BuildError
 
@@ -66,9 +67,7 @@ def save(model: "ModelProto", path: Path) -> None:
 
 def declared_batch(model: "ModelProto") -> int | None:
     """The largest batch that the model declares, 0 for no batch dimension; None when it does not say."""
-    from yais.engines.zoo.graph import MAX_BATCH_SIZE
-
-    value = next((entry.value for entry in model.metadata_props if entry.key == MAX_BATCH_SIZE), None)
+    value = next((entry.value for entry in model.metadata_props if entry.key == MAX_BATCH_SIZE_KEY), None)
     if value is not None and not value.isdecimal():
-        raise BuildError(f"{MAX_BATCH_SIZE} is {value!r}, not a number")
+        raise BuildError(f"{MAX_BATCH_SIZE_KEY} is {value!r}, not a number")
     return None if value is None else int(value)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from yais.engines.base import Shape
+from yais.engines.base import DEFAULT_MAX_BATCH_SIZE, Shape
 from yais.engines.zoo import BuildError
 
 
@@ -123,8 +123,6 @@ def _why_unbatched(inputs: Sequence[Tensor], outputs: Sequence[Tensor], declared
 
 
 def _batches(bounds: Bounds, declared: int | None) -> Iterator[BatchRange]:
-    from yais.engines.ort import DEFAULT_MAX_BATCH_SIZE
-
     known = [most for most in (declared, bounds.max_batch) if most is not None]
     most = min(known, default=DEFAULT_MAX_BATCH_SIZE)
     for batch in bounds.batches or (BatchRange(),):

@@ -5,15 +5,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from yais.engines.base import Array, Shape
-from yais.engines.cuda.device import Device
-from yais.engines.cuda.host import HostTensor
+from yais.engines.cuda.device import CudaDevice, HostTensor
 from yais.engines.tensorrt.layout import Layout
 
 
 class Buffers:
     """Page-locked memory for the inputs and outputs of the largest batch. Made while `device` is current."""
 
-    def __init__(self, layout: Layout, device: Device) -> None:
+    def __init__(self, layout: Layout, device: CudaDevice) -> None:
         self._layout = layout
         self._device = device
         bindings = layout.bindings

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from yais.engines.base import EngineError
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.library import Library
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _FORMAT = 1
 def cached_plan(
     model: Path,
     library: Library,
-    device: Device,
+    device: CudaDevice,
     max_batch_size: int | None,
     folder: Path | None,
     broken: int | None = None,
@@ -51,7 +51,7 @@ def _is_missing(plan: Path, broken: int | None) -> bool:
     return not plan.exists() or plan.stat().st_ino == broken
 
 
-def _build(model: Path, plan: Path, library: Library, device: Device, max_batch_size: int | None) -> None:
+def _build(model: Path, plan: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> None:
     from yais.engines.builder.build import BuildOptions, build_plan
     from yais.engines.zoo.output import write_whole
 
@@ -64,7 +64,7 @@ def _build(model: Path, plan: Path, library: Library, device: Device, max_batch_
     logger.info("Built %s in %.0f s", plan, monotonic() - started)
 
 
-def _key(model: Path, library: Library, device: Device, max_batch_size: int | None) -> str:
+def _key(model: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> str:
     facts = (_FORMAT, library.title, device.name, device.capability, max_batch_size)
     content = hashlib.sha256(repr(facts).encode())
     for file in (model, *_external_data(model)):

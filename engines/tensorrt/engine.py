@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic
 
 from yais.engines.base import Array, DeviceLostError, EngineError, EngineOptions, Run, Shape, TensorSpec
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.buffers import Buffers
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.profiles import check_shapes
@@ -34,7 +34,7 @@ class TensorRtEngine:
         self,
         path: Path,
         library: Library,
-        device: Device,
+        device: CudaDevice,
         options: EngineOptions,
         clock: Callable[[], float] = monotonic,
     ) -> None:

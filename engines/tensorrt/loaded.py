@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yais.engines.base import EngineError
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.binding import Bindings, read_bindings
 from yais.engines.tensorrt.compilation import Compilation
 from yais.engines.tensorrt.layout import Layout
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class LoadedPlan:
     """TensorRT's engine, and what it logs. Made while `device` is current. Raises `EngineError`."""
 
-    def __init__(self, path: Path, library: Library, device: Device, max_batch_size: int | None) -> None:
+    def __init__(self, path: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> None:
         self.library = library
         self.device = device
         self.messages = Messages()

@@ -6,7 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from yais.engines.base import EngineError, EngineOptions, Run
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.buffers import Buffers
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.loaded import LoadedPlan
@@ -22,7 +22,7 @@ _WORKSPACES = 4
 class Session:
     """`options.contexts` slots. Raises `EngineError` where the plan cannot be loaded, or memory is short."""
 
-    def __init__(self, path: Path, library: Library, device: Device, options: EngineOptions) -> None:
+    def __init__(self, path: Path, library: Library, device: CudaDevice, options: EngineOptions) -> None:
         self._device = device
         with device:
             self.generation = device.generation
@@ -34,7 +34,7 @@ class Session:
                     slot.make_contexts()
             for slot in self._slots:
                 slot.finish()
-            device.tenants.append(self._leave)
+            device.on_reset.append(self._leave)
         self._free: SimpleQueue[Slot] = SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
@@ -50,7 +50,7 @@ class Session:
     def close(self) -> None:
         """Gives back all that it has on the device."""
         with self._device:
-            self._device.tenants.remove(self._leave)
+            self._device.on_reset.remove(self._leave)
             self._leave()
 
     def _leave(self) -> None:

@@ -5,8 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from yais.engines.base import EngineError, Run
-from yais.engines.cuda.bindings import Graph
-from yais.engines.ladder import ladder, step
+from yais.engines.cuda.driver import CudaGraph, graph_sizes, round_up
 from yais.engines.tensorrt.bound import BoundContext
 from yais.engines.tensorrt.buffers import Buffers
 from yais.engines.tensorrt.loaded import LoadedPlan
@@ -29,7 +28,7 @@ class StaleSlotError(EngineError):
 class Recorded(NamedTuple):
     """A graph, and the context that it was recorded from, which must stay as it was."""
 
-    graph: Graph
+    graph: CudaGraph
     context: BoundContext
 
 
@@ -59,9 +58,9 @@ class Slot:
         self._contexts = [self._make_context(profile) for profile in profiles]
 
     def record_graphs(self) -> None:
-        """Records a run of each size of batch on the ladder. Raises `EngineError` for the first that cannot be."""
+        """Records a run of each of the graph sizes. Raises `EngineError` for the first that cannot be."""
         layout = self._plan.layout
-        for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in ladder(layout.capacity)):
+        for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in graph_sizes(layout.capacity)):
             self._recorded[choice.rows] = self._record(choice)
         self._steps = tuple(sorted(self._recorded))
 
@@ -138,7 +137,7 @@ class Slot:
 
     def _launch(self, rows: int) -> int:
         """Runs the graph that has room for `rows`; returns how many it runs."""
-        rows = step(rows, self._steps)
+        rows = round_up(rows, self._steps)
         self._recorded[rows].graph.launch(self._stream.handle)
         return rows
 

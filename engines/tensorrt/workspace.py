@@ -3,7 +3,7 @@
 from threading import Lock
 from typing import Any
 
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 
 
 class Workspace:
@@ -13,7 +13,7 @@ class Workspace:
     the last.
     """
 
-    def __init__(self, device: Device, size: int) -> None:
+    def __init__(self, device: CudaDevice, size: int) -> None:
         self.size = size
         self.lock = Lock()
         self._memory = device.allocate(size)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_models import BATCH, TOLERANCE, ZOO, Model, assert_close, run, sample
+from gpu.gpu_models import BATCH, TOLERANCE, ZOO, Model, assert_close, run, sample
 
 pytestmark = pytest.mark.gpu
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-import models
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import helper
 
+from engines import models
 from yais.engines import EngineError
 from yais.engines.builder import cli, summary
 from yais.engines.builder.build import BuildOptions, Prepared, prepare

@@ -3,12 +3,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from engines import models
 from yais.engines.builder.build import (
     BatchRange,
     BuildOptions,

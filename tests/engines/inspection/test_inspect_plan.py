@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import fake_plan
 import pytest
 from click.testing import CliRunner, Result
 
+from engines.inspection import fake_plan
 from yais.engines.base import EngineError
 from yais.engines.inspection import plan_file
 from yais.engines.inspection.cli import main

@@ -9,12 +9,12 @@ from threading import Barrier, Thread
 from typing import Any
 
 import ml_dtypes
-import models
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from engines import models
 from yais.engines import Array, Context, Engine, EngineError, EngineOptions, InvalidInputError, Run, open_engine
 from yais.engines.tensorrt.binding import NO_BATCH
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engines.builder.precision_models import Array, check, operators, rows, run
 from onnx import ModelProto, TensorProto, numpy_helper
 from PIL import Image
-from precision_models import Array, check, operators, rows, run
 
 from yais.engines.builder import pictures
 from yais.engines.builder.build import BuildOptions, build_plan

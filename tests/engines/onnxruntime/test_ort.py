@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from engines import models
 from yais.engines import Array, Context, Engine, EngineError, EngineOptions, InvalidInputError, open_engine
-from yais.engines.ort import BoundContext, StringContext
+from yais.engines.onnxruntime.cpu import OrtContext, StringContext
 from yais.proto.tensors import DTYPES
 
 Rows = Sequence[Sequence[float]]
@@ -216,7 +216,7 @@ def test_the_first_run_of_a_model_that_does_not_keep_its_rows_is_found_out(tmp_p
 
 
 def test_strings_need_a_context_of_their_own_kind(tmp_path: Path) -> None:
-    assert isinstance(context(models.identity(tmp_path / "m.onnx")), BoundContext)
+    assert isinstance(context(models.identity(tmp_path / "m.onnx")), OrtContext)
     for source, target in ((models.STRING, models.FLOAT), (models.FLOAT, models.STRING)):
         assert isinstance(context(models.cast(tmp_path / "m.onnx", source, target)), StringContext)
 

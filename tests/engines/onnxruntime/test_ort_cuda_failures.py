@@ -3,14 +3,14 @@ from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
-from ort_standin import Runtime, check_sums, opened, run, stood_in
-from ort_standin_gpu import Gpu
+from engines.onnxruntime.standin import Runtime, check_sums, opened, run, stood_in
+from engines.onnxruntime.standin_gpu import Gpu
 
+from engines import models
 from yais.engines import DeviceLostError, EngineError, InvalidInputError
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 
 REFUSED = (
     "This session cannot use the graph capture feature as requested by the user as all compute graph nodes have not "
@@ -128,7 +128,7 @@ def test_what_is_wrong_with_the_gpu_is_told(tmp_path: Path, monkeypatch: pytest.
     def refuse(index: int) -> Gpu:
         raise EngineError(text)
 
-    monkeypatch.setattr("yais.engines.ort_cuda.open_device", refuse)
+    monkeypatch.setattr("yais.engines.onnxruntime.cuda.open_device", refuse)
     assert refusal(adder(tmp_path)) == text
 
 
@@ -210,4 +210,4 @@ def test_shapes_that_are_not_the_models_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["allocate", "stream", "copy_in", "copy_out", "host_memory", "give_back"])
 def test_the_stand_in_of_a_gpu_is_called_as_a_device_is(name: str) -> None:
-    assert list(signature(getattr(Gpu, name)).parameters) == list(signature(getattr(Device, name)).parameters)
+    assert list(signature(getattr(Gpu, name)).parameters) == list(signature(getattr(CudaDevice, name)).parameters)

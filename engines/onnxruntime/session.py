@@ -1,27 +1,24 @@
-"""ONNX Runtime itself, which is imported nowhere else, and what a session tells of its model."""
+"""ONNX Runtime itself, which is imported nowhere else: its sessions, their threads, and the models in them."""
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from yais.engines.base import EngineError, EngineOptions, TensorSpec
+from yais.engines.base import DEFAULT_MAX_BATCH_SIZE, MAX_BATCH_SIZE_KEY, EngineError, EngineOptions, TensorSpec
 
 # ONNX Runtime's packages report usage to their maker unless told not to before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-__all__ = ["DEFAULT_MAX_BATCH_SIZE", "ONNX_TYPES", "PLATFORM", "Model", "ort", "read_model"]
-
 PLATFORM = "onnxruntime_onnx"
 
-# The metadata entry in which `engine-build` records the largest batch of a model, 0 for no batch dimension.
-MAX_BATCH_SIZE_KEY = "yais.max_batch_size"
-DEFAULT_MAX_BATCH_SIZE = 8
+_QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 # ONNX Runtime's type name -> (numpy dtype, number in ONNX's TensorProto.DataType, which IO binding asks for).
 _TYPES: dict[str, tuple[np.dtype[Any], int]] = {
@@ -44,7 +41,7 @@ ONNX_TYPES: dict[np.dtype[Any], int] = dict(_TYPES.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class OrtModel:
     """What goes into a model and comes out of it; `max_batch_size` is 0 when it has no batch dimension."""
 
     inputs: tuple[TensorSpec, ...]
@@ -64,14 +61,45 @@ class Model:
         return all(spec.is_fixed for spec in self.specs)
 
 
-def read_model(session: ort.InferenceSession, options: EngineOptions) -> Model:
+def read_model(session: ort.InferenceSession, options: EngineOptions) -> OrtModel:
     """Raises `EngineError` when the model cannot be served."""
     largest = _max_batch_size(session, options)
-    return Model(
+    return OrtModel(
         tuple(_spec(node, largest) for node in session.get_inputs()),
         tuple(_spec(node, largest) for node in session.get_outputs()),
         largest,
     )
+
+
+def read_numeric_model(session: ort.InferenceSession, options: EngineOptions) -> OrtModel:
+    """As `read_model`; raises `EngineError` for strings as well."""
+    model = read_model(session, options)
+    for spec in model.specs:
+        if spec.dtype.hasobject:
+            raise EngineError(f"tensor '{spec.name}' holds strings, which cannot be on a GPU; --device cpu serves it")
+    return model
+
+
+def session_options(options: EngineOptions) -> ort.SessionOptions:
+    made = ort.SessionOptions()
+    made.log_severity_level = 3
+    made.intra_op_num_threads = options.threads or threads_per_context(options.runs or options.contexts, usable_cores())
+    return made
+
+
+def usable_cores(quota_file: Path = _QUOTA_FILE) -> int:
+    """The cores of the affinity mask, or fewer under a container's CPU quota (cgroup v2); at least 1."""
+    cores = len(os.sched_getaffinity(0))
+    if quota_file.is_file():
+        quota, period = quota_file.read_text().split()
+        if quota != "max":
+            cores = min(cores, int(quota) // int(period))
+    return max(1, cores)
+
+
+def threads_per_context(contexts: int, cores: int) -> int:
+    """CPU threads for one run such that `contexts` runs at once fit `cores`; at least 1."""
+    return max(1, cores // contexts)
 
 
 def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> int:

@@ -10,13 +10,13 @@ from pathlib import Path
 from threading import Barrier, Thread
 from typing import IO, Any
 
-import models
 import numpy as np
 import onnx
 import pytest
+from engines.tensorrt.plans import FEATURES, on_cpu, rows_of
 from onnx import TensorProto, helper
-from plans import FEATURES, on_cpu, rows_of
 
+from engines import models
 from yais.engines import Engine, EngineError, EngineOptions, open_engine
 from yais.engines.tensorrt.library import find_library
 from yais.engines.zoo import mlp

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines.builder.precision_models import INT64, Array, graph, model_of
 from onnx import helper
 from PIL import Image
-from precision_models import INT64, Array, graph, model_of
 
 from yais.clients import pictures as client_pictures
 from yais.clients.messages import TensorMetadata

@@ -1,19 +1,23 @@
-"""Contexts of ONNX Runtime whose buffers lie in the host's memory."""
+"""ONNX models on ONNX Runtime's CPU provider.
+
+All contexts share one session, so the weights are in memory once; a session may run from many threads at a time.
+"""
 
 import ctypes
 from collections.abc import Sequence
+from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
 
-from yais.engines.base import Array, EngineError, InvalidInputError, Run, Shape, TensorSpec
-from yais.engines.ort_session import ONNX_TYPES, Model, ort
+from yais.engines.base import Array, EngineError, EngineOptions, InvalidInputError, Run, Shape, TensorSpec
+from yais.engines.onnxruntime.session import ONNX_TYPES, PLATFORM, OrtModel, ort, read_model, session_options
 
 
-class Buffers:
+class OrtBuffers:
     """The batch buffers that all kinds of context have."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: OrtModel) -> None:
         self._model = model
         self._capacity = max(1, model.max_batch_size)
         self._shapes: tuple[Shape, ...] | None = None
@@ -50,7 +54,7 @@ class Buffers:
         self.outputs[spec.name] = batch
 
 
-class BoundContext(Buffers):
+class OrtContext(OrtBuffers):
     """Runs on IO bindings to its own buffers, one binding for each number of rows.
 
     ONNX Runtime makes the first outputs of free dimensions itself. Their dimensions are then expected to be the same
@@ -58,7 +62,7 @@ class BoundContext(Buffers):
     run, which is repeated without such buffers, and they are not tried again.
     """
 
-    def __init__(self, session: ort.InferenceSession, model: Model) -> None:
+    def __init__(self, session: ort.InferenceSession, model: OrtModel) -> None:
         self._session = session
         # The public method spends 6 us, more than a small run, on checks for another kind of provider.
         self._run = session._sess.run_with_iobinding
@@ -131,10 +135,10 @@ class BoundContext(Buffers):
             raise
 
 
-class StringContext(Buffers):
+class StringContext(OrtBuffers):
     """Runs without IO bindings, which ONNX Runtime does not have for strings. ONNX strings are UTF-8."""
 
-    def __init__(self, session: ort.InferenceSession, model: Model) -> None:
+    def __init__(self, session: ort.InferenceSession, model: OrtModel) -> None:
         self._session = session
         super().__init__(model)
 
@@ -149,6 +153,36 @@ class StringContext(Buffers):
         for spec, value in zip(self._model.outputs, values, strict=True):
             self._keep(spec, _encoded(value), rows)
         return Run(elapsed)
+
+
+def open_onnx(path: Path, options: EngineOptions) -> "OrtEngine":
+    """Loads an ONNX file. Raises `EngineError` when ONNX Runtime cannot."""
+    try:
+        session = ort.InferenceSession(path, session_options(options), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
+        raise EngineError(f"engine '{path}': not a model that ONNX Runtime can load: {error}") from error
+    try:
+        return OrtEngine(session, read_model(session, options))
+    except EngineError as error:
+        raise EngineError(f"engine '{path}': {error}") from error
+
+
+class OrtEngine:
+    """An ONNX model in one session."""
+
+    platform = PLATFORM
+    device = "cpu"
+
+    def __init__(self, session: ort.InferenceSession, model: OrtModel) -> None:
+        self.session = session
+        self.inputs = model.inputs
+        self.outputs = model.outputs
+        self.max_batch_size = model.max_batch_size
+        self._model = model
+
+    def create_context(self) -> OrtContext | StringContext:
+        kind = StringContext if self._model.has_strings else OrtContext
+        return kind(self.session, self._model)
 
 
 def _copied(value: ort.OrtValue, spec: TensorSpec) -> Array:

@@ -10,37 +10,37 @@ from threading import get_ident, local
 import numpy as np
 
 from yais.engines import Array, EngineError
-from yais.engines.ort_gate import Gate
+from yais.engines.onnxruntime.graphs import SharedLock
 
 
-class WatchedGate(Gate):
-    """Knows how the thread that asks came in: together or alone, or not at all."""
+class WatchedLock(SharedLock):
+    """Knows how the thread that asks holds it: shared or exclusive, or not at all."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._ways = local()
+        self._modes = local()
 
     @property
-    def way(self) -> str | None:
-        return getattr(self._ways, "now", None)
+    def mode(self) -> str | None:
+        return getattr(self._modes, "now", None)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        with super().together(), self._noted(self.way or "together"):
+    def shared(self) -> Iterator[None]:
+        with super().shared(), self._noted(self.mode or "shared"):
             yield
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        with super().alone(), self._noted("alone"):
+    def exclusive(self) -> Iterator[None]:
+        with super().exclusive(), self._noted("exclusive"):
             yield
 
     @contextmanager
-    def _noted(self, way: str) -> Iterator[None]:
-        before, self._ways.now = self.way, way
+    def _noted(self, mode: str) -> Iterator[None]:
+        before, self._modes.now = self.mode, mode
         try:
             yield
         finally:
-            self._ways.now = before
+            self._modes.now = before
 
 
 class CudaError(Exception):
@@ -73,7 +73,7 @@ class Stream:
 class Gpu:
     """`copied`: the sizes of all copies in bytes, by direction. `memory`: what is allocated and not yet freed."""
 
-    gate: WatchedGate
+    lock: WatchedLock
     index: int = 0
     is_working: bool = True
     room: int = 2**40
@@ -134,4 +134,4 @@ class Gpu:
 
     def _require_current(self) -> None:
         assert self.current.get(get_ident()), "this thread has no CUDA context"
-        assert self.gate.way, "somebody may be recording"
+        assert self.lock.mode, "somebody may be recording"

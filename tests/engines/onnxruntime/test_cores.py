@@ -1,12 +1,13 @@
 import os
 from pathlib import Path
 
-import models
 import pytest
 
+from engines import models
 from yais.engines import EngineOptions, open_engine
-from yais.engines import ort as ort_module
-from yais.engines.cores import threads_per_context, usable_cores
+from yais.engines.onnxruntime import session as session_module
+from yais.engines.onnxruntime.cpu import OrtEngine
+from yais.engines.onnxruntime.session import threads_per_context, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def test_contexts_share_the_cores(contexts: int, cores: int, threads: int) -> No
 def test_a_session_has_the_threads_that_its_contexts_leave_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: EngineOptions, threads: int
 ) -> None:
-    monkeypatch.setattr(ort_module, "usable_cores", lambda: 6)
+    monkeypatch.setattr(session_module, "usable_cores", lambda: 6)
     engine = open_engine(models.identity(tmp_path / "m.onnx"), options)
-    assert isinstance(engine, ort_module.OrtEngine)
+    assert isinstance(engine, OrtEngine)
     assert engine.session.get_session_options().intra_op_num_threads == threads

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engines.builder.precision_models import BFLOAT16, FLOAT16, Array, check, operators, rows, run, types_of
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
-from precision_models import BFLOAT16, FLOAT16, Array, check, operators, rows, run, types_of
 
 from yais.engines.builder.build import BuildOptions, build_plan
 from yais.engines.builder.precision import Precision, convert, opset_of

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from ort_standin_gpu import Gpu, WatchedGate
+from engines.onnxruntime.standin_gpu import Gpu, WatchedLock
 
 from yais.engines import Array, Context, EngineOptions
-from yais.engines.ort_cuda import OrtCudaEngine, open_onnx_on_ort_cuda
+from yais.engines.onnxruntime.cuda import OrtCudaEngine, open_onnx_on_ort_cuda
 
 PROVIDERS = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
@@ -25,13 +25,13 @@ PROVIDERS = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 @contextmanager
 def stood_in() -> Iterator["Runtime"]:
     """Has engines find the stand-in. Afterwards nothing may have been done that a GPU would not have forgiven."""
-    gate = WatchedGate()
-    runtime = Runtime(gate, Gpu(gate))
+    lock = WatchedLock()
+    runtime = Runtime(lock, Gpu(lock))
     with pytest.MonkeyPatch.context() as patched:
-        for module in ("ort_cuda", "ort_gpu", "ort_lane"):
-            patched.setattr(f"yais.engines.{module}.GATE", gate)
-        patched.setattr("yais.engines.ort_gpu.ort", runtime)
-        patched.setattr("yais.engines.ort_cuda.open_device", lambda index: runtime.gpu)
+        for module in ("cuda", "graphs"):
+            patched.setattr(f"yais.engines.onnxruntime.{module}.CAPTURE_LOCK", lock)
+        patched.setattr("yais.engines.onnxruntime.cuda.ort", runtime)
+        patched.setattr("yais.engines.onnxruntime.cuda.open_device", lambda index: runtime.gpu)
         yield runtime
     assert runtime.violations == []
 
@@ -76,7 +76,7 @@ class Runtime:
     CUDA provider, and `others`: how many there were besides.
     """
 
-    gate: WatchedGate
+    lock: WatchedLock
     gpu: Gpu
     loaded: list[str] = field(default_factory=lambda: list(PROVIDERS))
     available: list[str] = field(default_factory=lambda: list(PROVIDERS))
@@ -104,7 +104,7 @@ class Runtime:
         assert not enable_fallback
         (name, provider_options), last = providers
         assert [name, last] == PROVIDERS
-        self.require(self.gate.way is not None, "a session was made outside of the gate")
+        self.require(self.lock.mode is not None, "a session was made outside of the lock")
         _raise_next(self.refusals)
         self.options.append(provider_options)
         self.others.append(len(self.sessions))
@@ -124,7 +124,7 @@ class Session:
         self, runtime: Runtime, number: int, path: Path, options: ort.SessionOptions, has_graphs: bool
     ) -> None:
         self.runtime = runtime
-        self._gate, self._require = runtime.gate, runtime.require
+        self._lock, self._require = runtime.lock, runtime.require
         self.number = number
         self.recorded: dict[tuple[int, str], ort.IOBinding] = {}
         self.real = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -154,15 +154,15 @@ class Session:
         is_recording = key not in self.recorded
         self._run(self.recorded.get(key, binding.real), Ran(self.number, get_ident(), graph, is_recording))
         if is_recording:
-            self._require(self._gate.way == "alone", "a graph was recorded while others may have used the GPU")
+            self._require(self._lock.mode == "exclusive", "a graph was recorded while others may have used the GPU")
             self._require(all(device == "cuda" for _, _, device, *_ in binding.calls), "a graph has no fixed memory")
             self.recorded[key] = _bound(self.real, binding.calls)
 
     def __del__(self) -> None:
-        self._require(not self.recorded or self._gate.way is not None, "graphs ended outside of the gate")
+        self._require(not self.recorded or self._lock.mode is not None, "graphs ended outside of the lock")
 
     def _run(self, binding: ort.IOBinding, ran: Ran) -> None:
-        self._require(self._gate.way is not None, "a run was made outside of the gate")
+        self._require(self._lock.mode is not None, "a run was made outside of the lock")
         self.runtime.ran.append(ran)
         _raise_next(self.runtime.failures)
         self.real._sess.run_with_iobinding(binding._iobinding, None)

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
+from engines.onnxruntime.standin import Runtime, check_sums, opened, run, stood_in
+from engines.onnxruntime.standin_gpu import Gpu
 from onnx import TensorProto
-from ort_standin import Runtime, check_sums, opened, run, stood_in
-from ort_standin_gpu import Gpu
 
+from engines import models
 from yais.engines import Context, EngineOptions
-from yais.engines.ort import open_onnx
-from yais.engines.ort_cuda import GraphContext
+from yais.engines.onnxruntime.cpu import open_onnx
+from yais.engines.onnxruntime.cuda import GraphContext
 from yais.proto.tensors import DTYPES
 
 

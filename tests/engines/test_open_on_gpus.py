@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from plans import FEATURES, on_cpu, rows_of, save_mlp
 
+from engines.tensorrt.plans import FEATURES, on_cpu, rows_of, save_mlp
 from yais.engines import Context, Engine, EngineError, EngineOptions, open_engine
-from yais.engines.ort import OrtEngine
+from yais.engines.onnxruntime.cpu import OrtEngine
 from yais.engines.zoo import mlp
 
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, NOT_SUPPORTED = 2, 700, 801
@@ -145,8 +145,8 @@ def test_without_tensorrt_onnx_runtime_runs_onnx_files_on_each_gpu(
         asked.append((path.name, options.contexts, device))
         return open_engine(path)
 
-    monkeypatch.setattr("yais.engines.ort_cuda.open_onnx_on_ort_cuda", open_onnx_on_ort_cuda)
-    with caplog.at_level(logging.INFO, "yais.engines.gpu"):
+    monkeypatch.setattr("yais.engines.onnxruntime.cuda.open_onnx_on_ort_cuda", open_onnx_on_ort_cuda)
+    with caplog.at_level(logging.INFO, "yais.engines.open"):
         engine = opened("m.onnx", device="cuda", devices=(0, 3), contexts=3)
     assert asked == [("m.onnx", 2, 0), ("m.onnx", 2, 3)]
     assert engine.platform == "onnxruntime_onnx"

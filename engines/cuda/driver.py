@@ -1,8 +1,9 @@
-"""What pycuda lacks, from cuda-bindings: graphs, page-locking of memory that is there, the end of a primary context.
+"""CUDA's driver as cuda-bindings has it, for what pycuda lacks: graphs, page-locking, the end of a primary context.
 
 All belongs to the context that is current. A stream is given by its handle.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from yais.engines.base import Array, EngineError
 
 
-class Bindings:
+class CudaDriver:
     """CUDA's driver as cuda-bindings has it. Raises `EngineError` where they are not installed."""
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class Bindings:
         except ImportError as error:
             raise EngineError(f"a GPU needs cuda-bindings: pip install 'yais[gpu]' ({error})") from error
 
-    def record(self, stream: int, enqueue: Callable[[], None]) -> "Graph":
+    def record(self, stream: int, enqueue: Callable[[], None]) -> "CudaGraph":
         """What `enqueue` puts on the stream, as a graph, without running it. Raises `EngineError` as it does, too."""
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.call("cuStreamBeginCapture", stream, mode)
@@ -31,7 +32,7 @@ class Bindings:
             if half:
                 self._driver.cuGraphDestroy(half)
             raise
-        return Graph(self, self.call("cuStreamEndCapture", stream))
+        return CudaGraph(self, self.call("cuStreamEndCapture", stream))
 
     def pin(self, pages: Array) -> None:
         """Page-locks memory of this process, for all contexts. Raises `EngineError`."""
@@ -54,10 +55,10 @@ class Bindings:
         return returned[0] if returned else None
 
 
-class Graph:
+class CudaGraph:
     """Work that was recorded once, to be launched at the cost of one call."""
 
-    def __init__(self, cuda: Bindings, graph: Any) -> None:
+    def __init__(self, cuda: CudaDriver, graph: Any) -> None:
         self._cuda = cuda
         try:
             self._ready = cuda.call("cuGraphInstantiate", graph, 0)
@@ -71,3 +72,14 @@ class Graph:
     def free(self) -> None:
         """Raises `EngineError`."""
         self._cuda.call("cuGraphExecDestroy", self._ready)
+
+
+def graph_sizes(max_batch: int) -> tuple[int, ...]:
+    """The powers of two below `max_batch`, and `max_batch` itself, which is at least 1."""
+    powers = (1 << bit for bit in range((max_batch - 1).bit_length()))
+    return (*powers, max_batch)
+
+
+def round_up(rows: int, sizes: tuple[int, ...]) -> int:
+    """The smallest of `sizes`, which are in order, that has room for `rows`, which is at most the last of them."""
+    return sizes[bisect_left(sizes, rows)]

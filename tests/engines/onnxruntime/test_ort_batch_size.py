@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import models
 import pytest
 
+from engines import models
 from yais.engines import Engine, EngineError, EngineOptions, TensorSpec, open_engine
 
 Dims = Sequence[int | str | None]

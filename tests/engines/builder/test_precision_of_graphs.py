@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
-from precision_models import (
+from engines.builder.precision_models import (
     FLOAT,
     FLOAT16,
     INT64,
@@ -20,6 +19,7 @@ from precision_models import (
     types_of,
     weight,
 )
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from yais.engines.builder.build import BuildOptions, build_plan
 from yais.engines.builder.precision import Precision, convert, has_quantization, opset_of

@@ -5,13 +5,13 @@ from threading import Condition, Event, get_ident
 
 import pytest
 
-from yais.engines.ort_gate import Gate
+from yais.engines.onnxruntime.graphs import SharedLock
 
 # How long what happens may take.
 LONG = 30
 
 
-class Telling(Condition):
+class ObservedCondition(Condition):
     """A condition that tells which threads wait for it; those that are notified wait only when they do so again."""
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class Telling(Condition):
             return self._changed.wait_for(lambda: thread in self._waiting, LONG)
 
 
-class TellingGate(Gate):
+class ObservedLock(SharedLock):
     def __init__(self) -> None:
         super().__init__()
-        self._changed = self.changed = Telling()
+        self._changed = self.changed = ObservedCondition()
 
 
 class Visitor:
@@ -60,8 +60,8 @@ class Visitor:
         self._entered.result(LONG)
         return not self._done.done()
 
-    def waits(self, gate: TellingGate) -> bool:
-        return gate.changed.is_waited_for(self._thread.result(LONG)) and not self._entered.done()
+    def waits(self, lock: ObservedLock) -> bool:
+        return lock.changed.is_waited_for(self._thread.result(LONG)) and not self._entered.done()
 
     def leave(self) -> None:
         self._leave.set()
@@ -74,70 +74,70 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_many_are_inside_together(pool: ThreadPoolExecutor) -> None:
-    gate = TellingGate()
-    visitors = [Visitor(pool, gate.together()) for _ in range(3)]
+    lock = ObservedLock()
+    visitors = [Visitor(pool, lock.shared()) for _ in range(3)]
     assert all(visitor.is_inside() for visitor in visitors)
     for visitor in visitors:
         visitor.leave()
 
 
-@pytest.mark.parametrize("kind", ["together", "alone"])
+@pytest.mark.parametrize("kind", ["shared", "exclusive"])
 def test_nobody_comes_in_while_one_is_alone(pool: ThreadPoolExecutor, kind: str) -> None:
-    gate = TellingGate()
-    first = Visitor(pool, gate.alone())
+    lock = ObservedLock()
+    first = Visitor(pool, lock.exclusive())
     assert first.is_inside()
-    second = Visitor(pool, getattr(gate, kind)())
-    assert second.waits(gate)
+    second = Visitor(pool, getattr(lock, kind)())
+    assert second.waits(lock)
     first.leave()
     assert second.is_inside()
     second.leave()
 
 
 def test_who_wants_to_be_alone_waits_until_all_are_out_and_newcomers_wait_for_him(pool: ThreadPoolExecutor) -> None:
-    gate = TellingGate()
-    first = Visitor(pool, gate.together())
+    lock = ObservedLock()
+    first = Visitor(pool, lock.shared())
     assert first.is_inside()
-    alone = Visitor(pool, gate.alone())
-    assert alone.waits(gate)
-    newcomer = Visitor(pool, gate.together())
-    assert newcomer.waits(gate)
+    writer = Visitor(pool, lock.exclusive())
+    assert writer.waits(lock)
+    newcomer = Visitor(pool, lock.shared())
+    assert newcomer.waits(lock)
     first.leave()
-    assert alone.is_inside()
-    assert newcomer.waits(gate)
-    alone.leave()
+    assert writer.is_inside()
+    assert newcomer.waits(lock)
+    writer.leave()
     assert newcomer.is_inside()
     newcomer.leave()
 
 
 def test_who_is_inside_may_come_in_again_even_while_another_waits_to_be_alone(pool: ThreadPoolExecutor) -> None:
-    gate = TellingGate()
-    with gate.together():
-        alone = Visitor(pool, gate.alone())
-        assert alone.waits(gate)
-        with gate.together():
+    lock = ObservedLock()
+    with lock.shared():
+        writer = Visitor(pool, lock.exclusive())
+        assert writer.waits(lock)
+        with lock.shared():
             pass
-        assert alone.waits(gate)
-    assert alone.is_inside()
-    alone.leave()
+        assert writer.waits(lock)
+    assert writer.is_inside()
+    writer.leave()
 
 
 def test_who_is_alone_may_come_in_again_and_stays_alone(pool: ThreadPoolExecutor) -> None:
-    gate = TellingGate()
-    with gate.alone():
-        with gate.together():
+    lock = ObservedLock()
+    with lock.exclusive():
+        with lock.shared():
             pass
-        visitor = Visitor(pool, gate.together())
-        assert visitor.waits(gate)
+        visitor = Visitor(pool, lock.shared())
+        assert visitor.waits(lock)
     assert visitor.is_inside()
     visitor.leave()
 
 
-@pytest.mark.parametrize("kind", ["together", "alone"])
+@pytest.mark.parametrize("kind", ["shared", "exclusive"])
 def test_an_error_inside_opens_the_gate_again(pool: ThreadPoolExecutor, kind: str) -> None:
-    gate = TellingGate()
-    with pytest.raises(ZeroDivisionError), getattr(gate, kind)():
+    lock = ObservedLock()
+    with pytest.raises(ZeroDivisionError), getattr(lock, kind)():
         raise ZeroDivisionError
-    for way in (gate.alone(), gate.together(), gate.alone()):
+    for way in (lock.exclusive(), lock.shared(), lock.exclusive()):
         visitor = Visitor(pool, way)
         assert visitor.is_inside()
         visitor.leave()
