@@ -47,12 +47,12 @@ def _open_plan(path: Path, options: EngineOptions) -> Engine:
     """A TensorRT plan. Raises `EngineError`."""
     from yais.engines.cuda.device import open_device
     from yais.engines.tensorrt.engine import TensorRtEngine
-    from yais.engines.tensorrt.header import read_header
     from yais.engines.tensorrt.library import find_library
+    from yais.engines.tensorrt.plan import read_header
 
     try:
         with path.open("rb") as file:
-            library = find_library(read_header(file.read(64)).kind)
+            library = find_library(read_header(file.read(64)).flavour)
         return _spread(options, lambda gpu, share: TensorRtEngine(path, library, open_device(gpu), share))
     except (EngineError, OSError) as error:
         raise EngineError(f"engine '{path}': {error}") from error
@@ -131,9 +131,9 @@ def _spread(options: EngineOptions, open_on: Callable[[int, EngineOptions], Engi
 
 def _open_built(path: Path, library: "Library", device: "CudaDevice", options: EngineOptions) -> Engine:
     """A plan that was kept, but cannot be loaded, is built again."""
-    from yais.engines.tensorrt.cache import cached_plan
+    from yais.engines.builder.plan_cache import cached_plan
     from yais.engines.tensorrt.engine import TensorRtEngine
-    from yais.engines.tensorrt.header import PlanError
+    from yais.engines.tensorrt.plan import PlanError
 
     # Served without batching, a plan that could do it takes more shapes than one that could not.
     find = partial(cached_plan, path, library, device, options.max_batch_size or None, options.plan_cache)

@@ -97,7 +97,7 @@ def _runtime() -> tuple[str, str | None]:
         except EngineError as error:
             raise EngineError(f"{missing}; {error}") from error
         return f"ONNX Runtime {ort.__version__}, CUDA provider", None
-    return library.title, library.kind
+    return library.title, library.flavour
 
 
 def _nvml() -> Iterator[tuple[str, str | float]]:

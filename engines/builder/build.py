@@ -14,7 +14,7 @@ from yais.engines.builder.network import Network, parse
 from yais.engines.builder.options import BuildOptions
 from yais.engines.builder.profiles import BatchRange, Profile, ShapeRange, plan_profiles
 from yais.engines.builder.progress import Monitor, make_monitor
-from yais.engines.tensorrt.binding import NO_BATCH
+from yais.engines.tensorrt.bindings import NO_BATCH
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import BuildError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from yais.engines.base import EngineError
 from yais.engines.inspection.description import OnnxFile, PlanFile
 from yais.engines.inspection.plan_file import describe_plan
-from yais.engines.tensorrt.header import read_header
+from yais.engines.tensorrt.plan import read_header
 
 
 def describe(path: Path, with_layers: bool = False) -> OnnxFile | PlanFile:

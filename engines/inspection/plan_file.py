@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from yais.engines.base import EngineError
 from yais.engines.builder.network import datatype
 from yais.engines.inspection.description import Binding, Loaded, PlanFile, Range
-from yais.engines.tensorrt.header import Header
 from yais.engines.tensorrt.library import Library, find_library
-from yais.engines.tensorrt.plan import load_plan
+from yais.engines.tensorrt.plan import Header, load_plan
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def describe_plan(header: Header, data: bytes, with_layers: bool) -> PlanFile:
     loaded, why_not = None, None
     try:
-        library = find_library(header.kind)
+        library = find_library(header.flavour)
         runtime, engine = load_plan(data, library)
         validity = _validity(runtime, data) if library.features.checks_validity else None
         loaded = describe_engine(engine, library, validity, with_layers)

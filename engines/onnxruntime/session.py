@@ -16,6 +16,18 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+__all__ = [
+    "ONNX_TYPES",
+    "PLATFORM",
+    "OrtModel",
+    "ort",
+    "read_model",
+    "read_numeric_model",
+    "session_options",
+    "threads_per_context",
+    "usable_cores",
+]
+
 PLATFORM = "onnxruntime_onnx"
 
 _QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")

@@ -21,8 +21,8 @@ from yais.engines.builder import cli, summary
 from yais.engines.builder.build import BuildOptions, Prepared, prepare
 from yais.engines.builder.cli import main
 from yais.engines.builder.progress import ProgressBar
-from yais.engines.tensorrt.header import read_header
 from yais.engines.tensorrt.library import Features, Library, find_library
+from yais.engines.tensorrt.plan import read_header
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -39,7 +39,7 @@ def plan_of(result: Result, path: Path) -> bytes:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[0] == str(path)
     data = path.read_bytes()
-    assert read_header(data).kind == "tensorrt-rtx"
+    assert read_header(data).flavour == "tensorrt-rtx"
     return data
 
 

@@ -19,9 +19,9 @@ from yais.engines.builder.build import (
     prepare,
 )
 from yais.engines.builder.network import UnsupportedError
-from yais.engines.tensorrt.binding import NO_BATCH
-from yais.engines.tensorrt.header import read_header
+from yais.engines.tensorrt.bindings import NO_BATCH
 from yais.engines.tensorrt.library import Library
+from yais.engines.tensorrt.plan import read_header
 from yais.engines.zoo import BuildError
 from yais.engines.zoo.catalogue import CATALOGUE
 
@@ -33,7 +33,7 @@ def datatypes(prepared: Prepared) -> set[str]:
 
 
 def is_plan(data: bytes) -> bool:
-    return read_header(data).kind == "tensorrt-rtx"
+    return read_header(data).flavour == "tensorrt-rtx"
 
 
 def quantised(path: Path, kind: int, zero: float) -> Path:

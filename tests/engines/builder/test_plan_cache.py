@@ -74,7 +74,7 @@ def run(engine: Engine) -> None:
 def test_the_first_start_builds_and_the_second_loads(
     opened: Open, simulation: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "yais.engines.tensorrt"):
+    with caplog.at_level(logging.INFO, "yais.engines.builder"):
         run(opened())
     (plan,) = plans(folder)
     said = [record.message for record in caplog.records]
@@ -83,7 +83,7 @@ def test_the_first_start_builds_and_the_second_loads(
     assert said[1].startswith(f"Built {plan} in ")
     caplog.clear()
     made = plan.stat()
-    with caplog.at_level(logging.INFO, "yais.engines.tensorrt"):
+    with caplog.at_level(logging.INFO, "yais.engines.builder"):
         run(opened())
     assert builds(simulation) == 1
     assert caplog.records[0].message.startswith(f"Found {plan}, the plan of ")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from yais.engines import Array, Context, Engine, EngineOptions
-from yais.engines.onnxruntime.cpu import open_onnx, ort
+from yais.engines.onnxruntime.cpu import open_onnx
 from yais.engines.onnxruntime.cuda import GraphContext, OrtCudaEngine, open_onnx_on_ort_cuda
+from yais.engines.onnxruntime.session import ort
 from yais.engines.zoo.catalogue import CATALOGUE
 
 pytestmark = [

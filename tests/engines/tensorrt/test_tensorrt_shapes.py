@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from engines import models
 from yais.engines import Array, Context, Engine, EngineError, EngineOptions, InvalidInputError, Run, open_engine
-from yais.engines.tensorrt.binding import NO_BATCH
+from yais.engines.tensorrt.bindings import NO_BATCH
 
 ILLEGAL_ADDRESS, OUT_OF_MEMORY = 700, 2
 # What takes time or memory, and may happen only until memory is as large as it has to be.

@@ -1,4 +1,4 @@
-"""Plans of ONNX files, built when they are first wanted and kept in a folder."""
+"""Plan cache: plans of ONNX files, built when they are first wanted and kept in a folder."""
 
 import fcntl
 import hashlib
@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from yais.engines.base import EngineError
+from yais.engines.builder.model import read_model
 from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.library import Library
 
@@ -52,6 +53,7 @@ def _is_missing(plan: Path, broken: int | None) -> bool:
 
 
 def _build(model: Path, plan: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> None:
+    # The builder is only loaded when there is something to build.
     from yais.engines.builder.build import BuildOptions, build_plan
     from yais.engines.zoo.output import write_whole
 
@@ -75,8 +77,6 @@ def _key(model: Path, library: Library, device: CudaDevice, max_batch_size: int 
 
 def _external_data(model: Path) -> Iterator[Path]:
     """The files beside a model in which its weights are. Raises `EngineError` for what is no ONNX file."""
-    from yais.engines.builder.model import read_model
-
     tensors = _tensors(read_model(model, weights=False).graph)
     names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     yield from (model.parent / name for name in sorted(names))
