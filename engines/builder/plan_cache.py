@@ -55,7 +55,7 @@ def _is_missing(plan: Path, broken: int | None) -> bool:
 def _build(model: Path, plan: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> None:
     # The builder is only loaded when there is something to build.
     from yais.engines.builder.build import BuildOptions, build_plan
-    from yais.engines.zoo.output import write_whole
+    from yais.engines.builder.output import write_whole
 
     logger.info("Building a plan of %s for %s with %s; this takes a while", model, device.name, library.title)
     started = monotonic()

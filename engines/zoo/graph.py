@@ -1,4 +1,4 @@
-"""A small hand for writing ONNX graphs: each method adds a node and returns the name of the tensor it makes."""
+"""Writer of ONNX graphs: each method adds a node and returns the name of the tensor it makes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ OPSET = 17
 IR_VERSION = 8  # That of opset 17: ONNX Runtime 1.12 and TensorRT 8.5 onwards read it.
 
 
-class Graph:
+class GraphWriter:
     """A graph of one input and one output, as far as it is written; weights are stored as float32."""
 
     def __init__(self, name: str) -> None:

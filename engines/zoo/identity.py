@@ -2,10 +2,10 @@
 
 from onnx import ModelProto
 
-from yais.engines.zoo.graph import Graph, tensor
+from yais.engines.zoo.graph import GraphWriter, tensor
 
 
 def build(max_batch_size: int) -> ModelProto:
-    graph = Graph("identity")
+    graph = GraphWriter("identity")
     graph.add("Identity", "INPUT0", output="OUTPUT0")
     return graph.model(tensor("INPUT0", ["length"]), tensor("OUTPUT0", ["length"]), max_batch_size)

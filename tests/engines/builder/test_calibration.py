@@ -10,10 +10,10 @@ from engines.builder.precision_models import Array, check, operators, rows, run
 from onnx import ModelProto, TensorProto, numpy_helper
 from PIL import Image
 
-from yais.engines.builder import pictures
 from yais.engines.builder.build import BuildOptions, build_plan
-from yais.engines.builder.calibration import quantize
-from yais.engines.builder.precision import Precision, convert
+from yais.engines.builder.calibration import fit_picture, quantize
+from yais.engines.builder.options import Precision
+from yais.engines.builder.precision import convert
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import BuildError, efficientnet, mlp
 
@@ -39,7 +39,7 @@ def batch(model: ModelProto, made: Iterator[Image.Image], folder: Path) -> dict[
     (source,) = model.graph.input
     uint8 = source.type.tensor_type.elem_type == TensorProto.UINT8
     dtype, shape = (np.dtype(np.uint8), (-1, 224, 224, 3)) if uint8 else (np.dtype(np.float32), (-1, 3, 224, 224))
-    fitted = [pictures.fit(path, dtype, shape, "lite") for path in sorted(folder.iterdir())]
+    fitted = [fit_picture(path, dtype, shape, "lite") for path in sorted(folder.iterdir())]
     return {source.name: np.stack([each for each in fitted if each is not None])}
 
 

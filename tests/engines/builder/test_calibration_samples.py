@@ -10,18 +10,17 @@ from PIL import Image
 
 from yais.clients import pictures as client_pictures
 from yais.clients.messages import TensorMetadata
-from yais.engines.builder import pictures
-from yais.engines.builder.pictures import SCALINGS, Scaling
-from yais.engines.builder.samples import Input, find_samples, inputs_of, read_samples
+from yais.engines.builder.calibration import SCALINGS, ModelInput, find_samples, fit_picture, inputs_of, read_samples
+from yais.engines.builder.options import Scaling
 from yais.engines.zoo import BuildError
 
 COFFEE = Path(__file__).parents[3] / "demo" / "coffee.jpg"
 FP32, UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
-IMAGE = Input("image", FP32, (-1, 3, 32, 48))
-ROW = Input("row", FP32, (-1, 4))
+IMAGE = ModelInput("image", FP32, (-1, 3, 32, 48))
+ROW = ModelInput("row", FP32, (-1, 4))
 
 
-def read(path: Path, *inputs: Input, scaling: Scaling = "lite") -> dict[str, Array]:
+def read(path: Path, *inputs: ModelInput, scaling: Scaling = "lite") -> dict[str, Array]:
     (feeds,) = read_samples([path], inputs, scaling)
     return dict(feeds)
 
@@ -35,7 +34,7 @@ def test_a_picture_is_fitted_as_the_clients_do(
     datatype: str, dtype: np.dtype[Any], shape: tuple[int, ...], scaling: Scaling
 ) -> None:
     expected = client_pictures.fit(COFFEE, TensorMetadata("input", datatype, shape), scaling)
-    answer = pictures.fit(COFFEE, dtype, shape, scaling)
+    answer = fit_picture(COFFEE, dtype, shape, scaling)
     assert answer is not None
     assert answer.dtype == expected.dtype
     np.testing.assert_array_equal(answer, expected)
@@ -45,13 +44,13 @@ def test_a_picture_is_fitted_as_the_clients_do(
     ("wanted", "shape"),
     [
         (IMAGE, (1, 3, 32, 48)),
-        (Input("image", FP32, (3, 32, 48)), (3, 32, 48)),
-        (Input("image", UINT8, (4, 32, 48, 3)), (4, 32, 48, 3)),
-        (Input("image", FP32, (-1, 3, -1, -1)), (1, 3, 224, 224)),
+        (ModelInput("image", FP32, (3, 32, 48)), (3, 32, 48)),
+        (ModelInput("image", UINT8, (4, 32, 48, 3)), (4, 32, 48, 3)),
+        (ModelInput("image", FP32, (-1, 3, -1, -1)), (1, 3, 224, 224)),
     ],
     ids=["a batch of any size", "no batch", "a batch of four", "a picture of any size"],
 )
-def test_a_picture_becomes_a_batch(wanted: Input, shape: tuple[int, ...]) -> None:
+def test_a_picture_becomes_a_batch(wanted: ModelInput, shape: tuple[int, ...]) -> None:
     feeds = read(COFFEE, wanted)
     assert feeds["image"].shape == shape
     assert feeds["image"].dtype == wanted.dtype
@@ -100,12 +99,12 @@ def test_a_picture_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) 
     ("inputs", "message"),
     [
         ((ROW,), "input 'row', float32 [-1, 4], takes no picture"),
-        ((Input("ids", np.dtype(np.int64), (-1, 3, 8, 8)),), "input 'ids', int64 [-1, 3, 8, 8], takes no picture"),
+        ((ModelInput("ids", np.dtype(np.int64), (-1, 3, 8, 8)),), "input 'ids', int64 [-1, 3, 8, 8], takes no picture"),
         ((IMAGE, ROW), "a model of 2 inputs takes no pictures"),
         ((), "a model of 0 inputs takes no pictures"),
     ],
 )
-def test_a_model_that_takes_no_pictures_is_told_so(inputs: tuple[Input, ...], message: str) -> None:
+def test_a_model_that_takes_no_pictures_is_told_so(inputs: tuple[ModelInput, ...], message: str) -> None:
     with pytest.raises(BuildError, match=re.escape(f"coffee.jpg: {message}")):
         read(COFFEE, *inputs)
 
@@ -113,7 +112,7 @@ def test_a_model_that_takes_no_pictures_is_told_so(inputs: tuple[Input, ...], me
 def test_arrays_are_found_by_the_names_of_inputs(tmp_path: Path) -> None:
     path = tmp_path / "sample.npz"
     np.savez(path, row=np.ones((5, 4)), ids=np.arange(3), other=np.zeros(1))
-    feeds = read(path, ROW, Input("ids", np.dtype(np.int64), (1, 3)))
+    feeds = read(path, ROW, ModelInput("ids", np.dtype(np.int64), (1, 3)))
     assert {name: (each.shape, each.dtype.name) for name, each in feeds.items()} == {
         "row": ((5, 4), "float32"),
         "ids": ((1, 3), "int64"),
@@ -162,11 +161,11 @@ def test_weights_are_no_inputs() -> None:
         [("Y", INT64, ["N", 2])],
         w=np.ones(2, np.int64),
     )
-    assert inputs_of(model_of(made)) == (Input("X", np.dtype(np.int64), (-1, 2)),)
+    assert inputs_of(model_of(made)) == (ModelInput("X", np.dtype(np.int64), (-1, 2)),)
 
 
 def test_a_png_with_transparency_is_a_picture_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "clear.png"
     Image.new("RGBA", (64, 64), (255, 0, 0, 10)).save(path)
-    (answer,) = read(path, Input("image", UINT8, (-1, 8, 8, 3))).values()
+    (answer,) = read(path, ModelInput("image", UINT8, (-1, 8, 8, 3))).values()
     assert answer[0, 4, 4].tolist() == [255, 0, 0]

@@ -11,7 +11,9 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
 from yais.engines.builder.build import BuildOptions, build_plan
-from yais.engines.builder.precision import Precision, convert, opset_of
+from yais.engines.builder.model import opset_of
+from yais.engines.builder.options import Precision
+from yais.engines.builder.precision import convert
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import efficientnet, mlp, resnet
 

@@ -250,7 +250,7 @@ def test_a_disk_that_is_full_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("yais.engines.zoo.output.os.fsync", fail)
+        patched.setattr("yais.engines.builder.output.os.fsync", fail)
         with pytest.raises(
             EngineError, match=rf"^engine '{model}': cannot write {folder}/.*: No space left on device$"
         ):

@@ -22,7 +22,9 @@ from engines.builder.precision_models import (
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from yais.engines.builder.build import BuildOptions, build_plan
-from yais.engines.builder.precision import Precision, convert, has_quantization, opset_of
+from yais.engines.builder.model import has_quantization, opset_of
+from yais.engines.builder.options import Precision
+from yais.engines.builder.precision import convert
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import BuildError
 

@@ -1,4 +1,4 @@
-"""Where a built engine goes, and how it gets there whole."""
+"""Output of a build: the path of an engine file, and writing it whole."""
 
 import os
 import secrets
