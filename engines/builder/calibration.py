@@ -208,7 +208,7 @@ def read_samples(paths: Sequence[Path], inputs: Sequence[ModelInput], scaling: S
     """What the model is run on for each file. Raises `BuildError` that names a file which does not fit."""
     for path in paths:
         arrays = _arrays(path, inputs) if path.suffix.lower() in _ARRAYS else _picture(path, inputs, scaling)
-        yield {each.name: each.batch(arrays[each.name], path) for each in inputs}
+        yield {tensor.name: tensor.batch(arrays[tensor.name], path) for tensor in inputs}
 
 
 def _input(value: ValueInfoProto) -> ModelInput:
@@ -237,7 +237,7 @@ def _arrays(path: Path, inputs: Sequence[ModelInput]) -> Feeds:
             arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BuildError(f"{path} cannot be read as arrays: {error}") from error
-    missing = [each.name for each in inputs if each.name not in arrays]
+    missing = [tensor.name for tensor in inputs if tensor.name not in arrays]
     if missing:
         raise BuildError(f"{path}: it has no array for input '{missing[0]}'")
     return arrays

@@ -139,17 +139,16 @@ def main(ctx: click.Context, /, source: str, output: Path | None, dry_run: bool,
 
 def _build_onnx(command: BuildCommand) -> None:
     path = command.path
-    data = command.onnx() if command.recipe and "precision" not in command.given else _rewritten(command)
+    if command.recipe and "precision" not in command.given:
+        data = command.onnx()
+    else:
+        with command.file() as source:
+            data = encode(rewrite(read_model(source), command.options()))
     write_whole(path, data)
     click.echo(path)
     batching = f"largest batch {command.batch}" if command.batch else "no batch dimension"
     summary = f"{command.recipe.summary}; {batching}" if command.recipe else command.given["precision"]
     click.echo(f"{command.name}: {summary}, {format_size(len(data))}")
-
-
-def _rewritten(command: BuildCommand) -> bytes:
-    with command.file() as path:
-        return encode(rewrite(read_model(path), command.options()))
 
 
 def _build_plan(command: BuildCommand) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from yais.engines.base import Shape
 from yais.engines.builder.options import BuildOptions
 from yais.engines.builder.output import default_path, write_whole
 from yais.engines.builder.profiles import BatchRange, ShapeRange
@@ -73,7 +72,7 @@ class ShapeParam(click.ParamType[tuple[str, ShapeRange]]):
         if not name or len(texts) != 3 or not all(re.fullmatch(r"\d{1,9}(x\d{1,9})*", text) for text in texts):
             self.fail(f"{value!r} is not NAME=MIN:OPT:MAX, with bounds such as 128 or 3x64x64", param, ctx)
         try:
-            return name, ShapeRange(*map(_shape, texts))
+            return name, ShapeRange(*(tuple(map(int, text.split("x"))) for text in texts))
         except BuildError as error:
             self.fail(str(error), param, ctx)
 
@@ -87,10 +86,6 @@ class CapabilityParam(click.ParamType[str]):
         if not re.fullmatch(r"\d{1,2}\.\d|current", str(value)):
             self.fail(f"{value!r} is neither a compute capability such as 8.6 nor 'current'", param, ctx)
         return str(value)
-
-
-def _shape(text: str) -> Shape:
-    return tuple(map(int, text.split("x")))
 
 
 @dataclass(frozen=True, slots=True)

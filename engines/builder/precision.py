@@ -19,7 +19,6 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
-    ValueInfoProto,
     defs,
     helper,
     inliner,
@@ -138,14 +137,15 @@ class Scope:
         for value in self.graph.output:
             if self._is_float(value.name):
                 self._want(value.name, _FP32)
-        kept = [weight for weight in self.graph.initializer if self._is_kept(weight)]
+        kept = [
+            weight
+            for weight in self.graph.initializer
+            if weight.name not in self._weights or weight.data_type != _FP32 or weight.name in self._wanted
+        ]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept + self._converted)
         # What they say of types is no longer so.
         del self.graph.value_info[:]
-
-    def _is_kept(self, weight: TensorProto) -> bool:
-        return weight.name not in self._weights or weight.data_type != _FP32 or weight.name in self._wanted
 
     def _add(self, node: NodeProto) -> None:
         bodies = bodies_of(node)
@@ -183,7 +183,7 @@ class Scope:
         floats = {variable for variable in able & names.keys() if all(map(self._is_float, names[variable]))}
         made = {variable for _, variable in _variables(schema.outputs, node.output)}
         # An operator that makes no tensor of such a type takes what there is.
-        is_worth_it = made & floats or any(self._find(names[each][0], self.reduced.number) for each in floats)
+        is_worth_it = made & floats or any(self._find(names[variable][0], self.reduced.number) for variable in floats)
         return floats if is_worth_it else set()
 
     def _is_from_shapes(self, node: NodeProto) -> bool:
@@ -252,12 +252,8 @@ class Scope:
 
 def _types(graph: GraphProto) -> dict[str, int]:
     values = (*graph.input, *graph.value_info, *graph.output)
-    types = {value.name: kind for value in values if (kind := _type_of(value))}
+    types = {value.name: kind for value in values if (kind := int(value.type.tensor_type.elem_type))}
     return types | {weight.name: weight.data_type for weight in graph.initializer}
-
-
-def _type_of(value: ValueInfoProto) -> int:
-    return int(value.type.tensor_type.elem_type)
 
 
 def _variables(formals: Sequence[Any], names: Sequence[str]) -> Iterator[tuple[int, str]]:
@@ -295,7 +291,7 @@ def _reduce(model: ModelProto, reduced: ReducedPrecision) -> None:
 
 def _names(model: ModelProto) -> set[str]:
     names = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
-    return names | {each.name for each in model.graph.input} | {each.name for each in model.graph.initializer}
+    return names | {weight.name for weight in model.graph.input} | {weight.name for weight in model.graph.initializer}
 
 
 def _raise_opset(model: ModelProto, least: int) -> None:

@@ -93,9 +93,9 @@ def plan_profiles(
 
     `declared` is the largest batch that the model declares. Raises `BuildError` that names flag and bound.
     """
-    for each in inputs:
-        if each.is_shape:
-            raise BuildError(f"input '{each.name}' is a shape, whose values would be part of the plan: not supported")
+    for tensor in inputs:
+        if tensor.is_shape:
+            raise BuildError(f"input '{tensor.name}' is a shape, whose values would be part of the plan: not supported")
     unbatched = "--max-batch is 0" if bounds.max_batch == 0 else _why_unbatched(inputs, outputs, declared)
     if unbatched is not None and bounds.batches:
         raise BuildError(f"--max-batch: the model has no batch dimension, since {unbatched}")
@@ -104,7 +104,7 @@ def plan_profiles(
         return [
             {name: shape.with_batch(batch) for name, shape in shapes.items()} for batch in _batches(bounds, declared)
         ]
-    varying = {each.name: shapes[each.name] for each in inputs if -1 in each.shape}
+    varying = {tensor.name: shapes[tensor.name] for tensor in inputs if -1 in tensor.shape}
     return [varying] if varying else []
 
 
@@ -112,7 +112,7 @@ def _why_unbatched(
     inputs: Sequence[NetworkTensor], outputs: Sequence[NetworkTensor], declared: int | None
 ) -> str | None:
     """Why the model has no batch dimension, None when it has one."""
-    fixed = next((each for each in (*inputs, *outputs) if each.shape[:1] != (-1,)), None)
+    fixed = next((tensor for tensor in (*inputs, *outputs) if tensor.shape[:1] != (-1,)), None)
     if fixed is not None and declared:
         raise BuildError(
             f"the model declares batches of {declared}, but the first dimension of '{fixed.name}' is fixed"
@@ -136,10 +136,10 @@ def _batches(bounds: ProfileBounds, declared: int | None) -> Iterator[BatchRange
 def _shapes(
     inputs: Sequence[NetworkTensor], given: Mapping[str, ShapeRange], unbatched: str | None
 ) -> dict[str, ShapeRange]:
-    for name in given.keys() - {each.name for each in inputs}:
-        names = ", ".join(each.name for each in inputs) or "none"
+    for name in given.keys() - {tensor.name for tensor in inputs}:
+        names = ", ".join(tensor.name for tensor in inputs) or "none"
         raise BuildError(f"--shape {name}: the model has no such input; its inputs are {names}")
-    return {each.name: _shape(each, given.get(each.name), unbatched) for each in inputs}
+    return {tensor.name: _shape(tensor, given.get(tensor.name), unbatched) for tensor in inputs}
 
 
 def _shape(tensor: NetworkTensor, given: ShapeRange | None, unbatched: str | None) -> ShapeRange:

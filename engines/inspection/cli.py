@@ -116,7 +116,7 @@ def _of_onnx(file: OnnxFile) -> Iterator[Section]:
             "quantised": _yes(file.is_quantised),
         }
     )
-    tensors = [("input", each) for each in file.inputs] + [("output", each) for each in file.outputs]
+    tensors = [("input", tensor) for tensor in file.inputs] + [("output", tensor) for tensor in file.outputs]
     yield Section("inputs and outputs", _TENSOR, tuple((way, *_tensor(each)) for way, each in tensors))
     weights = ((kind, f"{each.values:,}", format_size(each.size)) for kind, each in file.weights.items())
     yield Section("weights", ("datatype", "values", "size"), tuple(weights))
@@ -142,7 +142,7 @@ def _facts_of(plan: LoadedInfo) -> dict[str, str]:
 def _of_loaded(plan: LoadedInfo) -> Iterator[Section]:
     profiles = range(len(plan.activations))
     heads = (*_TENSOR, "format", "memory", *(f"profile {profile}" for profile in profiles))
-    rows = ((*_binding(each), *_ranges(each, len(profiles))) for each in plan.bindings)
+    rows = ((*_binding(binding), *_ranges(binding, len(profiles))) for binding in plan.bindings)
     yield Section("inputs and outputs", heads, tuple(rows))
     activations = ((str(profile), format_size(plan.activations[profile])) for profile in profiles)
     yield Section("activations", ("profile", "memory"), tuple(activations))

@@ -60,7 +60,9 @@ def describe_onnx(path: Path) -> OnnxFile:
     """Raises `BuildError` for what is no ONNX file."""
     model = read_model(path, weights=False)
     weights = {weight.name for weight in model.graph.initializer}
-    operators = Counter(_operator(node.domain, node.op_type) for node in nodes_of(model))
+    operators = Counter(
+        node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}" for node in nodes_of(model)
+    )
     return OnnxFile(
         kind="onnx",
         size=path.stat().st_size,
@@ -75,10 +77,6 @@ def describe_onnx(path: Path) -> OnnxFile:
         weights=_weights(model),
         operators=dict(operators.most_common()),
     )
-
-
-def _operator(domain: str, name: str) -> str:
-    return name if domain in DOMAINS else f"{domain}.{name}"
 
 
 def _tensor(value: "ValueInfoProto") -> OnnxTensor:

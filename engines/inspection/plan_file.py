@@ -73,7 +73,7 @@ def describe_plan(header: Header, data: bytes, with_layers: bool) -> PlanFile:
     try:
         library = find_library(header.flavour)
         runtime, engine = load_plan(data, library)
-        validity = _validity(runtime, data) if library.features.checks_validity else None
+        validity = str(runtime.get_engine_validity(data)[0].name) if library.features.checks_validity else None
         loaded = describe_engine(engine, library, validity, with_layers)
     except EngineError as error:
         why_not = str(error)
@@ -93,11 +93,6 @@ def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str |
         validity=validity,
         layers=_layers(engine, library) if with_layers else None,
     )
-
-
-def _validity(runtime: "trt.Runtime", data: bytes) -> str:
-    validity, _ = runtime.get_engine_validity(data)
-    return str(validity.name)
 
 
 def _binding(engine: "trt.ICudaEngine", library: Library, name: str) -> BindingInfo:

@@ -87,7 +87,7 @@ class OrtContext(OrtBuffers):
     def _rebind(self) -> None:
         self._bindings: dict[int, ort.IOBinding] = {}
         self._expected: dict[str, Array] = {}
-        self._unbound = [each for each in enumerate(self._model.outputs) if not each[1].is_fixed]
+        self._unbound = [output for output in enumerate(self._model.outputs) if not output[1].is_fixed]
 
     def _bind(self, rows: int) -> ort.IOBinding:
         binding = self._session.io_binding()

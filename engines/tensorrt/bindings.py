@@ -83,7 +83,7 @@ class Bindings:
     def rows_of(self, profile: int) -> tuple[int, int]:
         """The least and the most rows that all inputs have in a profile."""
         ranges = [binding.ranges[profile] for binding in self.inputs]
-        return max(each.minimum[0] for each in ranges), min(each.maximum[0] for each in ranges)
+        return max(bounds.minimum[0] for bounds in ranges), min(bounds.maximum[0] for bounds in ranges)
 
 
 def read_bindings(engine: "trt.ICudaEngine", library: Library) -> Bindings:
@@ -94,7 +94,7 @@ def read_bindings(engine: "trt.ICudaEngine", library: Library) -> Bindings:
         _check(engine, library, name)
     inputs = tuple(_binding(engine, name, _ranges(engine, name)) for name in names if is_input[name])
     outputs = tuple(_binding(engine, name, ()) for name in names if not is_input[name])
-    all_vary = bool(inputs) and all(each.shape[:1] == (-1,) for each in (*inputs, *outputs))
+    all_vary = bool(inputs) and all(binding.shape[:1] == (-1,) for binding in (*inputs, *outputs))
     is_batchable = all_vary and not engine.name.endswith(NO_BATCH)
     return Bindings(inputs, outputs, engine.num_optimization_profiles, is_batchable)
 
@@ -140,7 +140,11 @@ def choose(bindings: Bindings, rows: int, shapes: Sequence[Shape], has_batch: bo
     A profile that takes no batch as small as that has it filled up to its least.
     """
     fitting = [choice for choice in _choices(bindings, rows, shapes, has_batch) if _is_taken(bindings, choice)]
-    return min(fitting, key=lambda choice: _room(bindings, choice.profile), default=None)
+    return min(
+        fitting,
+        key=lambda choice: max((binding.ranges[choice.profile].maximum for binding in bindings.inputs), default=()),
+        default=None,
+    )
 
 
 def check_shapes(bindings: Bindings, shapes: Sequence[Shape], has_batch: bool) -> None:
@@ -166,10 +170,6 @@ def _is_taken(bindings: Bindings, choice: ProfileChoice) -> bool:
     return all(binding.ranges[choice.profile].contains(shape) for binding, shape in pairs)
 
 
-def _room(bindings: Bindings, profile: int) -> tuple[int, ...]:
-    return max((binding.ranges[profile].maximum for binding in bindings.inputs), default=())
-
-
 def _takes_rows(binding: Binding, profile: int, shape: Shape, has_batch: bool) -> bool:
     bounds = binding.ranges[profile]
     return bounds.contains((bounds.minimum[0], *shape) if has_batch else tuple(shape))
@@ -177,7 +177,7 @@ def _takes_rows(binding: Binding, profile: int, shape: Shape, has_batch: bool) -
 
 def _bounds(binding: Binding, has_batch: bool) -> str:
     first = 1 if has_batch else 0
-    texts = (f"from {list(each.minimum[first:])} to {list(each.maximum[first:])}" for each in binding.ranges)
+    texts = (f"from {list(bounds.minimum[first:])} to {list(bounds.maximum[first:])}" for bounds in binding.ranges)
     return " or ".join(dict.fromkeys(texts))
 
 
@@ -206,24 +206,24 @@ class BatchLayout:
     @property
     def is_fixed(self) -> bool:
         """Whether all shapes are known but for the batch."""
-        return all(each.is_fixed for each in (*self.inputs, *self.outputs))
+        return all(spec.is_fixed for spec in (*self.inputs, *self.outputs))
 
     @property
     def fixed_shapes(self) -> tuple[Shape, ...]:
-        return tuple(each.shape for each in self.inputs)
+        return tuple(spec.shape for spec in self.inputs)
 
     def input_size(self, binding: Binding) -> int:
         """The bytes of an input's largest shape in any profile."""
-        return max(prod(each.maximum) for each in binding.ranges) * binding.dtype.itemsize
+        return max(prod(bounds.maximum) for bounds in binding.ranges) * binding.dtype.itemsize
 
     def _choose(self, rows: int, shapes: tuple[Shape, ...]) -> ProfileChoice:
         """The profile for a batch. Raises `InvalidInputError` when none takes it."""
         found = choose(self.bindings, rows, shapes, bool(self.max_batch_size))
         if found is None:
             raise InvalidInputError(
-                f"no profile of the plan takes {rows} rows of the shapes {[list(each) for each in shapes]}"
+                f"no profile of the plan takes {rows} rows of the shapes {[list(shape) for shape in shapes]}"
             )
         return found
 
     def _specs(self, bindings: Sequence[Binding]) -> tuple[TensorSpec, ...]:
-        return tuple(tensor_spec(each, bool(self.max_batch_size)) for each in bindings)
+        return tuple(tensor_spec(binding, bool(self.max_batch_size)) for binding in bindings)

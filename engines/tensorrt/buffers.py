@@ -23,8 +23,8 @@ class HostBuffers:
         self._layout = layout
         self._device = device
         bindings = layout.bindings
-        self._inputs = [HostTensor(device, each.dtype, layout.input_size(each)) for each in bindings.inputs]
-        self._outputs = [HostTensor(device, each.dtype) for each in bindings.outputs]
+        self._inputs = [HostTensor(device, binding.dtype, layout.input_size(binding)) for binding in bindings.inputs]
+        self._outputs = [HostTensor(device, binding.dtype) for binding in bindings.outputs]
         self.shapes: tuple[Shape, ...] = ()
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {
@@ -43,7 +43,10 @@ class HostBuffers:
         with self._device:
             inputs = {spec.name: tensor.array((self._layout.capacity, *shape)) for spec, tensor, shape in tensors}
         self.inputs, self.shapes = inputs, tuple(shapes)
-        self._input_bytes = [self._rows_of(array) for array in inputs.values()]
+        # All bytes of each, and how many a row has.
+        self._input_bytes = [
+            (array.reshape(-1).view(np.uint8), array.nbytes // self._layout.capacity) for array in inputs.values()
+        ]
 
     def filled(self, rows: int) -> Iterator[Array]:
         """The bytes of the first rows of each input."""
@@ -60,10 +63,6 @@ class HostBuffers:
         array = self._outputs[index].array(shape if self._layout.max_batch_size else (1, *shape))
         self.outputs[self._layout.outputs[index].name] = array[:rows]
         return array[:rows].reshape(-1).view(np.uint8)
-
-    def _rows_of(self, array: Array) -> tuple[Array, int]:
-        """All its bytes, and how many a row has."""
-        return array.reshape(-1).view(np.uint8), array.nbytes // self._layout.capacity
 
 
 class Output(Protocol):

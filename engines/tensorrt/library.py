@@ -108,10 +108,6 @@ def _features(flavour: Flavour, version: str) -> Features:
     )
 
 
-def _load_tensorrt() -> Module | None:
-    return _import("tensorrt")
-
-
 def _load_rtx() -> Module | None:
     """RTX from its own packages; or its bindings alone, on the libraries that ONNX Runtime's provider for it brings."""
     module = _import("tensorrt_rtx")
@@ -122,7 +118,10 @@ def _load_rtx() -> Module | None:
     return module
 
 
-_LOADERS: dict[Flavour, Callable[[], Module | None]] = {"tensorrt": _load_tensorrt, "tensorrt-rtx": _load_rtx}
+_LOADERS: dict[Flavour, Callable[[], Module | None]] = {
+    "tensorrt": lambda: _import("tensorrt"),
+    "tensorrt-rtx": _load_rtx,
+}
 
 
 def _import(name: str) -> Module | None:

@@ -159,7 +159,7 @@ class LoadedPlan:
         if not bindings.is_batchable:
             return bindings
         context = self.make_context()
-        if not all(context.set_input_shape(each.name, each.ranges[0].maximum) for each in bindings.inputs):
+        if not all(context.set_input_shape(binding.name, binding.ranges[0].maximum) for binding in bindings.inputs):
             return bindings
         for binding in bindings.outputs:
             # What is not known although the inputs' shapes are is decided by what they hold.

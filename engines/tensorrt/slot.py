@@ -125,7 +125,7 @@ class Slot:
         self._stream = device.stream()
         self._began, self._computing, self._computed = (device.event() for _ in range(3))
         self._ended = device.event(is_waited_for=True)
-        self._inputs = [self._zeros(plan.layout.input_size(each)) for each in plan.layout.bindings.inputs]
+        self._inputs = [self._zeros(plan.layout.input_size(binding)) for binding in plan.layout.bindings.inputs]
         self._outputs = make_outputs(plan)
         self._contexts: list[ExecutionContext] = []
         self._recorded: dict[int, RecordedGraph] = {}
