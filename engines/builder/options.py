@@ -60,14 +60,10 @@ class BuildOptions:
             if capability_member(capability) not in library.module.ComputeCapability.__members__:
                 raise BuildError(f"--capability: {library.title} knows {', '.join(known_capabilities(library))}")
         if self.hardware_compatible is not None:
-            self._check_hardware(library)
-
-    def _check_hardware(self, library: Library) -> None:
-        level = self.hardware_compatible or ""
-        if library.features.builds_without_gpu:
-            raise BuildError(f"--hardware-compatible: the plans of {library.title} run on each GPU of --capability")
-        if hardware_member(level) not in library.module.HardwareCompatibilityLevel.__members__:
-            raise BuildError(f"--hardware-compatible: {library.title} does not know {level}")
+            if library.features.builds_without_gpu:
+                raise BuildError(f"--hardware-compatible: the plans of {library.title} run on each GPU of --capability")
+            if hardware_member(self.hardware_compatible) not in library.module.HardwareCompatibilityLevel.__members__:
+                raise BuildError(f"--hardware-compatible: {library.title} does not know {self.hardware_compatible}")
 
 
 def capability_member(capability: str) -> str:

@@ -284,14 +284,11 @@ def _reduce(model: ModelProto, reduced: ReducedPrecision) -> None:
             model.CopyFrom(inliner.inline_local_functions(model))
         _raise_opset(model, _BF16_OPSET if reduced is BF16 else _QUANTIZED_OPSET if has_quantization(model) else 1)
         model.graph.CopyFrom(shape_inference.infer_shapes(model).graph)
-        Scope(model.graph, reduced, opset_of(model), _names(model)).rewrite()
+        names = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
+        names |= {value.name for value in model.graph.input} | {weight.name for weight in model.graph.initializer}
+        Scope(model.graph, reduced, opset_of(model), names).rewrite()
     except (RuntimeError, ValueError, shape_inference.InferenceError) as error:
         raise BuildError(f"the model cannot be rewritten to {reduced.title}: {error}") from error
-
-
-def _names(model: ModelProto) -> set[str]:
-    names = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
-    return names | {weight.name for weight in model.graph.input} | {weight.name for weight in model.graph.initializer}
 
 
 def _raise_opset(model: ModelProto, least: int) -> None:

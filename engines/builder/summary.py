@@ -18,7 +18,9 @@ def describe_network(prepared: PreparedBuild) -> Iterator[str]:
     """Its layers by datatype, and its inputs and outputs with what the profiles allow."""
     yield f"layers      {_layers(prepared)}"
     for tensor in prepared.network.inputs:
-        yield f"input       {_described(tensor)}{_ranges(prepared, tensor)}"
+        ranges = [profile[tensor.name] for profile in prepared.profiles if -1 in tensor.shape]
+        bounds = (f", {format_shape(shape.minimum)} to {format_shape(shape.maximum)}" for shape in ranges)
+        yield f"input       {_described(tensor)}{''.join(bounds)}"
     for tensor in prepared.network.outputs:
         yield f"output      {_described(tensor)}"
 
@@ -53,8 +55,3 @@ def _layers(prepared: PreparedBuild) -> str:
 def _described(tensor: NetworkTensor) -> str:
     shape = ", ".join("?" if dim == -1 else str(dim) for dim in tensor.shape)
     return f"{tensor.name} {tensor.datatype} [{shape}]"
-
-
-def _ranges(prepared: PreparedBuild, tensor: NetworkTensor) -> str:
-    ranges = [profile[tensor.name] for profile in prepared.profiles if -1 in tensor.shape]
-    return "".join(f", {format_shape(shape.minimum)} to {format_shape(shape.maximum)}" for shape in ranges)

@@ -15,7 +15,7 @@ from rich.text import Text
 from yais.engines.base import EngineError
 from yais.engines.builder.profiles import format_shape
 from yais.engines.builder.summary import format_size
-from yais.engines.inspection.onnx_file import OnnxFile, OnnxTensor, describe_onnx
+from yais.engines.inspection.onnx_file import OnnxFile, describe_onnx
 from yais.engines.inspection.plan_file import BindingInfo, LoadedInfo, PlanFile, describe_plan
 from yais.engines.tensorrt.plan import read_header
 
@@ -105,6 +105,8 @@ def sections_of(described: OnnxFile | PlanFile) -> Iterator[Section]:
 
 
 def _of_onnx(file: OnnxFile) -> Iterator[Section]:
+    declared = file.max_batch_size
+    largest = "not declared" if declared is None else "no batch dimension" if declared == 0 else str(declared)
     yield _facts(
         {
             "ONNX model": file.name,
@@ -112,13 +114,17 @@ def _of_onnx(file: OnnxFile) -> Iterator[Section]:
             "producer": file.producer or "not told",
             "opset": ", ".join(f"{domain} {version}" for domain, version in file.opsets.items()),
             "IR version": str(file.ir_version),
-            "largest batch": _largest_batch(file.max_batch_size),
+            "largest batch": largest,
             "quantised": _yes(file.is_quantised),
         }
     )
-    tensors = [("input", tensor) for tensor in file.inputs] + [("output", tensor) for tensor in file.outputs]
-    yield Section("inputs and outputs", _TENSOR, tuple((way, *_tensor(each)) for way, each in tensors))
-    weights = ((kind, f"{each.values:,}", format_size(each.size)) for kind, each in file.weights.items())
+    rows = (
+        (way, tensor.name, tensor.datatype, _shape(tensor.shape))
+        for way, tensors in (("input", file.inputs), ("output", file.outputs))
+        for tensor in tensors
+    )
+    yield Section("inputs and outputs", _TENSOR, tuple(rows))
+    weights = ((kind, f"{group.values:,}", format_size(group.size)) for kind, group in file.weights.items())
     yield Section("weights", ("datatype", "values", "size"), tuple(weights))
     operators = ((name, f"{count:,}") for name, count in file.operators.items())
     yield Section("operators", ("operator", "count"), tuple(operators))
@@ -154,14 +160,6 @@ def _facts(facts: Mapping[str, str]) -> Section:
     return Section("", (), tuple(facts.items()))
 
 
-def _largest_batch(declared: int | None) -> str:
-    return "not declared" if declared is None else "no batch dimension" if declared == 0 else str(declared)
-
-
-def _tensor(tensor: OnnxTensor) -> tuple[str, str, str]:
-    return tensor.name, tensor.datatype, _shape(tensor.shape)
-
-
 def _binding(binding: BindingInfo) -> tuple[str, ...]:
     way = "input" if binding.is_input else "output"
     shape = _shape(["?" if dim == -1 else dim for dim in binding.shape])
@@ -170,8 +168,8 @@ def _binding(binding: BindingInfo) -> tuple[str, ...]:
 
 def _ranges(binding: BindingInfo, profiles: int) -> list[str]:
     """What each profile allows of an input; of an output it follows from those."""
-    bounds = [f"{format_shape(each.minimum)} to {format_shape(each.maximum)}" for each in binding.ranges]
-    return bounds or [""] * profiles
+    texts = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
+    return texts or [""] * profiles
 
 
 def _layers(layers: Sequence[Any]) -> Iterator[tuple[str, str, str]]:

@@ -109,7 +109,9 @@ class GraphExecutor:
         self._sizes = graph_sizes(max(1, self.model.max_batch_size))
         self._recorded: dict[int, tuple[ort.IOBinding, ort.RunOptions]] = {}
         self._thread = ThreadPoolExecutor(1, "onnxruntime-graphs")
-        self._refuse_free_dimensions()
+        free = next((spec for spec in self.model.specs if not spec.is_fixed), None)
+        if free is not None:
+            raise NoGraphsError(f"tensor '{free.name}' has free dimensions")
         self._thread.submit(self._prepare).result()
 
     def __del__(self) -> None:
@@ -123,11 +125,6 @@ class GraphExecutor:
         Raises `EngineError`.
         """
         return self._thread.submit(self._execute, inputs, outputs, rows).result()
-
-    def _refuse_free_dimensions(self) -> None:
-        for spec in self.model.specs:
-            if not spec.is_fixed:
-                raise NoGraphsError(f"tensor '{spec.name}' has free dimensions")
 
     def _prepare(self) -> None:
         """Records a graph for each size of batch."""

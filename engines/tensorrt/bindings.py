@@ -139,7 +139,14 @@ def choose(bindings: Bindings, rows: int, shapes: Sequence[Shape], has_batch: bo
 
     A profile that takes no batch as small as that has it filled up to its least.
     """
-    fitting = [choice for choice in _choices(bindings, rows, shapes, has_batch) if _is_taken(bindings, choice)]
+    fitting = [
+        choice
+        for choice in _choices(bindings, rows, shapes, has_batch)
+        if all(
+            binding.ranges[choice.profile].contains(shape)
+            for binding, shape in zip(bindings.inputs, choice.shapes, strict=True)
+        )
+    ]
     return min(
         fitting,
         key=lambda choice: max((binding.ranges[choice.profile].maximum for binding in bindings.inputs), default=()),
@@ -163,11 +170,6 @@ def _choices(bindings: Bindings, rows: int, shapes: Sequence[Shape], has_batch: 
     for profile in range(bindings.profiles):
         padded = max(rows, bindings.rows_of(profile)[0]) if has_batch else rows
         yield ProfileChoice(profile, padded, tuple((padded, *shape) if has_batch else tuple(shape) for shape in shapes))
-
-
-def _is_taken(bindings: Bindings, choice: ProfileChoice) -> bool:
-    pairs = zip(bindings.inputs, choice.shapes, strict=True)
-    return all(binding.ranges[choice.profile].contains(shape) for binding, shape in pairs)
 
 
 def _takes_rows(binding: Binding, profile: int, shape: Shape, has_batch: bool) -> bool:

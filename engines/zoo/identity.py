@@ -1,4 +1,4 @@
-"""The model that gives back what it is given: what is left of a request's cost is the service's own."""
+"""Identity, a model that gives back what it is given: what is left of a request's cost is the service's own."""
 
 from onnx import ModelProto
 

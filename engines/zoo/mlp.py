@@ -1,4 +1,4 @@
-"""A perceptron of one hidden layer with seeded weights: so cheap to run that batching is what matters."""
+"""Perceptron of one hidden layer with seeded weights: so cheap to run that batching is what matters."""
 
 import numpy as np
 from onnx import ModelProto

@@ -1,4 +1,4 @@
-"""Which file is opened how, on which GPUs, and what is said when that cannot be."""
+"""Opening of files on GPUs: by which backend, on which GPUs, and with which errors."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""What only a GPU can show, with whatever library is there; the same tests run on stand-ins of CUDA and TensorRT:
+"""Tests on a real GPU, with whatever library is there; they run on stand-ins of CUDA and TensorRT as well:
 
 PYTHONPATH=tests/engines/standins pytest -m gpu -n 0 tests/gpu
 """

@@ -1,4 +1,4 @@
-"""What goes wrong on a GPU: plans that are not for it, memory that is short, and a context that breaks."""
+"""Failures on a GPU: plans that are not for it, memory that is short, and a context that breaks."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""That engines on a GPU come to what the CPU does, whatever way they are run."""
+"""Runs on a GPU, whose results are those of the CPU whatever way they are made."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The models of the zoo in FP16 and BF16."""
+"""Models of the zoo in FP16 and BF16."""
 
 from collections.abc import Callable
 from functools import cache, partial

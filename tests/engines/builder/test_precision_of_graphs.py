@@ -1,4 +1,4 @@
-"""What a graph may hold that is not to be halved, or not as simply."""
+"""Graphs with parts that stay in FP32, or whose rewrite is not simple."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The simulated GPU forgives no more than a real one: each test is something that would go wrong there."""
+"""Simulated GPU, which forgives no more than a real one: each test is something that would go wrong there."""
 
 import subprocess
 import sys

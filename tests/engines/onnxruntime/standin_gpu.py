@@ -1,4 +1,4 @@
-"""A GPU as engines know it, on a machine without one. Its memory is memory of the host."""
+"""GPU as engines know it, on a machine without one. Its memory is memory of the host."""
 
 import ctypes
 import weakref

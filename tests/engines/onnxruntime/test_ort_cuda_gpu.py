@@ -1,4 +1,4 @@
-"""What only a GPU can show: that ONNX Runtime gives the same answers there, on recorded runs and on others."""
+"""ONNX Runtime on a real GPU: its answers are the same, on recorded runs and on others."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

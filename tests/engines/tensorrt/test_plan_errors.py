@@ -1,4 +1,4 @@
-"""What TensorRT says of a plan that it does not take, and what that means."""
+"""Messages of TensorRT about a plan that it does not take, and what they mean."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The simulated TensorRT refuses what the real one does, in its words, and computes the same."""
+"""Simulated TensorRT: it refuses what the real one does, in its words, and computes the same."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes wrong on a simulated GPU: at the start, in a single run, and with the GPU as a whole."""
+"""Failures on a simulated GPU: at the start, in a single run, and with the GPU as a whole."""
 
 from collections.abc import Callable
 from pathlib import Path
