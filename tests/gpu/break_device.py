@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gpu.gpu_models import run, sample
+from gpu_models import run, sample
 
 from yais.engines import EngineError, EngineOptions, open_engine
 from yais.engines.cuda.device import open_device
