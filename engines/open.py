@@ -136,11 +136,12 @@ def _open_built(path: Path, library: "Library", device: "CudaDevice", options: E
     from yais.engines.tensorrt.plan import PlanError
 
     # Served without batching, a plan that could do it takes more shapes than one that could not.
-    find = partial(cached_plan, path, library, device, options.max_batch_size or None, options.plan_cache)
+    most = options.max_batch_size or None
+    find = partial(cached_plan, path, library, device, max_batch_size=most, folder=options.plan_cache)
     plan = find()
     broken = plan.stat().st_ino
     try:
         return TensorRtEngine(plan, library, device, options)
     except PlanError as error:
         logger.warning("The plan '%s' is built again: %s", plan, str(error))
-    return TensorRtEngine(find(broken), library, device, options)
+    return TensorRtEngine(find(broken=broken), library, device, options)

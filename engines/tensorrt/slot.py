@@ -238,7 +238,14 @@ class Slot:
 
     def _make_context(self, profile: int) -> ExecutionContext:
         addresses = [int(memory) for memory in self._inputs]
-        return ExecutionContext(self._plan, profile, self._workspace, addresses, self._outputs, self._stream)
+        return ExecutionContext(
+            self._plan,
+            profile,
+            workspace=self._workspace,
+            addresses=addresses,
+            outputs=self._outputs,
+            stream=self._stream,
+        )
 
     def _times(self, padding: int) -> Run:
         spans = ((self._began, self._computing), (self._computing, self._computed), (self._computed, self._ended))
