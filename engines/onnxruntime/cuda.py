@@ -56,17 +56,13 @@ def open_session(path: Path, options: EngineOptions, gpu: CudaDevice, graphs: bo
             # Without the fallback, which prints what went wrong, and goes on with the CPU alone.
             session = ort.InferenceSession(path, session_options(options), providers=providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
-            raise _load_error(gpu, error) from error
+            if any(words in str(error) for words in _NO_GRAPHS):
+                raise NoGraphsError(str(error)) from error
+            found = run_error(gpu, error)
+            raise type(found)(f"ONNX Runtime cannot load it on GPU {gpu.index}: {found}") from error
     if _PROVIDER not in session.get_providers():
         raise EngineError(f"ONNX Runtime's CUDA provider cannot be loaded: {_provider_load_error()}")
     return session
-
-
-def _load_error(gpu: CudaDevice, error: Exception) -> EngineError:
-    if any(words in str(error) for words in _NO_GRAPHS):
-        return NoGraphsError(str(error))
-    found = run_error(gpu, error)
-    return type(found)(f"ONNX Runtime cannot load it on GPU {gpu.index}: {found}")
 
 
 def _provider_options(gpu: CudaDevice, graphs: bool) -> dict[str, str]:
