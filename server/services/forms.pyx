@@ -46,8 +46,8 @@ cdef enum:
 _MAX_FORMS = 1024
 # Inputs of one form give outputs of one shape, or of a few.
 _MAX_DESCRIPTIONS = 16
-# Set by whoever makes a WireCall, which its constructor takes back.
-cdef bint is_making = False
+# A WireCall is made by new_wire_call, which allows it right before.
+cdef bint _is_allowed = False
 
 
 cdef struct Piece:
@@ -229,8 +229,8 @@ cdef class Forms:
 
 cdef WireCall new_wire_call(object method, object call, bytes message, Form form, long long arrived, Cut* parts):
     cdef double deadline = call.deadline
-    global is_making
-    is_making = True
+    global _is_allowed
+    _is_allowed = True
     cdef WireCall made = WireCall.__new__(WireCall)
     cdef int index
     made.method = method
@@ -261,10 +261,10 @@ cdef class WireCall:
     cdef Piece id
 
     def __cinit__(self):
-        global is_making
-        if not is_making:
+        global _is_allowed
+        if not _is_allowed:
             raise TypeError("WireCall is made by Forms.recognise alone")
-        is_making = False
+        _is_allowed = False
 
     @property
     def model(self):
@@ -377,7 +377,7 @@ cdef Py_ssize_t row_size(np.ndarray buffer) noexcept:
 
 
 cdef uint8_t* rows_of(np.ndarray buffer, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t* size) except? NULL:
-    """Where rows of a batch buffer lie, and how many bytes they are together. Raises ValueError if it has none there."""
+    """Where rows of a batch buffer lie, and how many bytes they have. Raises ValueError if it has none there."""
     cdef Py_ssize_t of_row
     if np.PyArray_NDIM(buffer) == 0 or PyDataType_REFCHK(np.PyArray_DESCR(buffer)) \
             or not np.PyArray_ISCARRAY_RO(buffer):
