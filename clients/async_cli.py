@@ -14,8 +14,9 @@ from yais.clients import channels, commands, interrupts
 from yais.clients.async_client import AsyncClient
 from yais.clients.errors import InferenceError
 from yais.clients.options import POSITIVE, Common, common_options
-from yais.clients.records import STATUS_NUMBERS, Recorder
-from yais.clients.report import summarise
+from yais.clients.stats.outcomes import STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import summarise
 from yais.clients.workload import Workload
 
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]

@@ -14,9 +14,9 @@ import click
 from yais import __version__
 from yais.clients.options import Common
 from yais.clients.rendering import render
-from yais.clients.report import Facts, Report
-from yais.clients.siege.verdicts.objectives import Assessment
-from yais.clients.siege.verdicts.verdict import Verdict, exit_code
+from yais.clients.stats.report import Report, RunInfo
+from yais.clients.stats.slo import Assessment
+from yais.clients.stats.verdict import Verdict, exit_code
 from yais.clients.workload import Workload, explained, prepare
 
 
@@ -31,9 +31,9 @@ def begin(options: Common) -> Workload:
     return workload
 
 
-def facts(options: Common) -> Facts:
+def facts(options: Common) -> RunInfo:
     """What is known of a run that begins now."""
-    return Facts(
+    return RunInfo(
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         target=options.target,
         seed=options.seed,

@@ -1,8 +1,9 @@
 """A report as text for people."""
 
-from yais.clients.outcomes import Counts
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.verdict import Verdict
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.report import Report
+from yais.clients.stats.verdict import Verdict
 
 _SELDOM = ("rejected", "timed_out", "cancelled", "wrong")
 
@@ -33,11 +34,6 @@ def latency_lines(distribution: dict[str, float]) -> list[str]:
     values = {name: milliseconds(value) for name, value in distribution.items()}
     width = max(map(len, values.values())) + 1
     return [f"{name:<6}{value:>{width}} ms" for name, value in values.items()]
-
-
-def milliseconds(value: float) -> str:
-    """At least three significant digits."""
-    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"
 
 
 def _counts(report: Report) -> str:

@@ -11,8 +11,9 @@ from yais.clients import channels, commands, interrupts, pictures
 from yais.clients.errors import InferenceError
 from yais.clients.messages import Arrays
 from yais.clients.options import FILE, POSITIVE, Common, common_options
-from yais.clients.records import STATUS_NUMBERS, Recorder
-from yais.clients.report import summarise
+from yais.clients.stats.outcomes import STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import summarise
 from yais.clients.sync_client import Client
 from yais.clients.workload import Workload
 

@@ -19,13 +19,13 @@ import uvloop
 from bench.load import METHOD
 from bench.measure import BenchError, uncollected
 from yais.clients.channels import options
-from yais.clients.chunk import Chunk
-from yais.clients.histogram import Histogram
-from yais.clients.records import OK, STATUS_NUMBERS, Recorder
-from yais.clients.report import Report, summarise
 from yais.clients.siege.schedules.pacer import Constant, Until
 from yais.clients.siege.traffic.lines import Done, Line
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
+from yais.clients.stats.recorder import RecordBatch, Recorder
+from yais.clients.stats.report import Report, summarise
 from yais.transport import Channel, insecure_channel
 from yais.transport.client_call import ClientCall
 from yais.transport.raw import RawUnary
@@ -117,8 +117,8 @@ class Refusals:
     def __init__(self) -> None:
         self.latency = Histogram()
 
-    def __call__(self, chunk: Chunk, start: int) -> None:
-        self.latency.add((chunk.done - chunk.due)[chunk.status == STATUS_NUMBERS[_UNAVAILABLE]])
+    def __call__(self, batch: RecordBatch, start: int) -> None:
+        self.latency.add((batch.done - batch.due)[batch.status == STATUS_NUMBERS[_UNAVAILABLE]])
 
 
 def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:

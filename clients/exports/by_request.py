@@ -4,8 +4,8 @@ from typing import TextIO
 
 import numpy as np
 
-from yais.clients.chunk import Chunk
-from yais.clients.outcomes import LOWEST_STATUS, STATUS_NAMES, STATUSES
+from yais.clients.stats.outcomes import LOWEST_STATUS, STATUS_NAMES, STATUSES
+from yais.clients.stats.recorder import RecordBatch
 
 COLUMNS = ("due_ns", "sent_ns", "done_ns", "status", "kind")
 
@@ -20,8 +20,8 @@ class RequestLog:
         self._names = [STATUS_NAMES[number] for number in range(LOWEST_STATUS, LOWEST_STATUS + STATUSES)]
         file.write(",".join(COLUMNS) + "\n")
 
-    def __call__(self, chunk: Chunk, start: int) -> None:
-        times = np.stack((chunk.due, chunk.sent, chunk.done)) - start
-        names = [self._names[status - LOWEST_STATUS] for status in chunk.status.tolist()]
-        rows = zip(*times.tolist(), names, chunk.kind.tolist(), strict=True)
+    def __call__(self, batch: RecordBatch, start: int) -> None:
+        times = np.stack((batch.due, batch.sent, batch.done)) - start
+        names = [self._names[status - LOWEST_STATUS] for status in batch.status.tolist()]
+        rows = zip(*times.tolist(), names, batch.kind.tolist(), strict=True)
         self._file.write("".join([_LINE % row for row in rows]))

@@ -4,8 +4,8 @@ import csv
 import io
 from dataclasses import asdict, fields
 
-from yais.clients.outcomes import Counts
-from yais.clients.report import Interval, Report
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.report import Interval, Report
 
 COLUMNS = ("second", *(field.name for field in fields(Counts)), "in_flight", "p50_ms", "p99_ms", "max_ms")
 

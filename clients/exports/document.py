@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from yais.clients.histogram import QUANTILES
-from yais.clients.report import Distribution, Report
-from yais.clients.siege.verdicts.objectives import Assessment
-from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.stats.histogram import QUANTILES
+from yais.clients.stats.report import Distribution, Report
+from yais.clients.stats.slo import Assessment
+from yais.clients.stats.verdict import judge
 
 SCHEMA = "yais.siege/1"
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from yais.clients.report import Interval, Report
+from yais.clients.stats.report import Interval, Report
 
 _HEADER = "#[Histogram log format version 1.3]"
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from math import log2
 
-from yais.clients.histogram import HALF_OCTAVE, Histogram
+from yais.clients.stats.histogram import HALF_OCTAVE, Histogram
 
 _TICKS = 5
 _MS = 1e6

@@ -10,7 +10,7 @@ import click
 from yais.clients import commands
 from yais.clients.options import POSITIVE, Common, Positive, common_options
 from yais.clients.siege import files
-from yais.clients.siege.files import ReportFile
+from yais.clients.siege.files import OBJECTIVES, ReportFile
 from yais.clients.siege.operations import besiege, search_for_max
 from yais.clients.siege.requests.options import Inputs, input_options
 from yais.clients.siege.requests.prepared import find_golden, opened
@@ -18,10 +18,9 @@ from yais.clients.siege.schedules.options import Plan, schedule_options
 from yais.clients.siege.search.curve import Curve
 from yais.clients.siege.settings import Settings, facts_of, load_of
 from yais.clients.siege.traffic.lines import has_native
-from yais.clients.siege.verdicts.objective_text import OBJECTIVES
-from yais.clients.siege.verdicts.objectives import assess
-from yais.clients.siege.verdicts.verdict import judge
 from yais.clients.siege.views.address import metrics_option
+from yais.clients.stats.slo import assess
+from yais.clients.stats.verdict import judge
 
 SUBCOMMANDS = {
     "chaos": "yais.clients.siege.chaos.cli",

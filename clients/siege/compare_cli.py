@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from yais.clients.exports import document
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.comparison import Comparison, Estimate, Side, compare
+from yais.clients.stats.compare import Comparison, Estimate, Side, compare
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
 
 _VERSUS = "--versus"
 

@@ -14,9 +14,9 @@ from yais.clients.exports.histogram_log import histogram_log
 from yais.clients.exports.html import library
 from yais.clients.exports.html.runs import Run
 from yais.clients.exports.spectrum import spectrum
-from yais.clients.report import Report
 from yais.clients.siege.search.curve import Curve
-from yais.clients.siege.verdicts.objectives import Assessment
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment, Objective, ObjectiveError, parse_objectives
 
 Format = Callable[[Report, Sequence[Assessment]], str]
 """Takes what the run's objectives came to as well, where there were any."""
@@ -71,3 +71,22 @@ class ReportFile(click.ParamType[Path]):
         if not path.parent.is_dir():
             self.fail(f"there is no folder '{path.parent}'", param, ctx)
         return path
+
+
+class ObjectivesType(click.ParamType[tuple[Objective, ...], str]):
+    """The type of an option that takes objectives."""
+
+    name = "objectives"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[Objective, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_objectives(value)
+        except ObjectiveError as error:
+            self.fail(str(error), parameter, context)
+
+
+OBJECTIVES = ObjectivesType()

@@ -7,8 +7,6 @@ import click
 import uvloop
 
 from yais.clients.exports.by_request import RequestLog
-from yais.clients.records import Recorder
-from yais.clients.report import Facts, Report, summarise
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.crew import Crew
 from yais.clients.siege.run import Sent, Show, send
@@ -18,13 +16,14 @@ from yais.clients.siege.search.probing import Judge
 from yais.clients.siege.search.search import Search
 from yais.clients.siege.settings import Settings
 from yais.clients.siege.views.views import open_views
-from yais.clients.tally import Tally
+from yais.clients.stats.recorder import Recorder, Tally
+from yais.clients.stats.report import Report, RunInfo, summarise
 
 # Seconds.
 _SHORTEST_PROBE, _LONGEST_PROBE = 2.0, 60.0
 
 
-def besiege(load: Load, facts: Facts, settings: Settings) -> Report:
+def besiege(load: Load, facts: RunInfo, settings: Settings) -> Report:
     lay = lay_together if settings.processes > 1 else lay_alone
     with open_views(settings.metrics, labels(facts)) as views:
         tally, sent = lay(load, settings, views.show)
@@ -52,7 +51,7 @@ def lay_together(load: Load, settings: Settings, show: Show) -> tuple[Tally, lis
     return uvloop.run(lay())
 
 
-def search_for_max(load: Load, facts: Facts, settings: Settings) -> Curve:
+def search_for_max(load: Load, facts: RunInfo, settings: Settings) -> Curve:
     """Raises click's usage error where there is nothing to search for, or by."""
     plan = load.plan
     if not settings.slo:
@@ -69,6 +68,6 @@ def search_for_max(load: Load, facts: Facts, settings: Settings) -> Curve:
         return uvloop.run(find(load, facts, judge, Search(plan.rate), views.show))
 
 
-def labels(facts: Facts) -> dict[str, str]:
+def labels(facts: RunInfo) -> dict[str, str]:
     """What the metrics tell about the run as a whole."""
     return {"target": facts.target, "schedule": facts.schedule, "version": facts.versions["yais"]}

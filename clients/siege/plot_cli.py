@@ -11,9 +11,9 @@ from yais.clients.exports import document
 from yais.clients.exports.html import library
 from yais.clients.exports.html.runs import Run
 from yais.clients.options import FILE
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.objective_text import OBJECTIVES
-from yais.clients.siege.verdicts.objectives import Objective, assess
+from yais.clients.siege.files import OBJECTIVES
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Objective, assess
 
 EXAMPLES = """\b
 Examples:

@@ -9,7 +9,7 @@ from yais.clients.exports.html import library
 from yais.clients.options import FILE
 from yais.clients.rendering import render
 from yais.clients.siege.files import FORMATS
-from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.stats.verdict import judge
 
 EXAMPLES = """\b
 Examples:

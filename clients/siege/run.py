@@ -9,7 +9,6 @@ from time import monotonic_ns, thread_time_ns
 import click
 
 from yais.clients import interrupts
-from yais.clients.records import Recorder
 from yais.clients.siege.beside import beside
 from yais.clients.siege.load import Load
 from yais.clients.siege.traffic.closed import ClosedLoop
@@ -19,6 +18,7 @@ from yais.clients.siege.traffic.spread import Spread
 from yais.clients.siege.traffic.turns import Turns
 from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.observer import watch
+from yais.clients.stats.recorder import Recorder
 
 Follow = Callable[[Sender | ClosedLoop], Awaitable[None]]
 Show = Callable[[Glance], None]

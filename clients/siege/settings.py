@@ -6,15 +6,15 @@ from typing import TextIO
 
 from yais.clients import commands
 from yais.clients.options import Common
-from yais.clients.report import Facts
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.golden import Golden
 from yais.clients.siege.requests.requests import Requests
 from yais.clients.siege.schedules.options import Plan
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.lines import TransportName
-from yais.clients.siege.verdicts.objectives import Objective
 from yais.clients.siege.views.address import Address
+from yais.clients.stats.report import RunInfo
+from yais.clients.stats.slo import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def load_of(common: Common, plan: Plan, settings: Settings, requests: Requests, 
     )
 
 
-def facts_of(common: Common, plan: Plan, settings: Settings, requests: Requests) -> Facts:
+def facts_of(common: Common, plan: Plan, settings: Settings, requests: Requests) -> RunInfo:
     return replace(
         commands.facts(common),
         schedule=str(plan),

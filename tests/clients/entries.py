@@ -2,7 +2,8 @@
 
 import grpc
 
-from yais.clients.records import HELD_BACK, STATUS_NUMBERS, WRONG, Recorder
+from yais.clients.stats.outcomes import HELD_BACK, STATUS_NUMBERS, WRONG
+from yais.clients.stats.recorder import Recorder
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import Counts
 from yais.clients.siege.views.glance import Glance
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import Counts
 
 MS = 1_000_000
 

@@ -7,12 +7,12 @@ import numpy as np
 from made_runs import SECOND, chunk
 from numpy.typing import NDArray
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import Counts
-from yais.clients.report import Facts, Report, summarise
 from yais.clients.siege.search.probing import Watch
-from yais.clients.siege.verdicts.objectives import Measured
-from yais.clients.tally import Tally
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.recorder import Tally
+from yais.clients.stats.report import Report, RunInfo, summarise
+from yais.clients.stats.slo import Measured
 
 Floats = NDArray[np.float64]
 Server = Callable[[Floats, np.random.Generator], Floats]
@@ -81,7 +81,7 @@ def probe(
     was_sent = due <= now
     tally = Tally(start=0)
     tally.fold(chunk(due[was_sent], (done - due)[was_sent]))
-    return summarise(tally, Facts(rate_asked=rate))
+    return summarise(tally, RunInfo(rate_asked=rate))
 
 
 def rate_of_md1(service: float, bound: float, quantile: float) -> float:

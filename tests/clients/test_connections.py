@@ -11,14 +11,14 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived
 
 from yais import transport as native
-from yais.clients.outcomes import OK
-from yais.clients.records import Recorder
 from yais.clients.siege.schedules.pacer import Constant, Until
 from yais.clients.siege.traffic.connections import Route, connected
 from yais.clients.siege.traffic.lines import Call, TransportName
 from yais.clients.siege.traffic.resolving import Pace, Resolve
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.traffic.spread import Spread
+from yais.clients.stats.outcomes import OK
+from yais.clients.stats.recorder import Recorder
 from yais.clients.targets import Server
 from yais.transport import ServerCall
 

@@ -17,11 +17,12 @@ from yais.clients.exports.by_request import RequestLog
 from yais.clients.exports.by_second import by_second
 from yais.clients.exports.histogram_log import histogram_log
 from yais.clients.exports.spectrum import spectrum
-from yais.clients.histogram import Histogram
-from yais.clients.records import HELD_BACK, OK, STATUS_NUMBERS, WRONG, Recorder
-from yais.clients.report import Facts, Report, summarise
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import HELD_BACK, OK, STATUS_NUMBERS, WRONG
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Report, RunInfo, summarise
 
-FACTS = Facts(
+FACTS = RunInfo(
     command="siege --rate 2500",
     target="localhost:50051",
     schedule="constant",
@@ -210,7 +211,7 @@ def test_hdrhistogram_reads_the_log_and_finds_the_run_in_it(report: Report, tmp_
 
 
 def test_the_log_of_a_run_that_began_at_no_known_time_has_none(report: Report) -> None:
-    log = histogram_log(replace(report, facts=Facts()))
+    log = histogram_log(replace(report, facts=RunInfo()))
     assert "StartTime:" not in log
     assert [line.split(",")[:3] for line in log.splitlines()[2:]] == [
         ["0.000", "1.000", f"{report.intervals[0].latency.ms['max']:.3f}"],

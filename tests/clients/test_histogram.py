@@ -8,8 +8,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients import hdr
-from yais.clients.histogram import HALF_OCTAVE, QUANTILES, Histogram
+from yais.clients.stats.histogram import HALF_OCTAVE, QUANTILES, Histogram, decode_histogram, encode_histogram
 
 DAY = 86_400 * 10**9
 
@@ -113,7 +112,7 @@ def test_a_negative_duration_is_refused() -> None:
 @slow
 @given(samples)
 def test_hdrhistogram_reads_the_text_form(values: list[int]) -> None:
-    read = HdrHistogram.decode(hdr.encode(counted(values)))
+    read = HdrHistogram.decode(encode_histogram(counted(values)))
     assert read.get_total_count() == len(values)
     expected = reference(values)
     for percentile in QUANTILES.values():
@@ -123,22 +122,22 @@ def test_hdrhistogram_reads_the_text_form(values: list[int]) -> None:
 @slow
 @given(samples)
 def test_the_text_form_of_hdrhistogram_is_read(values: list[int]) -> None:
-    assert hdr.decode(reference(values).encode().decode()) == counted(values)
+    assert decode_histogram(reference(values).encode().decode()) == counted(values)
 
 
 @given(samples)
 def test_the_text_form_loses_nothing(values: list[int]) -> None:
     histogram = counted(values)
-    text = hdr.encode(histogram)
-    assert hdr.decode(text) == histogram
-    assert hdr.encode(hdr.decode(text)) == text
+    text = encode_histogram(histogram)
+    assert decode_histogram(text) == histogram
+    assert encode_histogram(decode_histogram(text)) == text
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 127, 128, 8191, 8192, 2**20, 2**35, 2**60])
 def test_counts_of_every_length_survive(count: int) -> None:
     counts = np.zeros(5000, np.int64)
     counts[[0, 1, 4000]] = count
-    assert hdr.decode(hdr.encode(Histogram(counts))) == Histogram(counts)
+    assert decode_histogram(encode_histogram(Histogram(counts))) == Histogram(counts)
 
 
 def with_body(body: bytes) -> str:
@@ -147,7 +146,7 @@ def with_body(body: bytes) -> str:
     return base64.b64encode(struct.pack(">II", 0x1C849314, len(payload)) + payload).decode()
 
 
-TEXT = hdr.encode(Histogram(np.array([1, 0, 300])))
+TEXT = encode_histogram(Histogram(np.array([1, 0, 300])))
 
 
 @pytest.mark.parametrize(
@@ -182,4 +181,4 @@ TEXT = hdr.encode(Histogram(np.array([1, 0, 300])))
 )
 def test_what_is_no_such_histogram_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        hdr.decode(text)
+        decode_histogram(text)

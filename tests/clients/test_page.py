@@ -12,12 +12,11 @@ from pages import Page
 
 from yais.clients.exports.html.page import page
 from yais.clients.exports.html.runs import Run
-from yais.clients.outcomes import OK, Counts
-from yais.clients.records import Recorder
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Facts, Failure, Report, summarise
-from yais.clients.siege.verdicts.objective_text import parse
-from yais.clients.siege.verdicts.objectives import assess
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.outcomes import OK, Counts
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Failure, Report, RunInfo, summarise
+from yais.clients.stats.slo import assess, parse_objectives
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!--<script>\"'&amp;\ud800é"
 
@@ -89,7 +88,7 @@ def test_a_valid_run_is_shown_as_one() -> None:
 
 
 def test_objectives_stand_by_the_verdict(report: Report) -> None:
-    read = Page(page([Run("", report, assess(parse("p50<1s, errors<0.1%"), report))]))
+    read = Page(page([Run("", report, assess(parse_objectives("p50<1s, errors<0.1%"), report))]))
     assert "objective p50<1s: kept" in read.text
     assert "objective errors<0.1%: MISSED, 0.1751%" in read.text
     assert [item["class"] for item in read.all("li")[-2:]] == ["kept", "missed"]
@@ -104,7 +103,7 @@ def test_several_runs_stand_beside_each_other(report: Report, two: Page) -> None
 
 
 def test_in_a_closed_loop_nothing_lags() -> None:
-    report = run_of(facts=Facts(loop="closed"))
+    report = run_of(facts=RunInfo(loop="closed"))
     read = Page(page([Run("", report)]))
     assert read.rows("percentiles")["p99"] == [*[milliseconds(report.latency.ms["p99"])] * 2, "-"]
     assert read.text.count("There is nothing to draw.") == 1
@@ -126,7 +125,7 @@ def test_it_is_known_which_address_got_how_many(report: Report) -> None:
 
 def test_failures_and_a_mix_are_listed() -> None:
     entries = [(OK, 0, 0, 2_000_000, 0), (OK, 5, 0, 3_000_000, 1), (grpc.StatusCode.INTERNAL, 7, 0, 9_000_000, 1)]
-    report = summarise(write(entries).tally, Facts(kinds=("mlp", "resnet")))
+    report = summarise(write(entries).tally, RunInfo(kinds=("mlp", "resnet")))
     told = replace(report, failures=(Failure("INTERNAL", "it broke", 1),))
     read = Page(page([Run("", told)]))
     assert read.rows("kinds")["mlp"] == ["1", "1", "2.00", "2.00"]
@@ -135,7 +134,7 @@ def test_failures_and_a_mix_are_listed() -> None:
 
 
 def test_hostile_texts_are_shown_as_texts(report: Report, two: Page) -> None:
-    texts = {field.name: HOSTILE for field in fields(Facts) if field.type is str}
+    texts = {field.name: HOSTILE for field in fields(RunInfo) if field.type is str}
     facts = replace(report.facts, **texts, versions={HOSTILE: HOSTILE}, kinds=(HOSTILE, HOSTILE))
     hostile = replace(report, facts=facts, failures=(Failure(HOSTILE, HOSTILE, 1),))
     text = page([Run(HOSTILE, hostile), Run("after", report)])

@@ -17,8 +17,8 @@ from playwright.sync_api import Page as Tab
 from yais.clients.exports.html.page import page
 from yais.clients.exports.html.plots import plots
 from yais.clients.exports.html.runs import Run
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Failure, Report
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Failure, Report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 60_000.0

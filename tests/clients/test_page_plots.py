@@ -11,9 +11,8 @@ from yais.clients.exports.html.drawing import draw
 from yais.clients.exports.html.lines import Line, Plot
 from yais.clients.exports.html.plots import plots, rests, values_at
 from yais.clients.exports.html.runs import Run
-from yais.clients.outcomes import OK
-from yais.clients.records import HELD_BACK
-from yais.clients.report import Distribution, Facts, Report, summarise
+from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.report import Distribution, Report, RunInfo, summarise
 
 
 def plots_of(*reports: Report) -> dict[str, Plot]:
@@ -123,7 +122,7 @@ def test_the_bound_of_the_send_lag_is_drawn_beside_it() -> None:
 
 
 def test_a_closed_loop_asks_for_no_rate_and_has_no_lag() -> None:
-    shown = plots_of(replace(made(), facts=Facts(loop="closed")))
+    shown = plots_of(replace(made(), facts=RunInfo(loop="closed")))
     assert "asked" not in lines_of(shown["throughput"])
     assert shown["lag"].lines == ()
 

@@ -7,12 +7,10 @@ from entries import MS, SECOND, Entry, plain, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients import hdr
-from yais.clients.chunk import Chunk
-from yais.clients.outcomes import OUTCOMES, Counts
-from yais.clients.records import HELD_BACK, OK, STATUS_NUMBERS, WRONG, Recorder
-from yais.clients.report import Failure, summarise
-from yais.clients.tally import Tally
+from yais.clients.stats.histogram import decode_histogram
+from yais.clients.stats.outcomes import HELD_BACK, OK, OUTCOMES, STATUS_NUMBERS, WRONG, Counts
+from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
+from yais.clients.stats.report import Failure, summarise
 
 statuses = st.sampled_from(
     [OK, HELD_BACK, WRONG, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)]
@@ -46,7 +44,7 @@ def test_seconds_and_kinds_add_up_to_the_run(entries: list[Entry]) -> None:
         assert sum(getattr(kind.counts, name) for kind in tally.kinds.values()) == whole
     total = Tally().latency
     for latency in tally.seconds.latencies():
-        total.merge(hdr.decode(latency))
+        total.merge(decode_histogram(latency))
     assert total == tally.latency
     assert tally.seconds.in_flight()[-1:] in ([], [0])
 
@@ -151,12 +149,12 @@ def test_an_hour_of_requests_is_folded_chunk_by_chunk() -> None:
     recorder, total = Recorder(), 20_000
     for number in range(total):
         recorder.add(number * MS, number * MS, number * MS + 50_000)
-    assert len(recorder._entries) < 2048 * len(Chunk._fields)
+    assert len(recorder._entries) < 2048 * len(RecordBatch._fields)
     assert recorder.tally.counts.completed == total
 
 
 def test_a_sink_sees_every_request_once_in_order() -> None:
-    chunks: list[tuple[Chunk, int]] = []
+    chunks: list[tuple[RecordBatch, int]] = []
     recorder = Recorder(sink=lambda chunk, start: chunks.append((chunk, start)))
     recorder.start(5)
     for number in range(3000):

@@ -2,17 +2,18 @@ import grpc
 import pytest
 from entries import MS, plain, write
 
-from yais.clients.outcomes import Counts
-from yais.clients.records import HELD_BACK, OK, WRONG, Recorder
-from yais.clients.rendering import milliseconds, render
-from yais.clients.report import Facts, summarise
-from yais.clients.siege.verdicts.verdict import Verdict
+from yais.clients.rendering import render
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.outcomes import HELD_BACK, OK, WRONG, Counts
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import RunInfo, summarise
+from yais.clients.stats.verdict import Verdict
 
-CLOSED = Facts(loop="closed")
+CLOSED = RunInfo(loop="closed")
 
 
 def test_an_empty_run_has_a_report() -> None:
-    report = summarise(Recorder().tally, Facts(rate_asked=5.0))
+    report = summarise(Recorder().tally, RunInfo(rate_asked=5.0))
     assert (report.counts, report.elapsed, report.rate_answered, report.latency.ms) == (Counts(), 0.0, 0.0, {})
     assert report.clean
     assert "offered 0 = sent 0 + held back 0; sent 0 = completed 0 + failed 0" in render(report)
@@ -33,7 +34,7 @@ def test_a_tail_of_late_answers_lowers_the_rate_answered_only() -> None:
 
 def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
     tally = write([plain(OK, 0, 2_300_000, 10 * MS), plain(HELD_BACK, 5 * MS)]).tally
-    text = render(summarise(tally, Facts(rate_asked=200.0)), Verdict(False, "cap", ("one was held back",)))
+    text = render(summarise(tally, RunInfo(rate_asked=200.0)), Verdict(False, "cap", ("one was held back",)))
     assert text.splitlines() == [
         "offered 2 = sent 1 + held back 1; sent 1 = completed 1 + failed 0",
         "rate 200.0/s asked, 100.0/s sent, 81.3/s answered over 12 ms",
@@ -93,13 +94,13 @@ def test_a_valid_run_says_so() -> None:
 
 def test_a_mix_is_reported_by_model() -> None:
     tally = write([(OK, 0, 0, MS, 0), (OK, 0, 0, 9 * MS, 1), (HELD_BACK, 0, 0, 0, 1)]).tally
-    report = summarise(tally, Facts(kinds=("mlp", "identity")))
+    report = summarise(tally, RunInfo(kinds=("mlp", "identity")))
     assert [(kind.name, kind.counts.offered) for kind in report.kinds] == [("mlp", 1), ("identity", 2)]
     assert "identity: sent 1 = completed 1 + failed 0; p50 9.00 ms; p99 9.00 ms" in render(report).splitlines()
 
 
 def test_a_run_of_one_model_is_not_reported_twice() -> None:
-    assert summarise(write([plain(OK)]).tally, Facts(kinds=("mlp",))).kinds == ()
+    assert summarise(write([plain(OK)]).tally, RunInfo(kinds=("mlp",))).kinds == ()
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,8 @@ from fake_server import FakeServer, Gate, echo
 from simulated_time import SimulatedLoop, run_simulated
 
 from yais import transport as native_transport
-from yais.clients.chunk import Chunk
 from yais.clients.inputs.draws import Share
 from yais.clients.messages import infer_request
-from yais.clients.outcomes import HELD_BACK, OK
-from yais.clients.records import Recorder
-from yais.clients.report import Failure, Report, summarise
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.siege.run import send
@@ -28,7 +24,9 @@ from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.flights import Take
 from yais.clients.siege.traffic.lines import Line, TransportName
 from yais.clients.siege.traffic.sender import Sender
-from yais.clients.tally import Tally
+from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
+from yais.clients.stats.report import Failure, Report, summarise
 from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
@@ -54,12 +52,12 @@ class Keeper(Recorder):
 
     def __init__(self) -> None:
         super().__init__(sink=lambda chunk, start: self._chunks.append(chunk))
-        self._chunks: list[Chunk] = []
+        self._chunks: list[RecordBatch] = []
 
     @property
-    def entries(self) -> Chunk:
+    def entries(self) -> RecordBatch:
         self._fold()
-        return Chunk(*map(np.concatenate, zip(*self._chunks, strict=True)))
+        return RecordBatch(*map(np.concatenate, zip(*self._chunks, strict=True)))
 
 
 def make_sender(
@@ -111,7 +109,7 @@ def test_what_is_due_while_the_loop_is_blocked_is_caught_up_and_counted_from_its
 
 
 def test_a_stall_leaves_no_trace_in_what_is_sent_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> Chunk:
+    async def work() -> RecordBatch:
         loop, recorder = asyncio.get_running_loop(), Keeper()
         end_of_stall = loop.time() + 0.2
         line = FakeLine(lambda call: loop.call_at(max(end_of_stall, loop.time()), call.end))

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from made_runs import made_report
 
 from yais.clients.exports import document
-from yais.clients.report import Report
 from yais.clients.siege.compare_cli import main, split
-from yais.clients.siege.verdicts.comparison import Comparison, Estimate, Side, compare, errors, quantile
+from yais.clients.stats.compare import Comparison, Estimate, Side, compare, errors, quantile
+from yais.clients.stats.report import Report
 
 P99_OF_EXPONENTIAL = -math.log(0.01)
 

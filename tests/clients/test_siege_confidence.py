@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yais.clients.siege.verdicts.confidence import (
+from yais.clients.stats.statistics import (
     at_least,
     at_most,
-    burstiness,
+    design_effect,
     quantile_ranks,
     requests_needed,
     share_interval,
@@ -126,10 +126,10 @@ def test_requests_that_are_over_together_count_as_fewer() -> None:
     random = np.random.default_rng(5)
     alone = (random.random((400, 500)) < 0.02).sum(axis=1)
     together = 10 * (random.random((400, 50)) < 0.02).sum(axis=1)
-    assert burstiness(alone.tolist(), [500] * 400) == pytest.approx(1, abs=0.2)
-    assert burstiness(together.tolist(), [500] * 400) == pytest.approx(10, rel=0.2)
+    assert design_effect(alone.tolist(), [500] * 400) == pytest.approx(1, abs=0.2)
+    assert design_effect(together.tolist(), [500] * 400) == pytest.approx(10, rel=0.2)
 
 
 @pytest.mark.parametrize("overs", [[0, 0, 0], [5, 5, 5], [1, 1, 1]])
 def test_burstiness_is_never_below_one(overs: list[int]) -> None:
-    assert burstiness(overs, [5, 5, 5]) == 1.0
+    assert design_effect(overs, [5, 5, 5]) == 1.0

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import made_report
 
-from yais.clients.siege.verdicts.objective_text import OBJECTIVES, ObjectiveError, parse
-from yais.clients.siege.verdicts.objectives import COMPARISONS, Measured, Objective, Share, assess
+from yais.clients.siege.files import OBJECTIVES
+from yais.clients.stats.slo import (
+    COMPARISONS,
+    Measured,
+    Objective,
+    ObjectiveError,
+    Proportion,
+    assess,
+    parse_objectives,
+)
 
 MS = 10**6
 
@@ -35,11 +43,11 @@ MS = 10**6
 def test_an_objective_is_a_metric_a_comparison_and_a_value_with_its_unit(
     text: str, metric: str, comparison: str, bound: Fraction, within: int
 ) -> None:
-    assert parse(text) == (Objective("".join(text.split()), metric, comparison, Fraction(bound), within),)
+    assert parse_objectives(text) == (Objective("".join(text.split()), metric, comparison, Fraction(bound), within),)
 
 
 def test_several_objectives_are_separated_by_commas() -> None:
-    assert [str(objective) for objective in parse("p99 < 20ms,errors<0.1% , max<1s")] == [
+    assert [str(objective) for objective in parse_objectives("p99 < 20ms,errors<0.1% , max<1s")] == [
         "p99<20ms",
         "errors<0.1%",
         "max<1s",
@@ -75,7 +83,7 @@ def test_several_objectives_are_separated_by_commas() -> None:
 )
 def test_what_is_no_objective_is_told_with_its_place_and_what_was_expected(text: str, at: int, expected: str) -> None:
     with pytest.raises(ObjectiveError) as raised:
-        parse(text)
+        parse_objectives(text)
     assert raised.value.expected.startswith(expected)
     message, shown, caret = str(raised.value).split("\n")
     assert message == f"expected {raised.value.expected}"
@@ -86,11 +94,11 @@ def test_what_is_no_objective_is_told_with_its_place_and_what_was_expected(text:
 def test_any_other_text_is_refused_at_a_place_within_it(text: str) -> None:
     with suppress(ObjectiveError):
         # What is accepted can be written down, and read again.
-        parsed = parse(text)
-        assert parse(",".join(map(str, parsed))) == parsed
+        parsed = parse_objectives(text)
+        assert parse_objectives(",".join(map(str, parsed))) == parsed
         return
     with pytest.raises(ObjectiveError) as raised:
-        parse(text)
+        parse_objectives(text)
     assert 0 <= raised.value.at <= len(text)
 
 
@@ -109,7 +117,7 @@ def test_a_bad_option_is_bad_usage() -> None:
 
 def kept(text: str, **run: int) -> bool:
     """Of a run of 1000 requests, a thousand a second, that took 1 to 1000 ms."""
-    (assessment,) = assess(parse(text), made_report(np.arange(1, 1001) / 1000, **run))
+    (assessment,) = assess(parse_objectives(text), made_report(np.arange(1, 1001) / 1000, **run))
     return assessment.kept
 
 
@@ -144,13 +152,13 @@ def test_a_server_that_refuses_does_not_keep_a_percentile_by_being_quick_with_th
     assert kept("p98<2s", **run)
     assert not kept("p99<2s", **run)
     assert not kept("max<2s", **run)
-    (assessment,) = assess(parse("p99<2s"), made_report(np.full(1000, 0.001), **run))
+    (assessment,) = assess(parse_objectives("p99<2s"), made_report(np.full(1000, 0.001), **run))
     assert str(assessment) == "objective p99<2s: MISSED, too many were not completed"
 
 
 @pytest.mark.parametrize("text", ["p99<1s", "mean<1s", "errors<1%", "goodput>1/s@1s", "rate>1/s", "late<1%"])
 def test_nothing_keeps_no_objective(text: str) -> None:
-    (assessment,) = assess(parse(text), made_report(np.zeros(0)))
+    (assessment,) = assess(parse_objectives(text), made_report(np.zeros(0)))
     assert str(assessment) == f"objective {text}: MISSED, nothing was measured"
     assert assessment.as_json()["measured"] is None
 
@@ -165,7 +173,7 @@ def test_a_percentile_is_kept_exactly_when_no_more_requests_are_over_than_may_be
     latencies: list[float], failed: int, metric: str, comparison: str
 ) -> None:
     report = made_report(np.array([*latencies, *[0.0] * failed]), failed=failed)
-    (objective,) = parse(f"{metric}{comparison}20ms")
+    (objective,) = parse_objectives(f"{metric}{comparison}20ms")
     share = objective.share(Measured.of(report))
     assert share is not None
     (assessment,) = assess([objective], report)
@@ -175,17 +183,17 @@ def test_a_percentile_is_kept_exactly_when_no_more_requests_are_over_than_may_be
 @pytest.mark.parametrize(
     ("text", "share"),
     [
-        ("p99<500ms", Share(501, 1000, Fraction(1, 100))),
-        ("errors<1%", Share(20, 800, Fraction(1, 100))),
-        ("held_back<1%", Share(200, 1000, Fraction(1, 100))),
-        ("late<=1%", Share(180, 1000, Fraction(1, 100))),
+        ("p99<500ms", Proportion(501, 1000, Fraction(1, 100))),
+        ("errors<1%", Proportion(20, 800, Fraction(1, 100))),
+        ("held_back<1%", Proportion(200, 1000, Fraction(1, 100))),
+        ("late<=1%", Proportion(180, 1000, Fraction(1, 100))),
         ("p99>500ms", None),
         ("mean<1s", None),
         ("goodput<5/s@1s", None),
     ],
 )
-def test_what_bounds_how_many_may_go_wrong_is_a_share(text: str, share: Share | None) -> None:
-    (objective,) = parse(text)
+def test_what_bounds_how_many_may_go_wrong_is_a_share(text: str, share: Proportion | None) -> None:
+    (objective,) = parse_objectives(text)
     report = made_report(np.arange(1, 1001) / 1000, failed=20, held_back=200, late_after=600 * MS)
     found = objective.share(Measured.of(report))
     assert found == share
@@ -200,11 +208,11 @@ def test_what_bounds_how_many_may_go_wrong_is_a_share(text: str, share: Share | 
     ],
 )
 def test_an_assessment_has_a_line_and_a_document(text: str, line: str, document: dict[str, object]) -> None:
-    (assessment,) = assess(parse(text), made_report(np.arange(1, 1001) / 1000, failed=20))
+    (assessment,) = assess(parse_objectives(text), made_report(np.arange(1, 1001) / 1000, failed=20))
     assert str(assessment) == f"objective {text}: {line}"
     expected = {"objective": text, "kept": line.startswith("kept"), **document}
     assert json.loads(json.dumps(assessment.as_json())) == expected
 
 
 def test_every_comparison_can_be_written() -> None:
-    assert {parse(f"p99{sign}1s")[0].comparison for sign in COMPARISONS} == {"<", "<=", ">", ">="}
+    assert {parse_objectives(f"p99{sign}1s")[0].comparison for sign in COMPARISONS} == {"<", "<=", ">", ">="}

@@ -6,19 +6,18 @@ from chances import is_plausible
 from made_runs import SECOND, made_report
 from simulated_servers import Server, noisy, probe, queue, rate_of_md1
 
-from yais.clients.records import Recorder
-from yais.clients.report import Report
 from yais.clients.siege.search.probing import Evidence, Judge, Watch
 from yais.clients.siege.search.search import Outcome
 from yais.clients.siege.search.settling import Settling
-from yais.clients.siege.verdicts.objective_text import parse
-from yais.clients.siege.verdicts.objectives import Measured, Share
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Measured, Proportion, parse_objectives
 
 MS = 10**6
 
 
 def shown(server: Server, rate: float, seed: int, longest: float = 8.0) -> Outcome | None:
-    judge = Judge(parse("p99<10ms"), longest=longest)
+    judge = Judge(parse_objectives("p99<10ms"), longest=longest)
     watch = Watch(judge)
     point = judge.conclude(rate, probe(server, rate, watch, longest, np.random.default_rng(seed)), watch)
     return point.outcome if point.certain else None
@@ -39,7 +38,7 @@ def test_what_is_shown_of_a_queue_is_wrong_no_more_often_either(of_the_true_rate
 
 @pytest.mark.parametrize(("share", "right"), [(0.03, "missed"), (0.001, "kept")])
 def test_what_is_clear_is_shown_early(share: float, right: Outcome) -> None:
-    judge = Judge(parse("p99<10ms"))
+    judge = Judge(parse_objectives("p99<10ms"))
     watch = Watch(judge)
     server = noisy(0.001, 0.05, lambda rate: share)
     report = probe(server, 1000.0, watch, 60.0, np.random.default_rng(1))
@@ -62,19 +61,19 @@ def looked(judge: Judge, parts: list[tuple[int, int]], in_flight: int = 0) -> Ou
 
 
 def test_what_is_in_flight_may_yet_be_over() -> None:
-    judge = Judge(parse("p99<20ms"))
+    judge = Judge(parse_objectives("p99<20ms"))
     assert looked(judge, [(100, 0)] * 16) == "kept"
     assert looked(judge, [(100, 0)] * 16, in_flight=10) is None
 
 
 def test_requests_over_that_come_in_bursts_show_less() -> None:
-    judge = Judge(parse("p99<20ms"))
+    judge = Judge(parse_objectives("p99<20ms"))
     assert looked(judge, [(96, 4)] * 16) == "missed"
     assert looked(judge, [(100, 0)] * 15 + [(36, 64)]) is None
 
 
 def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> None:
-    judge = Judge(parse("p99<20ms"))
+    judge = Judge(parse_objectives("p99<20ms"))
 
     def outcome(parts: list[int]) -> Outcome | None:
         watch, quick, slow = Watch(judge), 0, 0
@@ -88,7 +87,7 @@ def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> N
 
 
 def test_one_failure_may_already_show_that_an_objective_is_missed() -> None:
-    judge = Judge(parse("p99<20ms, errors<=0%"))
+    judge = Judge(parse_objectives("p99<20ms, errors<=0%"))
     watch = Watch(judge)
     for _ in range(15):
         assert watch.look(measured([0.001] * 50), 0) is None
@@ -96,7 +95,7 @@ def test_one_failure_may_already_show_that_an_objective_is_missed() -> None:
 
 
 def test_the_looks_are_each_twice_as_late_as_the_one_before() -> None:
-    judge = Judge(parse("p99<20ms"), shortest=1.0, longest=60.0)
+    judge = Judge(parse_objectives("p99<20ms"), shortest=1.0, longest=60.0)
     watch, marks = Watch(judge), list[float]()
     while watch.next_mark <= 60:
         marks.append(watch.next_mark)
@@ -113,13 +112,13 @@ def test_the_risk_is_divided_by_the_looks(shortest: float, longest: float, looks
 
 
 def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None:
-    share = parse("p99<1s")[0].quantile
+    share = parse_objectives("p99<1s")[0].quantile
     assert share is not None
-    assert Evidence(Share(0, 459, 1 - share)).shows_fewer(0.01)
-    assert not Evidence(Share(0, 459, 1 - share), bursts=1.01).shows_fewer(0.01)
-    assert not Evidence(Share(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
-    assert Evidence(Share(200, 10_000, 1 - share)).shows_more(0.01)
-    assert not Evidence(Share(200, 10_000, 1 - share), bursts=40).shows_more(0.01)
+    assert Evidence(Proportion(0, 459, 1 - share)).shows_fewer(0.01)
+    assert not Evidence(Proportion(0, 459, 1 - share), bursts=1.01).shows_fewer(0.01)
+    assert not Evidence(Proportion(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
+    assert Evidence(Proportion(200, 10_000, 1 - share)).shows_more(0.01)
+    assert not Evidence(Proportion(200, 10_000, 1 - share), bursts=40).shows_more(0.01)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None
 def test_a_probe_is_concluded_as_measured_and_certain_where_shown(
     slo: str, report: Report, outcome: Outcome, certain: bool
 ) -> None:
-    judge = Judge(parse(slo))
+    judge = Judge(parse_objectives(slo))
     point = judge.conclude(1000.0, report, Watch(judge))
     assert (point.outcome, point.certain) == (outcome, certain)
 
@@ -181,7 +180,7 @@ class FakeSender:
 
 async def test_a_watch_stops_its_sender_at_the_first_look_that_shows_something() -> None:
     sender = FakeSender()
-    await Watch(Judge(parse("p99<20ms"), shortest=0.4)).follow(sender, lambda: sender.now, sender.sleep)
+    await Watch(Judge(parse_objectives("p99<20ms"), shortest=0.4)).follow(sender, lambda: sender.now, sender.sleep)
     # 0.4 s are too few for 99 % of confidence in one of eight looks.
     assert sender.stopped_at == pytest.approx(0.8)
 

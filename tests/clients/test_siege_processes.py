@@ -20,7 +20,6 @@ from fake_server import FakeServer, Gate, echo
 
 from yais.clients.exports import document
 from yais.clients.inputs.draws import Share
-from yais.clients.report import Report
 from yais.clients.siege import cli, operations
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.crew import Crew
@@ -31,6 +30,7 @@ from yais.clients.siege.schedules.options import Plan
 from yais.clients.siege.schedules.pacer import Pacer
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.views.glance import Glance
+from yais.clients.stats.report import Report
 from yais.proto import grpc_service_pb2 as pb
 
 SIEGE = Path(sys.executable).with_name("siege")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from made_runs import made_report
 from simulated_servers import Server, constant, noisy, poisson, probe, queue, rate_of_md1
 
-from yais.clients.report import Facts, Report
 from yais.clients.siege.search.curve import Curve, Point
 from yais.clients.siege.search.probing import Judge, Watch, find_max
 from yais.clients.siege.search.search import Finding, Outcome, Search
-from yais.clients.siege.verdicts.objective_text import parse
+from yais.clients.stats.report import Report, RunInfo
+from yais.clients.stats.slo import parse_objectives
 
 MS = 10**6
 
@@ -133,7 +133,7 @@ async def always() -> bool:
 
 def found(server: Server, slo: str, seed: int, longest: float, start: float = 100.0, arrivals: Any = poisson) -> Curve:
     random = np.random.default_rng(seed)
-    judge = Judge(parse(slo), longest=longest)
+    judge = Judge(parse_objectives(slo), longest=longest)
 
     async def try_rate(rate: float, watch: Watch) -> Report:
         return probe(server, rate, watch, longest, random, arrivals)
@@ -180,7 +180,7 @@ async def drive(search: Search, limit: float, settled: bool = True) -> tuple[Cur
     async def settle() -> bool:
         return settled
 
-    curve = await find_max(search, try_rate, Judge(parse("p99<20ms, errors<1%")), settle, seen.append)
+    curve = await find_max(search, try_rate, Judge(parse_objectives("p99<20ms, errors<1%")), settle, seen.append)
     return curve, seen
 
 
@@ -236,7 +236,7 @@ async def test_a_probe_that_was_cut_short_is_left_out() -> None:
             search.abandon()
         return made_report(np.full(2000, 0.001), rate)
 
-    curve = await find_max(search, try_rate, Judge(parse("p99<20ms")), always)
+    curve = await find_max(search, try_rate, Judge(parse_objectives("p99<20ms")), always)
     assert [point.rate for point in curve.points] == [100, 200]
     assert (curve.exit_code, curve.conclusion()) == (1, "interrupted: 200.0/s was kept, no rate missed")
 
@@ -245,11 +245,11 @@ async def test_a_generator_that_is_late_is_no_limit_of_the_server() -> None:
     async def try_rate(rate: float, watch: Watch) -> Report:
         return made_report(np.full(2000, 0.01), rate, lag=rate / 300 / 1000)
 
-    curve = await find_max(Search(100), try_rate, Judge(parse("p99<20ms")), always)
+    curve = await find_max(Search(100), try_rate, Judge(parse_objectives("p99<20ms")), always)
     assert [point.outcome for point in curve.points] == ["kept", "kept", "invalid", "invalid"]
     assert (curve.exit_code, curve.as_json()["rate"]) == (3, None)
     assert curve.conclusion().startswith("INVALID: siege could not keep up")
 
 
 def test_facts_of_a_made_report_are_those_of_an_open_loop() -> None:
-    assert made_report(np.ones(1)).facts == Facts(schedule="constant", rate_asked=1000.0)
+    assert made_report(np.ones(1)).facts == RunInfo(schedule="constant", rate_asked=1000.0)

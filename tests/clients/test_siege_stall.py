@@ -14,13 +14,13 @@ from fake_line import FakeCall, FakeLine
 from simulated_time import run_simulated
 
 from yais.clients.exports import document
-from yais.clients.records import Recorder
-from yais.clients.report import Report, summarise
 from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Constant, Pacer, Until
 from yais.clients.siege.schedules.renewal import poisson
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.flights import Take
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Report, summarise
 
 SIEGE = Path(sys.executable).with_name("siege")
 ANY: Take = repeat((0, b"")).__next__

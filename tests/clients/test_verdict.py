@@ -6,15 +6,16 @@ import pytest
 from entries import MS, SECOND, Entry, plain, write
 from simulated_queue import Gaps, simulated
 
-from yais.clients.records import HELD_BACK, OK, Recorder
-from yais.clients.report import Facts, Loop, Report, summarise
-from yais.clients.siege.verdicts.verdict import Verdict, exit_code, grows, judge
+from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Loop, Report, RunInfo, summarise
+from yais.clients.stats.verdict import Verdict, exit_code, grows, judge
 
 SEEDS = range(10)
 
 
 def report(entries: list[Entry], **facts: object) -> Report:
-    return summarise(write(entries).tally, replace(Facts(), **facts))  # type: ignore[arg-type]
+    return summarise(write(entries).tally, replace(RunInfo(), **facts))  # type: ignore[arg-type]
 
 
 def steady(count: int = 1000, lag: int = 0) -> list[Entry]:

@@ -5,13 +5,13 @@ import grpc
 import pytest
 from made_glances import MS, histogram, made_glance
 
-from yais.clients.outcomes import STATUS_NUMBERS, Counts
 from yais.clients.siege.schedules.pacer import SECOND, Constant, Share
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.observer import Observer, watch
 from yais.clients.siege.views.rounds import Rounds
+from yais.clients.stats.outcomes import STATUS_NUMBERS, Counts
 
 UNAVAILABLE, INTERNAL = STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE], STATUS_NUMBERS[grpc.StatusCode.INTERNAL]
 

@@ -16,12 +16,12 @@ from made_glances import MS, histogram, made_glance
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import OUTCOMES, Counts
 from yais.clients.siege.views.address import Address, metrics_option, parse_address
 from yais.clients.siege.views.buckets import BOUNDS, buckets
 from yais.clients.siege.views.metrics import Metrics
 from yais.clients.siege.views.views import open_views
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import OUTCOMES, Counts
 
 ROOT = Path(__file__).parents[2]
 PROMTOOL = ROOT / "build" / "peers" / "prometheus" / "promtool"

@@ -12,11 +12,11 @@ import pytest
 from made_glances import made_glance
 from rich.console import Console
 
-from yais.clients.outcomes import Counts
 from yais.clients.siege.views.lines import Lines
 from yais.clients.siege.views.screen import WINDOW, Screen
 from yais.clients.siege.views.sparkline import BLOCKS, sparkline
 from yais.clients.siege.views.views import open_views
+from yais.clients.stats.outcomes import Counts
 
 Show = Callable[..., str]
 

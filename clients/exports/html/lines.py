@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yais.clients.exports.html.runs import Run
-from yais.clients.report import Report
+from yais.clients.stats.report import Report
 
 Values = NDArray[np.float64]
 Dash = Literal["solid", "dashed", "dotted", "dotdash"]

@@ -6,8 +6,8 @@ import numpy as np
 
 from yais.clients.exports.html.lines import Plot, Quantity, Values, lines_of
 from yais.clients.exports.html.runs import Run
-from yais.clients.outcomes import Counts
-from yais.clients.report import Distribution, Interval, Report
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.report import Distribution, Interval, Report
 
 # Points each time the rest up to 100 % halves: more than there are pixels for.
 _POINTS = 48

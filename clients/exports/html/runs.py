@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.objectives import Assessment
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from yais.clients.exports.html.runs import Run
-from yais.clients.histogram import QUANTILES
-from yais.clients.outcomes import Counts
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Distribution, Facts, Report
+from yais.clients.stats.histogram import QUANTILES, milliseconds
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.report import Distribution, Report, RunInfo
 
 _NONE = "-"
 
-_FACTS: Mapping[str, Callable[[Facts], str | int | None]] = MappingProxyType(
+_FACTS: Mapping[str, Callable[[RunInfo], str | int | None]] = MappingProxyType(
     {
         "command": lambda facts: facts.command,
         "target": lambda facts: facts.target,

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from yais.clients.exports.html.runs import Run
-from yais.clients.rendering import milliseconds, verdict_lines
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.objectives import Assessment
-from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.rendering import verdict_lines
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment
+from yais.clients.stats.verdict import judge
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from yais.clients.siege.processes.messages import Ended, HeldBack, Order
 from yais.clients.siege.run import Sent, Show, warn_of_holding_back
 from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.rounds import Rounds
-from yais.clients.tally import Tally
+from yais.clients.stats.recorder import Tally
 
 # Until the order to begin is with all of them, in nanoseconds.
 _NOTICE = 50_000_000

@@ -5,7 +5,7 @@ from typing import Literal
 
 from yais.clients.siege.run import Sent
 from yais.clients.siege.views.glance import Glance
-from yais.clients.tally import Tally
+from yais.clients.stats.recorder import Tally
 
 Order = int | Literal["stop", "cancel"]
 """Begin at this time of the monotonic clock, which all processes share; send no more; end what is in flight."""

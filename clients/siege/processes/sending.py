@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import click
 import uvloop
 
-from yais.clients.records import Recorder
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.messages import Connected, Ended, Failed, HeldBack, Order
 from yais.clients.siege.run import ready
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.recorder import Recorder
 
 Pipe: TypeAlias = "Connection[Any, Any]"
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from yais.clients.exit_codes import ExitCode
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Report
 from yais.clients.siege.search.search import Finding, Outcome
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
+from yais.clients.stats.verdict import ExitCode
 
 SCHEMA = "yais.siege.curve/1"
 

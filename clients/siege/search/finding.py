@@ -8,8 +8,6 @@ from time import monotonic_ns
 
 import click
 
-from yais.clients.records import OK, Recorder
-from yais.clients.report import Facts, Report, summarise
 from yais.clients.siege.load import Load
 from yais.clients.siege.run import Show, send
 from yais.clients.siege.search.curve import Curve
@@ -19,9 +17,12 @@ from yais.clients.siege.search.settling import Settling
 from yais.clients.siege.traffic.connections import connected
 from yais.clients.siege.traffic.lines import Call
 from yais.clients.siege.traffic.turns import Turns
+from yais.clients.stats.outcomes import OK
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Report, RunInfo, summarise
 
 
-async def find(load: Load, facts: Facts, judge: Judge, search: Search, show: Show) -> Curve:
+async def find(load: Load, facts: RunInfo, judge: Judge, search: Search, show: Show) -> Curve:
     """Searches with the load's plan at other rates; each point is told as soon as it is there."""
 
     async def probe(rate: float, watch: Watch) -> Report:

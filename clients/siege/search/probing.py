@@ -9,14 +9,14 @@ from itertools import pairwise
 from time import monotonic_ns
 from typing import Protocol
 
-from yais.clients.histogram import Histogram
-from yais.clients.records import Recorder
-from yais.clients.report import Report
 from yais.clients.siege.search.curve import Curve, Point
 from yais.clients.siege.search.search import Outcome, Search
-from yais.clients.siege.verdicts.confidence import burstiness, shows_fewer, shows_more
-from yais.clients.siege.verdicts.objectives import Measured, Objective, Share, assess
-from yais.clients.siege.verdicts.verdict import judge as judge_run
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Measured, Objective, Proportion, assess
+from yais.clients.stats.statistics import design_effect, shows_fewer, shows_more
+from yais.clients.stats.verdict import judge as judge_run
 
 SECOND = 1_000_000_000
 
@@ -48,7 +48,7 @@ class Evidence:
     As so many fewer requests it is put to the test, rounded to what it shows less of.
     """
 
-    share: Share
+    share: Proportion
     bursts: float = 1.0
     in_flight: int = 0
 
@@ -82,7 +82,7 @@ class Judge:
         """The most looks at one probe; the last one is at its end."""
         return 1 + max(math.ceil(math.log2(self.longest / self.shortest)), 0)
 
-    def shares(self, measured: Measured) -> list[Share]:
+    def shares(self, measured: Measured) -> list[Proportion]:
         return [share for objective in self.objectives if (share := objective.share(measured))]
 
     def shown(self, evidence: Sequence[Evidence]) -> Outcome | None:
@@ -112,7 +112,7 @@ class Judge:
 class Mark:
     """What was measured from the start to some moment of a probe."""
 
-    shares: tuple[Share, ...]
+    shares: tuple[Proportion, ...]
     latency: Histogram
 
 
@@ -146,7 +146,7 @@ class Watch:
         self._distance *= 2
         return self._judge.shown(evidence)
 
-    def evidence(self, shares: Sequence[Share], in_flight: int = 0) -> list[Evidence]:
+    def evidence(self, shares: Sequence[Proportion], in_flight: int = 0) -> list[Evidence]:
         # Too few parts do not tell; the requests then count as independent.
         if len(self._marks) < _PARTS // 2:
             return [Evidence(share, in_flight=in_flight) for share in shares]
@@ -166,14 +166,16 @@ class Watch:
                 sender.stop()
                 return
 
-    def _slow(self, mark: Mark) -> Share:
+    def _slow(self, mark: Mark) -> Proportion:
         """Those that took longer than nine tenths of all did until the last mark."""
-        return Share(mark.latency.above(self._marks[-1].latency.value_at(_SLOW)), mark.latency.total, Fraction(1, 10))
+        return Proportion(
+            mark.latency.above(self._marks[-1].latency.value_at(_SLOW)), mark.latency.total, Fraction(1, 10)
+        )
 
     @staticmethod
-    def _bursts(marks: Sequence[Share]) -> float:
-        parts = list(pairwise([Share(0, 0, marks[0].allowed), *marks]))
-        return burstiness([b.over - a.over for a, b in parts], [b.total - a.total for a, b in parts])
+    def _bursts(marks: Sequence[Proportion]) -> float:
+        parts = list(pairwise([Proportion(0, 0, marks[0].allowed), *marks]))
+        return design_effect([b.over - a.over for a, b in parts], [b.total - a.total for a, b in parts])
 
 
 Probe = Callable[[float, Watch], Awaitable[Report]]

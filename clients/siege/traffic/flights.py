@@ -6,9 +6,10 @@ from time import monotonic_ns
 
 import grpc
 
-from yais.clients.records import OK, STATUS_NAMES, STATUS_NUMBERS, Recorder
 from yais.clients.siege.traffic.lines import Call, Line
 from yais.clients.siege.traffic.turns import Turns
+from yais.clients.stats.outcomes import OK, STATUS_NAMES, STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
 
 Take = Callable[[], tuple[int, bytes]]
 """Gives the next request to send: its kind, and its bytes."""

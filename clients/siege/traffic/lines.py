@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import grpc
 
 from yais.clients import channels
-from yais.clients.records import OK, STATUS_NUMBERS
+from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
 
 TransportName = Literal["native", "grpcio"]
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
-from yais.clients.records import Recorder
 from yais.clients.siege.schedules.pacer import Arrivals, Pacer
 from yais.clients.siege.traffic.alarm import Alarm
 from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
 from yais.clients.siege.traffic.turns import Turns
+from yais.clients.stats.recorder import Recorder
 
 
 class Sender:

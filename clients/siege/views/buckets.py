@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from yais.clients.histogram import Histogram, Nanoseconds
+from yais.clients.stats.histogram import Histogram, Nanoseconds
 
 # Seconds.
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

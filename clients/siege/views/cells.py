@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from yais.clients.histogram import Histogram
-from yais.clients.rendering import milliseconds
 from yais.clients.siege.views.glance import Glance
+from yais.clients.stats.histogram import Histogram, milliseconds
 
 
 class Cell(NamedTuple):

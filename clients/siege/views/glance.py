@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import Counts
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import OUTCOMES
 from yais.clients.siege.views.buckets import buckets
 from yais.clients.siege.views.glance import Glance, summed
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import OUTCOMES
 
 
 class Told(NamedTuple):

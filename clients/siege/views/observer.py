@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import failures
 from yais.clients.siege.schedules.pacer import SECOND, Pacer
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.views.glance import Glance
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import failures
 
 INTERVAL = 1.0
 

@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.style import Style
 
-from yais.clients.rendering import milliseconds
 from yais.clients.siege.views.cells import Cell, lag, losses, rates
 from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.sparkline import sparkline, top
+from yais.clients.stats.histogram import milliseconds
 
 WINDOW = 60
 

@@ -1,7 +1,7 @@
-"""What a number of requests says about all of them: binomial bounds, in plain Python.
+"""Statistics of binomial samples: what a number of requests says about all of them, in plain Python.
 
-Requests are taken as independent of each other, as MLPerf's LoadGen does. Neighbours in one queue are not; `burstiness`
-says how far.
+Requests are taken as independent of each other, as MLPerf's LoadGen does. Neighbours in one queue are not;
+`design_effect` says how far.
 """
 
 import math
@@ -76,7 +76,7 @@ def share_interval(count: int, total: int, confidence: float) -> tuple[float, fl
     return low, high
 
 
-def burstiness(overs: Sequence[int], totals: Sequence[int]) -> float:
+def design_effect(overs: Sequence[int], totals: Sequence[int]) -> float:
     """By how much more the numbers over vary from batch to batch than those of independent requests would; at least 1.
 
     L. Kish's design effect (Survey Sampling, 1965), estimated from batches of one run that follow each other: so many

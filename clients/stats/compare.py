@@ -1,4 +1,4 @@
-"""How two runs differ, and whether that can be told from chance."""
+"""Comparison of two runs: how they differ, and whether that can be told from chance."""
 
 import math
 import re
@@ -10,11 +10,11 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.histogram import Histogram
-from yais.clients.report import Interval, Report
-from yais.clients.siege.verdicts.confidence import burstiness, quantile_ranks, share_interval
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.report import Interval, Report
+from yais.clients.stats.statistics import design_effect, quantile_ranks, share_interval
 
-Verdict = Literal["better", "worse", "no difference can be told"]
+Judgement = Literal["better", "worse", "no difference can be told"]
 Floats = NDArray[np.float64]
 
 _RESAMPLES = 2000
@@ -44,7 +44,7 @@ class Comparison:
     ratio: Estimate
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Judgement:
         if not (self.difference.low > 0 or self.difference.high < 0):
             return "no difference can be told"
         return "worse" if (self.difference.value > 0) != (self.metric == "rate") else "better"
@@ -167,7 +167,7 @@ def _bursts_from(seconds: Sequence[Interval], duration: int) -> float:
 
 def _bursts(overs: Sequence[int], totals: Sequence[int]) -> float:
     """Too few seconds do not tell; the requests then count as independent."""
-    return burstiness(overs, totals) if len(overs) >= _FEWEST_BATCHES else 1.0
+    return design_effect(overs, totals) if len(overs) >= _FEWEST_BATCHES else 1.0
 
 
 def _ratio(dividend: float, divisor: float) -> float:

@@ -1,18 +1,17 @@
-"""What a run came to, for good: text, files and verdicts are functions of a report, or of its JSON."""
+"""Report of a run: text, files and verdicts are functions of it, or of its JSON."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from yais.clients import hdr
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import STATUS_NAMES, Counts, failures
-from yais.clients.tally import Span, Tally
+from yais.clients.stats.histogram import Histogram, decode_histogram, encode_histogram
+from yais.clients.stats.outcomes import STATUS_NAMES, Counts, failures
+from yais.clients.stats.recorder import Tally, TimeSpan
 
 Loop = Literal["open", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunInfo:
     """What a tally does not know of its run.
 
     In a `closed` loop the next request waits for an answer; there is no rate that was asked for and no due time.
@@ -57,16 +56,16 @@ class Distribution:
 
     @classmethod
     def of(cls, histogram: Histogram) -> Self:
-        return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), hdr.encode(histogram))
+        return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), encode_histogram(histogram))
 
     @classmethod
     def packed(cls, text: str) -> Self:
         """That of a histogram in its text form."""
-        histogram = hdr.decode(text)
+        histogram = decode_histogram(text)
         return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), text)
 
     def opened(self) -> Histogram:
-        return hdr.decode(self.histogram)
+        return decode_histogram(self.histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ModelReport:
     """One model of a mix."""
 
     name: str
@@ -102,7 +101,7 @@ class Report:
     complete. `warm_up` requests were sent before, and count nowhere else.
     """
 
-    facts: Facts
+    facts: RunInfo
     counts: Counts
     statuses: dict[str, int]
     failures: tuple[Failure, ...]
@@ -115,7 +114,7 @@ class Report:
     service: Distribution
     lag: Distribution
     intervals: tuple[Interval, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ModelReport, ...]
 
     @property
     def clean(self) -> bool:
@@ -123,12 +122,12 @@ class Report:
         return self.counts.completed == self.counts.offered
 
 
-def summarise(tally: Tally, facts: Facts | None = None) -> Report:
+def summarise(tally: Tally, facts: RunInfo | None = None) -> Report:
     counts, span = tally.counts, tally.span
     scheduled = _scheduled(span, counts.offered)
     elapsed = _elapsed(span, span.last_done, scheduled)
     return Report(
-        facts=facts or Facts(),
+        facts=facts or RunInfo(),
         counts=counts,
         statuses=failures(tally.statuses),
         failures=tuple(Failure(STATUS_NAMES[status], text, n) for (status, text), n in tally.texts.most_common()),
@@ -154,21 +153,22 @@ def _intervals(tally: Tally) -> tuple[Interval, ...]:
     )
 
 
-def _kinds(tally: Tally, names: tuple[str, ...]) -> tuple[Kind, ...]:
+def _kinds(tally: Tally, names: tuple[str, ...]) -> tuple[ModelReport, ...]:
     if len(names) < 2:
         return ()
     return tuple(
-        Kind(names[number], kind.counts, Distribution.of(kind.latency)) for number, kind in sorted(tally.kinds.items())
+        ModelReport(names[number], kind.counts, Distribution.of(kind.latency))
+        for number, kind in sorted(tally.kinds.items())
     )
 
 
-def _scheduled(span: Span, arrivals: int) -> float:
+def _scheduled(span: TimeSpan, arrivals: int) -> float:
     # n arrivals are n - 1 gaps apart; the n-th gap belongs to the schedule too, or short runs would seem too fast.
     spread = 0 if span.first_due is None else span.last_due - span.first_due
     return spread * arrivals / max(arrivals - 1, 1) / 1e9
 
 
-def _elapsed(span: Span, end: int, scheduled: float) -> float:
+def _elapsed(span: TimeSpan, end: int, scheduled: float) -> float:
     return scheduled if span.first_due is None else max(scheduled, (end - span.first_due) / 1e9)
 
 

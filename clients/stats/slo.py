@@ -1,7 +1,13 @@
-"""Whether a run kept what was asked of it: `p99<20ms, errors<0.1%`."""
+"""Service-level objectives: `p99<20ms, errors<0.1%, goodput>1000/s@50ms`, and whether a run kept them.
+
+objectives = objective {"," objective}
+objective  = metric ("<" | "<=" | ">" | ">=") number unit ["@" number unit]
+metric     = "p" percentile | "max" | "mean" | "errors" | "held_back" | "late" | "rate" | "goodput"
+"""
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,14 +16,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import Counts
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Report
+from yais.clients.stats.histogram import Histogram, milliseconds
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.report import Report
 
-Kind = Literal["time", "share", "rate"]
+Unit = Literal["time", "share", "rate"]
 
-METRICS: Mapping[str, Kind] = MappingProxyType(
+METRICS: Mapping[str, Unit] = MappingProxyType(
     {
         "max": "time",
         "mean": "time",
@@ -31,6 +36,16 @@ METRICS: Mapping[str, Kind] = MappingProxyType(
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
     {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 )
+
+_UNITS: Mapping[Unit, Mapping[str, Fraction]] = MappingProxyType(
+    {
+        "time": {"us": Fraction(10**3), "µs": Fraction(10**3), "ms": Fraction(10**6), "s": Fraction(10**9)},
+        "share": {"%": Fraction(1, 100)},
+        "rate": {"/s": Fraction(1)},
+    }
+)
+_PERCENTILE = re.compile(r"p\d{1,2}(\.\d+)?")
+_METRIC_NAMES = f"a metric (p50, p99, p99.9 and so on, {', '.join(METRICS)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """`over` of `total` requests went wrong in some way, in which `allowed`, a share of 1, may go."""
 
     over: int
@@ -72,7 +87,7 @@ class Objective:
     within: int = 0
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Unit:
         return METRICS.get(self.metric, "time")
 
     @property
@@ -95,7 +110,7 @@ class Objective:
         done = latency.total - latency.above(self.within) if self.metric == "goodput" else measured.counts.completed
         return done / elapsed if elapsed else None
 
-    def share(self, measured: Measured) -> Share | None:
+    def share(self, measured: Measured) -> Proportion | None:
         """What the objective comes down to where it bounds how many requests may go wrong, which can be estimated."""
         counts = measured.counts
         if not self.comparison.startswith("<") or self.metric == "mean" or self.kind == "rate":
@@ -103,8 +118,8 @@ class Objective:
         if self.quantile is not None:
             values, times = measured.latency.steps()
             within = int(times[COMPARISONS[self.comparison](values, float(self.bound))].sum())
-            return Share(counts.offered - within, counts.offered, 1 - self.quantile)
-        return Share(*self._parts(counts), self.bound)
+            return Proportion(counts.offered - within, counts.offered, 1 - self.quantile)
+        return Proportion(*self._parts(counts), self.bound)
 
     def _parts(self, counts: Counts) -> tuple[int, int]:
         if self.metric == "errors":
@@ -159,6 +174,25 @@ def assess_one(objective: Objective, measured: Measured) -> Assessment:
     return Assessment(objective, value, kept)
 
 
+class ObjectiveError(ValueError):
+    """A text that is no objective: `expected` is what should stand at character `at`, which the message points to."""
+
+    def __init__(self, text: str, at: int, expected: str) -> None:
+        super().__init__(f"expected {expected}\n  {text}\n  {' ' * at}^")
+        self.at = at
+        self.expected = expected
+
+
+def parse_objectives(text: str) -> tuple[Objective, ...]:
+    """Raises ObjectiveError."""
+    reader = _Scanner(text)
+    objectives = [_read_objective(reader)]
+    while not reader.is_at_end:
+        reader.take(",", "a comma or the end")
+        objectives.append(_read_objective(reader))
+    return tuple(objectives)
+
+
 def _value_at(quantile: Fraction, measured: Measured) -> float | None:
     """The least latency that covers `quantile` of what was offered."""
     rank = math.ceil(quantile * measured.counts.offered)
@@ -168,3 +202,66 @@ def _value_at(quantile: Fraction, measured: Measured) -> float | None:
         return math.inf
     values, counts = measured.latency.steps()
     return float(values[np.searchsorted(np.cumsum(counts), rank)])
+
+
+class _Scanner:
+    """Goes through a text, past what is taken and past blanks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self._skip_blanks()
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.at == len(self.text)
+
+    def take(self, pattern: str, expected: str) -> str:
+        match = re.compile(pattern).match(self.text, self.at)
+        if match is None:
+            raise ObjectiveError(self.text, self.at, expected)
+        self.at = match.end()
+        self._skip_blanks()
+        return match[0]
+
+    def _skip_blanks(self) -> None:
+        while self.text[self.at : self.at + 1].isspace():
+            self.at += 1
+
+
+def _read_objective(reader: _Scanner) -> Objective:
+    start = reader.at
+    metric = _read_metric(reader)
+    comparison = reader.take("|".join(COMPARISONS), "<, <=, > or >=")
+    bound = _read_quantity(reader, METRICS.get(metric, "time"))
+    within = 0
+    if metric == "goodput":
+        reader.take("@", "@ and a time, as in goodput>1000/s@50ms")
+        within = int(_read_quantity(reader, "time"))
+    text = "".join(reader.text[start : reader.at].split())
+    return Objective(text, metric, comparison, bound, within)
+
+
+def _read_metric(reader: _Scanner) -> str:
+    start = reader.at
+    word = reader.take(r"[a-z_]\w*(\.\d+)?", _METRIC_NAMES)
+    if word not in METRICS and not (_PERCENTILE.fullmatch(word) and Fraction(word[1:])):
+        raise ObjectiveError(reader.text, start, _METRIC_NAMES)
+    return word
+
+
+def _read_quantity(reader: _Scanner, kind: Unit) -> Fraction:
+    start = reader.at
+    number = Fraction(reader.take(r"\d+(\.\d+)?", "a number"))
+    units = _UNITS[kind]
+    quantity = number * units[reader.take(rf"({'|'.join(units)})(?![\w%/])", _one_of(units))]
+    if kind == "share" and quantity > 1:
+        raise ObjectiveError(reader.text, start, "at most 100 %")
+    if kind != "share" and not quantity:
+        raise ObjectiveError(reader.text, start, "more than 0")
+    return quantity
+
+
+def _one_of(units: Mapping[str, Fraction]) -> str:
+    *others, last = units
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,4 +1,4 @@
-"""What can become of a request, and how often it did."""
+"""Outcomes of requests, and how often each occurred."""
 
 from collections import Counter
 from dataclasses import dataclass, fields

@@ -1,14 +1,14 @@
-"""Whether a run measured what it was asked to, and whose limit it met if not."""
+"""Verdict on a run: whether it measured what it was asked to, and whose limit it met if not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.exit_codes import ExitCode
-from yais.clients.report import Interval, Report
+from yais.clients.stats.report import Interval, Report
 
 Limit = Literal["generator", "server", "cap"]
 
@@ -17,6 +17,19 @@ _BUSY = 0.95
 _SHORTEST = 5
 _SIGNIFICANT = 3.0
 _MATERIAL = 0.01
+
+
+class ExitCode(IntEnum):
+    """An invalid run ends with whose limit it was; of a valid one the objectives decide, if there are any."""
+
+    CLEAN = 0
+    FAILED = 1
+    # click's own.
+    BAD_USAGE = 2
+    GENERATOR_LIMIT = 3
+    SERVER_LIMIT = 4
+    MISSED = 5
+
 
 _EXIT_CODES: dict[Limit, ExitCode] = {
     "generator": ExitCode.GENERATOR_LIMIT,
