@@ -13,7 +13,7 @@ import click
 
 from yais import __version__
 from yais.clients.options import Common
-from yais.clients.rendering import render
+from yais.clients.reporters.text import render
 from yais.clients.stats.report import Report, RunInfo
 from yais.clients.stats.slo import Assessment
 from yais.clients.stats.verdict import Verdict, exit_code

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.measure import BenchError, script
 from bench.transport.contract import METHOD, message
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.stats.report import Report
 
 # Of what goes to the echo server, there and back.

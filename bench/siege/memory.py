@@ -12,7 +12,7 @@ from bench.measure import BenchError, Child, Size, Subject, choose_cores, launch
 from bench.siege.command import checked, command
 from bench.siege.records import RATE
 from bench.transport.peers import require_native, serving
-from yais.clients.exports import document
+from yais.clients.reporters import document
 
 SHORT = Size(rounds=12, requests=2_500)
 FULL = Size(rounds=60, requests=600_000)

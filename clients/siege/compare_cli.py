@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.stats.compare import Comparison, Estimate, Side, compare
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Report

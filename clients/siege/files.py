@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from yais.clients.exports.by_second import by_second
-from yais.clients.exports.document import dumps
-from yais.clients.exports.histogram_log import histogram_log
-from yais.clients.exports.html import library
-from yais.clients.exports.html.runs import Run
-from yais.clients.exports.spectrum import spectrum
+from yais.clients.reporters.document import dumps
+from yais.clients.reporters.html import NamedReport, missing_libraries
+from yais.clients.reporters.tabular import by_second, histogram_log, spectrum
 from yais.clients.siege.search.curve import Curve
 from yais.clients.stats.report import Report
 from yais.clients.stats.slo import Assessment, Objective, ObjectiveError, parse_objectives
@@ -24,9 +21,9 @@ Format = Callable[[Report, Sequence[Assessment]], str]
 
 def _page(report: Report, assessments: Sequence[Assessment]) -> str:
     # What draws it is optional, and slow to import.
-    from yais.clients.exports.html.page import page
+    from yais.clients.reporters.html.page import page
 
-    return page([Run("", report, tuple(assessments))])
+    return page([NamedReport("", report, tuple(assessments))])
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -66,7 +63,7 @@ class ReportFile(click.ParamType[Path]):
         path = Path(str(value))
         if path.suffix not in FORMATS:
             self.fail(f"'{path}' ends in none of {', '.join(FORMATS)}", param, ctx)
-        if path.suffix == ".html" and (reason := library.missing()):
+        if path.suffix == ".html" and (reason := missing_libraries()):
             self.fail(reason, param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder '{path.parent}'", param, ctx)

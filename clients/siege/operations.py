@@ -6,7 +6,7 @@ from dataclasses import replace
 import click
 import uvloop
 
-from yais.clients.exports.by_request import RequestLog
+from yais.clients.reporters.tabular import RequestLog
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.crew import Crew
 from yais.clients.siege.run import Sent, Show, send

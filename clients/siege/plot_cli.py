@@ -7,10 +7,9 @@ from typing import TextIO
 
 import click
 
-from yais.clients.exports import document
-from yais.clients.exports.html import library
-from yais.clients.exports.html.runs import Run
 from yais.clients.options import FILE
+from yais.clients.reporters import document
+from yais.clients.reporters.html import NamedReport, missing_libraries
 from yais.clients.siege.files import OBJECTIVES
 from yais.clients.stats.report import Report
 from yais.clients.stats.slo import Objective, assess
@@ -39,15 +38,17 @@ def main(files: tuple[Path, ...], output: TextIO, names: tuple[str, ...], slo: t
 
     It is one file, which needs no network. Exits with 1 when a file holds no report.
     """
-    if absent := library.missing():
+    if absent := missing_libraries():
         raise click.UsageError(absent)
     if names and len(names) != len(files):
         raise click.UsageError(f"--name: there are {len(names)} for {len(files)} files")
     # Bokeh takes half a second to import, and is not always there.
-    from yais.clients.exports.html.page import page
+    from yais.clients.reporters.html.page import page
 
     reports = [_read(file) for file in files]
-    runs = [Run(*named, assess(slo or (), named[1])) for named in zip(names or _names(files), reports, strict=True)]
+    runs = [
+        NamedReport(*named, assess(slo or (), named[1])) for named in zip(names or _names(files), reports, strict=True)
+    ]
     text = page(runs)
     output.write(text)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from yais.clients.exports import document
-from yais.clients.exports.html import library
 from yais.clients.options import FILE
-from yais.clients.rendering import render
+from yais.clients.reporters import document
+from yais.clients.reporters.html import missing_libraries
+from yais.clients.reporters.text import render
 from yais.clients.siege.files import FORMATS
 from yais.clients.stats.verdict import judge
 
@@ -31,7 +31,7 @@ Examples:
 )
 def main(file: Path, form: str) -> None:
     """Prints what siege --report wrote to FILE, a .json file. Exits with 1 when that holds no report."""
-    if form == "html" and (reason := library.missing()):
+    if form == "html" and (reason := missing_libraries()):
         raise click.UsageError(f"--format html: {reason}")
     try:
         report = document.read(file)

@@ -12,11 +12,8 @@ from hdrh.log import HistogramLogReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.exports import document
-from yais.clients.exports.by_request import RequestLog
-from yais.clients.exports.by_second import by_second
-from yais.clients.exports.histogram_log import histogram_log
-from yais.clients.exports.spectrum import spectrum
+from yais.clients.reporters import document
+from yais.clients.reporters.tabular import RequestLog, by_second, histogram_log, spectrum
 from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.outcomes import HELD_BACK, OK, STATUS_NUMBERS, WRONG
 from yais.clients.stats.recorder import Recorder

@@ -10,8 +10,8 @@ from entries import plain, write
 from made_runs import made_report
 from pages import Page
 
-from yais.clients.exports.html.page import page
-from yais.clients.exports.html.runs import Run
+from yais.clients.reporters.html import NamedReport
+from yais.clients.reporters.html.page import page
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.outcomes import OK, Counts
 from yais.clients.stats.recorder import Recorder
@@ -33,12 +33,12 @@ def report() -> Report:
 
 @pytest.fixture(scope="module")
 def read(report: Report) -> Page:
-    return Page(page([Run("", report)]))
+    return Page(page([NamedReport("", report)]))
 
 
 @pytest.fixture(scope="module")
 def two(report: Report) -> Page:
-    return Page(page([Run("before", report), Run("after", run_of(failed=1000))]))
+    return Page(page([NamedReport("before", report), NamedReport("after", run_of(failed=1000))]))
 
 
 def test_the_table_of_counts_says_what_the_report_says(report: Report, read: Page) -> None:
@@ -53,7 +53,7 @@ def test_the_table_of_counts_says_what_the_report_says(report: Report, read: Pag
 def test_a_share_is_that_of_what_it_is_a_part_of(report: Report) -> None:
     counts = Counts(1000, 800, 200, 500, rejected=10, timed_out=20, cancelled=30, failed=80, wrong=160, late=50)
     counts.check()
-    rows = Page(page([Run("", replace(report, counts=counts))])).rows("counts")
+    rows = Page(page([NamedReport("", replace(report, counts=counts))])).rows("counts")
     assert {name: cells[1] for name, cells in rows.items()} == {
         "offered": "",
         "held back": "20.00%",
@@ -82,13 +82,13 @@ def test_an_invalid_run_is_shown_with_whose_limit_it_was(read: Page) -> None:
 
 
 def test_a_valid_run_is_shown_as_one() -> None:
-    read = Page(page([Run("", run_of(failed=0, held_back=0))]))
+    read = Page(page([NamedReport("", run_of(failed=0, held_back=0))]))
     assert "INVALID" not in read.text.replace("the run is INVALID by the generator's limit", "")
     assert [attributes["class"] for attributes in read.all("article")] == ["outcome valid"]
 
 
 def test_objectives_stand_by_the_verdict(report: Report) -> None:
-    read = Page(page([Run("", report, assess(parse_objectives("p50<1s, errors<0.1%"), report))]))
+    read = Page(page([NamedReport("", report, assess(parse_objectives("p50<1s, errors<0.1%"), report))]))
     assert "objective p50<1s: kept" in read.text
     assert "objective errors<0.1%: MISSED, 0.1751%" in read.text
     assert [item["class"] for item in read.all("li")[-2:]] == ["kept", "missed"]
@@ -104,13 +104,13 @@ def test_several_runs_stand_beside_each_other(report: Report, two: Page) -> None
 
 def test_in_a_closed_loop_nothing_lags() -> None:
     report = run_of(facts=RunInfo(loop="closed"))
-    read = Page(page([Run("", report)]))
+    read = Page(page([NamedReport("", report)]))
     assert read.rows("percentiles")["p99"] == [*[milliseconds(report.latency.ms["p99"])] * 2, "-"]
     assert read.text.count("There is nothing to draw.") == 1
 
 
 def test_a_run_of_nothing_has_a_page_without_plots_and_scripts() -> None:
-    read = Page(page([Run("nothing", summarise(Recorder().tally))]))
+    read = Page(page([NamedReport("nothing", summarise(Recorder().tally))]))
     assert read.text.count("There is nothing to draw.") == 5
     assert read.scripts == []
     assert read.rows("percentiles")["p99"] == ["-", "-", "-"]
@@ -119,7 +119,7 @@ def test_a_run_of_nothing_has_a_page_without_plots_and_scripts() -> None:
 
 def test_it_is_known_which_address_got_how_many(report: Report) -> None:
     facts = replace(report.facts, addresses={"10.0.0.1:50051": 2500, "10.0.0.2:50051": 1500})
-    rows = Page(page([Run("", replace(report, facts=facts))])).rows("facts")
+    rows = Page(page([NamedReport("", replace(report, facts=facts))])).rows("facts")
     assert rows["sent to each address"] == ["10.0.0.1:50051 2,500, 10.0.0.2:50051 1,500"]
 
 
@@ -127,7 +127,7 @@ def test_failures_and_a_mix_are_listed() -> None:
     entries = [(OK, 0, 0, 2_000_000, 0), (OK, 5, 0, 3_000_000, 1), (grpc.StatusCode.INTERNAL, 7, 0, 9_000_000, 1)]
     report = summarise(write(entries).tally, RunInfo(kinds=("mlp", "resnet")))
     told = replace(report, failures=(Failure("INTERNAL", "it broke", 1),))
-    read = Page(page([Run("", told)]))
+    read = Page(page([NamedReport("", told)]))
     assert read.rows("kinds")["mlp"] == ["1", "1", "2.00", "2.00"]
     assert read.rows("kinds")["resnet"] == ["2", "1", "3.00", "3.00"]
     assert read.rows("failures")["INTERNAL"] == ["1", "it broke"]
@@ -137,7 +137,7 @@ def test_hostile_texts_are_shown_as_texts(report: Report, two: Page) -> None:
     texts = {field.name: HOSTILE for field in fields(RunInfo) if field.type is str}
     facts = replace(report.facts, **texts, versions={HOSTILE: HOSTILE}, kinds=(HOSTILE, HOSTILE))
     hostile = replace(report, facts=facts, failures=(Failure(HOSTILE, HOSTILE, 1),))
-    text = page([Run(HOSTILE, hostile), Run("after", report)])
+    text = page([NamedReport(HOSTILE, hostile), NamedReport("after", report)])
     read = Page(text)
     shown = [cell for row in [*read.tables["facts"], *read.tables["failures"]] for cell in row if "alert(1)" in cell]
     assert len(shown) == 1 + len(texts) + 2 + 2
@@ -178,6 +178,6 @@ def test_a_screen_reader_finds_its_way(two: Page) -> None:
 
 def test_a_run_that_only_failed_has_no_latency() -> None:
     report = summarise(write([plain(grpc.StatusCode.INTERNAL, 0, 0, 1_000_000)]).tally)
-    read = Page(page([Run("", report)]))
+    read = Page(page([NamedReport("", report)]))
     assert read.rows("percentiles")["p50"] == ["-", "-", milliseconds(0)]
     assert read.text.count("There is nothing to draw.") == 2

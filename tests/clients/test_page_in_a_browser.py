@@ -14,9 +14,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from yais.clients.exports.html.page import page
-from yais.clients.exports.html.plots import plots
-from yais.clients.exports.html.runs import Run
+from yais.clients.reporters.html import NamedReport
+from yais.clients.reporters.html.page import page
+from yais.clients.reporters.html.plots import plots
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Failure, Report
 
@@ -55,21 +55,21 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def runs() -> list[Run]:
+def runs() -> list[NamedReport]:
     """With a stall from second 3 to 4, and failures at the end."""
     latency = np.random.default_rng(7).gamma(3, 0.003, 8000)
     latency[3000:4000] += np.linspace(1, 0, 1000)
-    return [Run("run.json", made_report(latency, failed=400, held_back=20))]
+    return [NamedReport("run.json", made_report(latency, failed=400, held_back=20))]
 
 
 @pytest.fixture(scope="module")
-def seen(browser: Browser, runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+def seen(browser: Browser, runs: list[NamedReport], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with opened(browser, runs, tmp_path_factory.mktemp("page")) as seen:
         yield seen
 
 
 @contextmanager
-def opened(browser: Browser, runs: list[Run], folder: Path) -> Iterator[Seen]:
+def opened(browser: Browser, runs: list[NamedReport], folder: Path) -> Iterator[Seen]:
     """Loaded and drawn, in a browser that is offline."""
     file = folder / "run.html"
     file.write_text(page(runs), "ascii")
@@ -98,7 +98,7 @@ def test_it_works_without_a_network_and_asks_for_nothing(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("name", ["throughput", "latency", "spectrum", "lag", "in-flight"])
-def test_every_line_is_drawn(seen: Seen, runs: list[Run], name: str, tmp_path: Path) -> None:
+def test_every_line_is_drawn(seen: Seen, runs: list[NamedReport], name: str, tmp_path: Path) -> None:
     plot = next(plot for plot in plots(runs) if plot.name == name)
     seen.plot(name).screenshot(path=tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
@@ -112,7 +112,7 @@ def count_of(pixels: np.ndarray, colour: str) -> int:
     return int((np.abs(pixels.astype(int) - wanted).max(axis=1) < 24).sum())
 
 
-def test_the_tables_say_what_the_report_says(seen: Seen, runs: list[Run]) -> None:
+def test_the_tables_say_what_the_report_says(seen: Seen, runs: list[NamedReport]) -> None:
     [report] = [run.report for run in runs]
     rows = seen.tab.locator("table.counts tbody tr").all_inner_texts()
     shown = {cells[0]: cells[1] for cells in (row.split("\t") for row in rows)}
@@ -131,7 +131,7 @@ def test_the_verdict_is_what_is_seen_first(seen: Seen) -> None:
     assert box["y"] < 300
 
 
-def test_the_pointer_finds_the_values_of_a_second(seen: Seen, runs: list[Run]) -> None:
+def test_the_pointer_finds_the_values_of_a_second(seen: Seen, runs: list[NamedReport]) -> None:
     hover(seen, "latency", 0.5)
     rows = tooltip(seen)
     second = runs[0].report.intervals[int(rows.pop("second:"))]
@@ -140,7 +140,7 @@ def test_the_pointer_finds_the_values_of_a_second(seen: Seen, runs: list[Run]) -
         assert float(value.replace(",", "")) == pytest.approx(second.latency.ms[name.rstrip(":")], abs=6e-4)
 
 
-def test_the_pointer_finds_the_latency_at_a_percentile(seen: Seen, runs: list[Run]) -> None:
+def test_the_pointer_finds_the_latency_at_a_percentile(seen: Seen, runs: list[NamedReport]) -> None:
     hover(seen, "spectrum", 0.4)
     rows = tooltip(seen)
     percentile = float(rows["percentile:"].removesuffix(" %"))
@@ -169,7 +169,9 @@ def tooltip(seen: Seen) -> dict[str, str]:
     }
 
 
-def test_what_is_dragged_over_fills_all_plots_of_that_axis(browser: Browser, runs: list[Run], tmp_path: Path) -> None:
+def test_what_is_dragged_over_fills_all_plots_of_that_axis(
+    browser: Browser, runs: list[NamedReport], tmp_path: Path
+) -> None:
     with opened(browser, runs, tmp_path) as seen:
         before = x_ranges(seen)
         plot = seen.plot("throughput")
@@ -199,9 +201,9 @@ def x_ranges(seen: Seen) -> list[list[float]]:
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
 
 
-def test_hostile_names_and_texts_do_nothing(browser: Browser, runs: list[Run], tmp_path: Path) -> None:
+def test_hostile_names_and_texts_do_nothing(browser: Browser, runs: list[NamedReport], tmp_path: Path) -> None:
     hostile = [
-        Run(name, hostile_report(runs[0].report))
+        NamedReport(name, hostile_report(runs[0].report))
         for name in (HOSTILE, "$$\\frac{1}{2}$$", "@y0{safe} $name {{ 7 * 7 }} %s")
     ]
     with opened(browser, hostile, tmp_path) as seen:
@@ -219,7 +221,7 @@ def hostile_report(report: Report) -> Report:
 
 
 def test_the_policy_stops_a_script_that_is_not_the_page_s_own(
-    browser: Browser, runs: list[Run], tmp_path: Path
+    browser: Browser, runs: list[NamedReport], tmp_path: Path
 ) -> None:
     with opened(browser, runs, tmp_path) as seen:
         text = seen.file.read_text()

@@ -7,19 +7,21 @@ from bokeh.models import Scatter
 from entries import MS, SECOND, plain, write
 from made_runs import made_report
 
-from yais.clients.exports.html.drawing import draw
-from yais.clients.exports.html.lines import Line, Plot
-from yais.clients.exports.html.plots import plots, rests, values_at
-from yais.clients.exports.html.runs import Run
+from yais.clients.reporters.html import NamedReport
+from yais.clients.reporters.html.bokeh import draw
+from yais.clients.reporters.html.plots import Plot, PlotLine, plots, rests, values_at
 from yais.clients.stats.outcomes import HELD_BACK, OK
 from yais.clients.stats.report import Distribution, Report, RunInfo, summarise
 
 
 def plots_of(*reports: Report) -> dict[str, Plot]:
-    return {plot.name: plot for plot in plots([Run(f"run {number}", report) for number, report in enumerate(reports)])}
+    return {
+        plot.name: plot
+        for plot in plots([NamedReport(f"run {number}", report) for number, report in enumerate(reports)])
+    }
 
 
-def lines_of(plot: Plot) -> dict[str, Line]:
+def lines_of(plot: Plot) -> dict[str, PlotLine]:
     return {line.name: line for line in plot.lines}
 
 
@@ -147,7 +149,7 @@ def test_of_several_runs_each_has_a_colour_and_the_rest_waits_in_the_legend() ->
 
 def test_a_lone_second_is_a_dot() -> None:
     report = summarise(write([plain(OK, 0, 0, MS), plain(OK, 2 * SECOND, 0, MS)]).tally)
-    shown = plots([Run("", report)])
+    shown = plots([NamedReport("", report)])
     dots = {
         plot.name: sum(isinstance(renderer.glyph, Scatter) for renderer in drawn.renderers)
         for plot, drawn in zip(shown, draw(shown), strict=True)
@@ -167,6 +169,6 @@ def test_plots_of_the_same_x_are_zoomed_together() -> None:
 
 
 def test_durations_of_less_than_a_microsecond_are_drawn_at_one() -> None:
-    [_, _, _, lag, _] = draw(plots([Run("", made())]))
+    [_, _, _, lag, _] = draw(plots([NamedReport("", made())]))
     source = lag.renderers[0].data_source
     assert set(source.data["y0"]) == {1e-3}

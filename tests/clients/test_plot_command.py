@@ -6,8 +6,8 @@ from click.testing import CliRunner, Result
 from made_runs import made_report
 from pages import Page
 
-from yais.clients.exports import document
-from yais.clients.exports.html import library
+from yais.clients.reporters import document, html
+from yais.clients.reporters.html import missing_libraries
 from yais.clients.siege.plot_cli import main
 
 
@@ -85,7 +85,7 @@ def test_a_page_that_cannot_be_written_is_an_error(saved: Path) -> None:
 
 
 def test_without_bokeh_it_says_how_to_get_it(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "find_spec", lambda module: None if module == "bokeh" else object())
+    monkeypatch.setattr(html, "find_spec", lambda module: None if module == "bokeh" else object())
     result = plot("before.json")
     assert result.exit_code == 2
     assert "pip install 'yais[plot]'" in result.output
@@ -93,4 +93,4 @@ def test_without_bokeh_it_says_how_to_get_it(saved: Path, monkeypatch: pytest.Mo
 
 
 def test_with_it_nothing_is_missing() -> None:
-    assert library.missing() is None
+    assert missing_libraries() is None

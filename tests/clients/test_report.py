@@ -2,7 +2,7 @@ import grpc
 import pytest
 from entries import MS, plain, write
 
-from yais.clients.rendering import render
+from yais.clients.reporters.text import render
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.outcomes import HELD_BACK, OK, WRONG, Counts
 from yais.clients.stats.recorder import Recorder

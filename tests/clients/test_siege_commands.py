@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_server import FakeModel, FakeServer, echo
 
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.siege import cli
 from yais.proto import grpc_service_pb2 as pb
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from made_runs import made_report
 
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.siege.compare_cli import main, split
 from yais.clients.stats.compare import Comparison, Estimate, Side, compare, errors, quantile
 from yais.clients.stats.report import Report

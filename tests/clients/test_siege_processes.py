@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_server import FakeServer, Gate, echo
 
-from yais.clients.exports import document
 from yais.clients.inputs.draws import Share
+from yais.clients.reporters import document
 from yais.clients.siege import cli, operations
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.crew import Crew

@@ -13,7 +13,7 @@ import pytest
 from fake_line import FakeCall, FakeLine
 from simulated_time import run_simulated
 
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Constant, Pacer, Until
 from yais.clients.siege.schedules.renewal import poisson
 from yais.clients.siege.traffic.closed import ClosedLoop

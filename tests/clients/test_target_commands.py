@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fake_server import FakeServer, echo, serving
 
 from yais.clients import async_cli, sync_cli
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.siege import cli as siege_cli
 from yais.clients.siege.traffic.lines import TransportName
 from yais.proto import grpc_service_pb2 as pb

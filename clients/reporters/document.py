@@ -1,4 +1,4 @@
-"""A report as a JSON document that says what it is, and back again without loss."""
+"""JSON document of a report, which says what it is, and back again without loss."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,6 @@ from yais.clients.stats.slo import Assessment
 from yais.clients.stats.verdict import judge
 
 SCHEMA = "yais.siege/1"
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    schema: str | None = None
 
 
 def write(report: Report, path: Path) -> None:
@@ -53,6 +48,11 @@ def loads(text: str) -> Report:
     except ValueError as error:
         raise ValueError(f"a damaged report: {error}") from error
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    schema: str | None = None
 
 
 def _check(report: Report) -> None:

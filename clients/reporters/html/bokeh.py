@@ -1,4 +1,4 @@
-"""Plots as Bokeh's figures."""
+"""Bokeh figures of the plots."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from bokeh.models.annotations.legends import Legend, LegendItem
 from bokeh.models.renderers.glyph_renderer import GlyphRenderer
 from bokeh.plotting import figure
 
-from yais.clients.exports.html.lines import Axis, Line, Plot, Values
+from yais.clients.reporters.html.plots import Axis, Plot, PlotLine, Values
 
 # Generic in Bokeh's stubs alone.
 Renderers: TypeAlias = "list[GlyphRenderer[Any]]"
@@ -97,7 +97,7 @@ def _lone(row: Values) -> Values:
     return np.where(known[:-2] | known[2:], np.nan, row)
 
 
-def _draw_line(drawn: figure, line: Line, source: ColumnDataSource, number: int) -> Renderers:
+def _draw_line(drawn: figure, line: PlotLine, source: ColumnDataSource, number: int) -> Renderers:
     drawn_line = drawn.line(
         "x",
         f"y{number}",

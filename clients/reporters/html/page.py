@@ -1,4 +1,4 @@
-"""A page that is one file: its plots' library, its style and its data are in it, and nothing else is asked for."""
+"""Page of HTML that is one file: its library, style and data are in it, and nothing else is asked for."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Self
 
 from bokeh.embed import components
 from bokeh.model import Model
@@ -14,14 +15,44 @@ from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from yais.clients.exports.html.drawing import draw
-from yais.clients.exports.html.lines import Plot
-from yais.clients.exports.html.plots import plots
-from yais.clients.exports.html.runs import Run
-from yais.clients.exports.html.tables import tables
-from yais.clients.exports.html.verdicts import Outcome
+from yais.clients.reporters.html import NamedReport
+from yais.clients.reporters.html.bokeh import draw
+from yais.clients.reporters.html.plots import Plot, plots
+from yais.clients.reporters.html.tables import tables
+from yais.clients.reporters.text import verdict_lines
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment
+from yais.clients.stats.verdict import judge
 
-_PACKAGE = "yais.clients.exports.html"
+_PACKAGE = "yais.clients.reporters.html"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A figure under its name."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """`sentence` begins with VALID or INVALID."""
+
+    name: str
+    valid: bool
+    sentence: str
+    reasons: tuple[str, ...]
+    assessments: tuple[Assessment, ...]
+    figures: tuple[KeyFigure, ...]
+
+    @classmethod
+    def of(cls, run: NamedReport) -> Self:
+        verdict = judge(run.report)
+        sentence = verdict_lines(verdict)[0]
+        reasons = (*verdict.reasons, *verdict.remarks)
+        return cls(run.name, verdict.valid, sentence, reasons, run.assessments, _key_figures(run.report))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +63,7 @@ class Figure:
     element: Markup | None
 
 
-def page(runs: Sequence[Run]) -> str:
+def page(runs: Sequence[NamedReport]) -> str:
     """All that a browser needs to show them, in ASCII, so that it is the same in any encoding.
 
     What comes from a report is escaped; were it not, it could neither run a script nor ask for anything: the page's
@@ -44,11 +75,24 @@ def page(runs: Sequence[Run]) -> str:
         policy=_policy(scripts),
         style=Markup(files(_PACKAGE).joinpath("style.css").read_text("ascii")),
         scripts=[Markup(script) for script in scripts],
-        outcomes=[Outcome.of(run) for run in runs],
+        summaries=[RunSummary.of(run) for run in runs],
         tables=tables(runs),
         figures=figures,
     )
     return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
+    counts = report.counts
+    percentiles = (
+        KeyFigure(name, f"{milliseconds(report.latency.ms[name])} ms") for name in ("p50", "p99") if report.latency.ms
+    )
+    return (
+        KeyFigure("answered", f"{report.rate_answered:,.1f}/s"),
+        *percentiles,
+        KeyFigure("errors", f"{counts.errors:,}"),
+        KeyFigure("held back", f"{counts.held_back:,}"),
+    )
 
 
 def _template() -> Template:
@@ -74,7 +118,7 @@ def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
     return [Figure(plot, Markup(elements[plot.name]) if plot.name in drawn else None) for plot in shown], scripts
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _title(runs: Sequence[NamedReport]) -> str:
     return f"siege: {', '.join(run.name or run.report.facts.target for run in runs)}"
 
 

@@ -1,4 +1,4 @@
-"""A report as text for people."""
+"""Text of a report, for people."""
 
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.outcomes import Counts

@@ -1,10 +1,10 @@
-"""The tables of a page: what is known of the runs, what became of the requests, and how long they took."""
+"""Tables of a page: what is known of the runs, what became of the requests, and how long they took."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from yais.clients.exports.html.runs import Run
+from yais.clients.reporters.html import NamedReport
 from yais.clients.stats.histogram import QUANTILES, milliseconds
 from yais.clients.stats.outcomes import Counts
 from yais.clients.stats.report import Distribution, Report, RunInfo
@@ -84,19 +84,19 @@ class Table:
     numeric: bool = True
 
 
-def tables(runs: Sequence[Run]) -> tuple[Table, ...]:
+def tables(runs: Sequence[NamedReport]) -> tuple[Table, ...]:
     made = _counts(runs), _percentiles(runs), _rates(runs), *_kinds(runs), *_failures(runs), _facts(runs)
     return tuple(table for table in made if table.rows)
 
 
-def _counts(runs: Sequence[Run]) -> Table:
+def _counts(runs: Sequence[NamedReport]) -> Table:
     rows = tuple(Row(_words(name), _count_cells(runs, name), _depth(name)) for name in _COUNTS)
     units = tuple(Head(text) for _ in runs for text in ("requests", "share"))
     caption = "What became of the requests: of each, the share of what it is a part of"
     return Table("counts", caption, (*_names(runs, columns=2), units), rows)
 
 
-def _count_cells(runs: Sequence[Run], name: str) -> tuple[str, ...]:
+def _count_cells(runs: Sequence[NamedReport], name: str) -> tuple[str, ...]:
     return tuple(cell for run in runs for cell in _count_and_share(run.report.counts, name))
 
 
@@ -111,7 +111,7 @@ def _depth(name: str) -> int:
     return 0 if whole is None else 1 + _depth(whole)
 
 
-def _percentiles(runs: Sequence[Run]) -> Table:
+def _percentiles(runs: Sequence[NamedReport]) -> Table:
     groups: dict[str, list[Distribution | None]] = {
         "latency": [run.report.latency for run in runs],
         "service": [run.report.service for run in runs],
@@ -139,18 +139,18 @@ def _cell(distribution: Distribution | None, name: str) -> str:
     return _NONE if value is None else milliseconds(value)
 
 
-def _rates(runs: Sequence[Run]) -> Table:
+def _rates(runs: Sequence[NamedReport]) -> Table:
     rows = tuple(Row(name, tuple(_text(of(run.report)) for run in runs)) for name, of in _RATES.items())
     return Table("rates", "Rates and times", _names(runs), rows)
 
 
-def _facts(runs: Sequence[Run]) -> Table:
+def _facts(runs: Sequence[NamedReport]) -> Table:
     rows = (Row(name, tuple(_text(of(run.report.facts)) for run in runs)) for name, of in _FACTS.items())
     known = tuple(row for row in rows if any(cell != _NONE for cell in row.cells))
     return Table("facts", "What was run", _names(runs), known, numeric=False)
 
 
-def _kinds(runs: Sequence[Run]) -> list[Table]:
+def _kinds(runs: Sequence[NamedReport]) -> list[Table]:
     heads = tuple(Head(text) for text in ("sent", "completed", "p50, ms", "p99, ms"))
     return [Table("kinds", _titled("Models of the mix", run, runs), (heads,), _kind_rows(run.report)) for run in runs]
 
@@ -170,7 +170,7 @@ def _kind_rows(report: Report) -> tuple[Row, ...]:
     )
 
 
-def _failures(runs: Sequence[Run]) -> list[Table]:
+def _failures(runs: Sequence[NamedReport]) -> list[Table]:
     heads = (Head("requests"), Head("what was said"))
     return [
         Table(
@@ -184,12 +184,12 @@ def _failures(runs: Sequence[Run]) -> list[Table]:
     ]
 
 
-def _names(runs: Sequence[Run], columns: int = 1) -> tuple[tuple[Head, ...], ...]:
+def _names(runs: Sequence[NamedReport], columns: int = 1) -> tuple[tuple[Head, ...], ...]:
     """A single run needs no name above its values."""
     return (tuple(Head(run.name, columns) for run in runs),) if len(runs) > 1 else ()
 
 
-def _titled(text: str, run: Run, runs: Sequence[Run]) -> str:
+def _titled(text: str, run: NamedReport, runs: Sequence[NamedReport]) -> str:
     return f"{text}: {run.name}" if len(runs) > 1 else text
 
 
