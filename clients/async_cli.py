@@ -13,11 +13,11 @@ import uvloop
 from yais.clients import channels, commands, interrupts
 from yais.clients.async_client import AsyncClient
 from yais.clients.errors import InferenceError
+from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import POSITIVE, Common, common_options
 from yais.clients.stats.outcomes import STATUS_NUMBERS
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import summarise
-from yais.clients.workload import Workload
 
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 
@@ -41,7 +41,7 @@ def main(common: Common, count: int, concurrency: int) -> None:
     measures at a rate of your choice. Exits with 0 when all requests were answered, 1 when one was not, 2 for bad
     usage. Ctrl-C ends the run after the requests in flight, a second one cancels them.
     """
-    workload = commands.begin(common)
+    workload = announce(common)
     facts = replace(commands.facts(common), loop="closed", schedule=f"{concurrency} requests at a time")
     recorder = uvloop.run(call(common, workload, count, concurrency))
     commands.end(summarise(recorder.tally, facts))

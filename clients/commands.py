@@ -17,18 +17,6 @@ from yais.clients.reporters.text import render
 from yais.clients.stats.report import Report, RunInfo
 from yais.clients.stats.slo import Assessment
 from yais.clients.stats.verdict import Verdict, exit_code
-from yais.clients.workload import Workload, explained, prepare
-
-
-def begin(options: Common) -> Workload:
-    """Says what will be called. Exits with 1 when the server does not answer, with 2 for options that do not fit it."""
-    with explained(options.target):
-        workload = prepare(options)
-        for share in workload.shares:
-            for inputs in share.turns:
-                workload.request(inputs)
-    click.echo(f"{options.target} {workload}")
-    return workload
 
 
 def facts(options: Common) -> RunInfo:

@@ -1,20 +1,18 @@
 """The options that all commands share, and what they add up to."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
-from yais.clients.inputs.sizes import Sizes, parse_sizes
+from yais.clients.inputs.generated import Filling, Shapes, Sizes, parse_sizes
+from yais.clients.inputs.images import Scaling
 from yais.clients.targets import Server, address, parse_target
 
-Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
-Filling = Literal["random", "zeros"]
-Shapes = Mapping[str, tuple[int, ...]]
 Group = TypeVar("Group")
 
 POSITIVE = click.IntRange(min=1)

@@ -7,15 +7,16 @@ from time import monotonic_ns
 import click
 import grpc
 
-from yais.clients import channels, commands, interrupts, pictures
+from yais.clients import channels, commands, interrupts
 from yais.clients.errors import InferenceError
+from yais.clients.inputs import images
+from yais.clients.inputs.workload import Workload, announce
 from yais.clients.messages import Arrays
 from yais.clients.options import FILE, POSITIVE, Common, common_options
 from yais.clients.stats.outcomes import STATUS_NUMBERS
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import summarise
 from yais.clients.sync_client import Client
-from yais.clients.workload import Workload
 
 _COUNT = 100
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
@@ -40,9 +41,9 @@ def main(common: Common, count: int | None, labels: Path | None, top: int) -> No
     With --picture it also prints the most probable classes of the picture. Exits with 0 when all requests were
     answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
     """
-    workload = commands.begin(common)
+    workload = announce(common)
     facts = replace(commands.facts(common), loop="closed", schedule="one request at a time")
-    pictures_given = len(workload.shares[0].turns) if common.picture else _COUNT
+    pictures_given = len(workload.choices[0].items) if common.picture else _COUNT
     recorder, outputs = call(common, workload, count or pictures_given)
     if common.picture and outputs:
         print_classes(outputs, labels, top)
@@ -70,8 +71,8 @@ def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
     if scores.dtype == object or not scores.size:
         raise click.UsageError(f"--picture: output {name} holds no scores")
     row = scores.reshape(-1, scores.shape[-1])[0]
-    label = pictures.find_labels(labels, row.size)
-    best = [(label(index), score) for index, score in pictures.top_classes(row, top)]
+    label = images.find_labels(labels, row.size)
+    best = [(label(index), score) for index, score in images.top_classes(row, top)]
     width = max(len(text) for text, _ in best)
     for text, score in best:
         click.echo(f"{text:<{width}}  {score:.3f}")

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yais.clients import pictures
-from yais.clients.inputs import memory
-from yais.clients.inputs.arrays import load_npz, save_npz
-from yais.clients.inputs.draws import draw
-from yais.clients.inputs.folders import list_files
-from yais.clients.inputs.model import Model
-from yais.clients.inputs.shares import find_shares
+from yais.clients.inputs import files, images
+from yais.clients.inputs.files import list_files, load_npz, save_npz
+from yais.clients.inputs.workload import Model, draw, find_inputs
 from yais.clients.messages import ModelMetadata, TensorMetadata
 from yais.clients.options import Common
 
@@ -37,7 +33,7 @@ def save_greys(folder: Path, *levels: int) -> Path:
 
 def greys(model: Model, common: Common, count: int) -> list[list[int]]:
     """The level of each row of the first requests."""
-    drawn = islice(draw(find_shares(model, common), common.seed), count)
+    drawn = islice(draw(find_inputs(model, common), common.seed), count)
     return [inputs["A"].reshape(-1, 8, 8, 3)[:, 0, 0, 0].tolist() for inputs in drawn]
 
 
@@ -59,7 +55,7 @@ def test_few_pictures_fill_a_large_batch(tmp_path: Path) -> None:
 def test_a_model_without_a_batch_dimension_gets_picture_after_picture(tmp_path: Path) -> None:
     common = options(picture=save_greys(tmp_path, 30, 10))
     assert greys(of((8, 8, 3), is_batched=False), common, 3) == [[30], [10], [30]]
-    assert find_shares(of((8, 8, 3), is_batched=False), common)[0].turns[0]["A"].shape == (8, 8, 3)
+    assert find_inputs(of((8, 8, 3), is_batched=False), common)[0].items[0]["A"].shape == (8, 8, 3)
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
@@ -67,29 +63,29 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(click.UsageError, match=rf"--picture: {tmp_path} holds no pictures \(\.bmp, .*\.webp\)"):
-        find_shares(of((-1, 8, 8, 3)), options(picture=tmp_path))
+        find_inputs(of((-1, 8, 8, 3)), options(picture=tmp_path))
 
 
 def test_more_pictures_than_fit_in_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MOST_BYTES", 2 * 8 * 8 * 3)
+    monkeypatch.setattr(images, "MOST_BYTES", 2 * 8 * 8 * 3)
     save_greys(tmp_path, 30, 10)
-    assert len(pictures.fit_all(tmp_path, TensorMetadata("A", "UINT8", (-1, 8, 8, 3)), "none")) == 2
+    assert len(images.fit_images(tmp_path, TensorMetadata("A", "UINT8", (-1, 8, 8, 3)), "none")) == 2
     save_greys(tmp_path, 30, 10, 20)
     with pytest.raises(click.UsageError, match="holds 3 pictures; 2 of 192 bytes fit in memory"):
-        find_shares(of((-1, 8, 8, 3)), options(picture=tmp_path))
+        find_inputs(of((-1, 8, 8, 3)), options(picture=tmp_path))
 
 
 def test_the_npz_files_of_a_folder_take_turns(tmp_path: Path) -> None:
     for index in (2, 1):
         np.savez(tmp_path / f"{index}.npz", A=np.array([index]))
     (tmp_path / "notes.txt").write_text("")
-    drawn = islice(draw(find_shares(of((-1,)), options(npz=tmp_path))), 3)
+    drawn = islice(draw(find_inputs(of((-1,)), options(npz=tmp_path))), 3)
     assert [inputs["A"].tolist() for inputs in drawn] == [[1], [2], [1]]
 
 
 def test_a_folder_without_npz_files_is_named(tmp_path: Path) -> None:
     with pytest.raises(click.BadParameter, match=f"{tmp_path} holds no .npz files"):
-        find_shares(of((-1,)), options(npz=tmp_path))
+        find_inputs(of((-1,)), options(npz=tmp_path))
 
 
 def test_a_broken_file_in_a_folder_is_named(tmp_path: Path) -> None:
@@ -98,38 +94,38 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path: Path) -> None:
     content[100:200] = bytes(100)
     (tmp_path / "1.npz").write_bytes(content)
     with pytest.raises(click.BadParameter, match=r"1\.npz cannot be read: "):
-        find_shares(of((-1,)), options(npz=tmp_path))
+        find_inputs(of((-1,)), options(npz=tmp_path))
 
 
 def test_the_requests_of_a_json_file_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "requests.json"
     tensor = '{"inputs": [{"name": "A", "datatype": "INT8", "shape": [1], "data": [%d]}]}'
     path.write_text(f"[{tensor % 4}, {tensor % 5}]")
-    drawn = islice(draw(find_shares(of((-1,)), options(json=path))), 3)
+    drawn = islice(draw(find_inputs(of((-1,)), options(json=path))), 3)
     assert [inputs["A"].tolist() for inputs in drawn] == [[4], [5], [4]]
 
 
 def test_a_broken_json_file_is_bad_usage(tmp_path: Path) -> None:
     (tmp_path / "requests.json").write_text("[]")
     with pytest.raises(click.BadParameter, match="holds no request") as raised:
-        find_shares(of((-1,)), options(json=tmp_path / "requests.json"))
+        find_inputs(of((-1,)), options(json=tmp_path / "requests.json"))
     assert raised.value.param_hint == "--json"
 
 
 def test_batch_sizes_are_drawn_by_weight() -> None:
-    shares = find_shares(of((-1, 4)), options(batch={1: 70.0, 8: 30.0}))
-    assert [(share.weight, share.turns[0]["A"].shape) for share in shares] == [(70, (1, 4)), (30, (8, 4))]
+    choices = find_inputs(of((-1, 4)), options(batch={1: 70.0, 8: 30.0}))
+    assert [(choice.weight, choice.items[0]["A"].shape) for choice in choices] == [(70, (1, 4)), (30, (8, 4))]
 
 
 def test_requests_of_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_BYTES", 3 << 20)
+    monkeypatch.setattr(files, "MOST_BYTES", 3 << 20)
     large = options(batch={1 << 20: 1.0})
-    assert len(find_shares(of((-1, 4)), large)) == 1
-    assert len(find_shares(of((-1, 1)), options(batch={1 << 20: 1.0, 2 << 20: 1.0}))) == 2
+    assert len(find_inputs(of((-1, 4)), large)) == 1
+    assert len(find_inputs(of((-1, 1)), options(batch={1 << 20: 1.0, 2 << 20: 1.0}))) == 2
     with pytest.raises(click.UsageError, match="--batch: the requests take more than 3 MiB of memory"):
-        find_shares(of((-1, 1)), options(batch={1 << 20: 1.0, (2 << 20) + 1: 1.0}))
+        find_inputs(of((-1, 1)), options(batch={1 << 20: 1.0, (2 << 20) + 1: 1.0}))
     with pytest.raises(click.UsageError, match="more than 3 MiB"):
-        find_shares(of((-1, 1)), options(batch={(1 << 20) + more: 1.0 for more in range(3)}))
+        find_inputs(of((-1, 1)), options(batch={(1 << 20) + more: 1.0 for more in range(3)}))
 
 
 def test_a_file_is_listed_as_itself_whatever_its_suffix(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yais.clients.inputs.kserve_json import load_json
+from yais.clients.inputs.files import load_json
 from yais.proto.tensors import DTYPES
 
 

@@ -13,7 +13,7 @@ from fake_server import FakeServer, Gate, echo
 from simulated_time import SimulatedLoop, run_simulated
 
 from yais import transport as native_transport
-from yais.clients.inputs.draws import Share
+from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.messages import infer_request
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.requests import INFER, Requests
@@ -32,7 +32,7 @@ from yais.proto import grpc_service_pb2 as pb
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
 MS = 1_000_000
 ANY: Take = repeat((0, b"")).__next__
-ALWAYS = Requests(INFER, ("identity",), [Share(1.0, ((0, REQUEST),))], 0)
+ALWAYS = Requests(INFER, ("identity",), [WeightedChoice(1.0, ((0, REQUEST),))], 0)
 
 Loader = Callable[..., Load]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_server import FakeModel, FakeServer, echo
 
-from yais.clients.inputs.draws import Share
+from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.messages import TensorMetadata
 from yais.clients.options import Common, common_options
 from yais.clients.siege.requests.mix import Part, parse_mix
@@ -103,16 +103,16 @@ def test_batch_sizes_share_the_weight_of_their_model(fake: FakeServer, run: Any,
 
 
 def test_one_seed_gives_one_sequence_and_each_process_another() -> None:
-    shares = [Share(1.0, ((0, b"a"),)), Share(1.0, ((1, b"b"),))]
+    choices = [WeightedChoice(1.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))]
     sequences = [
         list(islice(iter(requests.next, None), 50))
         for requests in (
-            Requests(INFER, ("a", "b"), shares, 7),
-            Requests(INFER, ("a", "b"), shares, 7),
-            Requests(INFER, ("a", "b"), shares, 8),
-            Requests(INFER, ("a", "b"), shares, 7).for_process(1),
-            pickle.loads(pickle.dumps(Requests(INFER, ("a", "b"), shares, 7).for_process(1))),
-            Requests(INFER, ("a", "b"), shares, 7).for_process(2),
+            Requests(INFER, ("a", "b"), choices, 7),
+            Requests(INFER, ("a", "b"), choices, 7),
+            Requests(INFER, ("a", "b"), choices, 8),
+            Requests(INFER, ("a", "b"), choices, 7).for_process(1),
+            pickle.loads(pickle.dumps(Requests(INFER, ("a", "b"), choices, 7).for_process(1))),
+            Requests(INFER, ("a", "b"), choices, 7).for_process(2),
         )
     ]
     assert sequences[0] == sequences[1]
@@ -121,8 +121,12 @@ def test_one_seed_gives_one_sequence_and_each_process_another() -> None:
 
 
 def test_requests_are_named_after_their_kind_and_place() -> None:
-    shares = [Share(1.0, ((0, b"a"), (0, b"b"))), Share(1.0, ((1, b"c"),)), Share(2.0, ((0, b"d"),))]
-    named = Requests(INFER, ("mlp", "identity"), shares).named
+    choices = [
+        WeightedChoice(1.0, ((0, b"a"), (0, b"b"))),
+        WeightedChoice(1.0, ((1, b"c"),)),
+        WeightedChoice(2.0, ((0, b"d"),)),
+    ]
+    named = Requests(INFER, ("mlp", "identity"), choices).named
     assert named == {"mlp/0": b"a", "mlp/1": b"b", "identity/0": b"c", "mlp/2": b"d"}
 
 

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_server import FakeServer, Gate, echo
 
-from yais.clients.inputs.draws import Share
+from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.reporters import document
 from yais.clients.siege import cli, operations
 from yais.clients.siege.load import Load
@@ -34,7 +34,7 @@ from yais.clients.stats.report import Report
 from yais.proto import grpc_service_pb2 as pb
 
 SIEGE = Path(sys.executable).with_name("siege")
-MIX = Requests(INFER, ("a", "b"), [Share(2.0, ((0, b"a"),)), Share(1.0, ((1, b"b"),))], 7)
+MIX = Requests(INFER, ("a", "b"), [WeightedChoice(2.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))], 7)
 
 
 def load(plan: Plan, max_outstanding: int = 950) -> Load:

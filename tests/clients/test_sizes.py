@@ -1,7 +1,6 @@
 import pytest
 
-from yais.clients.inputs.sizes import parse_sizes
-from yais.clients.inputs.weights import parse_weights
+from yais.clients.inputs.generated import parse_sizes, parse_weights
 
 
 @pytest.mark.parametrize(

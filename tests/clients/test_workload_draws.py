@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from yais.clients.errors import InferenceError
-from yais.clients.inputs.draws import Share
-from yais.clients.inputs.model import Model
+from yais.clients.inputs.workload import Model, WeightedChoice, Workload, report_errors
 from yais.clients.messages import ModelMetadata
-from yais.clients.workload import Workload, explained
 
 
 def workload(seed: int) -> Workload:
-    shares = tuple(Share(1.0, ({"A": np.full(size, 7, np.int8)},)) for size in (1, 2))
-    return Workload(Model(ModelMetadata("model", (), "", (), ()), "3", True), shares, seed)
+    choices = tuple(WeightedChoice(1.0, ({"A": np.full(size, 7, np.int8)},)) for size in (1, 2))
+    return Workload(Model(ModelMetadata("model", (), "", (), ()), "3", True), choices, seed)
 
 
 def test_a_workload_draws_its_inputs_by_the_seed() -> None:
@@ -30,12 +28,12 @@ def test_a_request_is_that_of_the_inputs_or_the_first() -> None:
 
 
 def test_a_server_that_does_not_answer_is_an_error_with_its_target() -> None:
-    with pytest.raises(click.ClickException, match="host:1: UNAVAILABLE: gone") as raised, explained("host:1"):
+    with pytest.raises(click.ClickException, match="host:1: UNAVAILABLE: gone") as raised, report_errors("host:1"):
         raise InferenceError(grpc.StatusCode.UNAVAILABLE, "gone")
     assert raised.value.exit_code == 1
 
 
 def test_inputs_that_cannot_be_sent_are_bad_usage() -> None:
-    with pytest.raises(click.UsageError, match="input 'A'") as raised, explained("host:1"):
+    with pytest.raises(click.UsageError, match="input 'A'") as raised, report_errors("host:1"):
         raise ValueError("input 'A': the protocol has no datatype")
     assert raised.value.exit_code == 2

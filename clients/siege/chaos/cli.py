@@ -8,8 +8,8 @@ from typing import Any, TextIO
 import click
 import uvloop
 
-from yais.clients import commands
 from yais.clients.errors import InferenceError
+from yais.clients.inputs.workload import announce
 from yais.clients.options import POSITIVE, Common, Positive, common_options
 from yais.clients.siege.chaos import canary_process, proxy_cli, report
 from yais.clients.siege.chaos.canary_process import CanaryError
@@ -99,7 +99,7 @@ def main(common: Common, attacks: list[Attack], metrics_port: int | None, pid: i
     settings = Settings(**options)
     # One server is attacked, and its page read: a target of several is refused before anything is called.
     where = Server(common.host, common.port)
-    request = commands.begin(common).request()
+    request = announce(common).request()
     server = _server_name(common)
     plan = _plan(common, settings, where, request, server)
     reader = Reader(where.host, metrics_port, request.model_name, pid)

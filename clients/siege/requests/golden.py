@@ -10,7 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from yais.clients.errors import InferenceError
-from yais.clients.inputs.arrays import load_npz, save_npz
+from yais.clients.inputs.files import load_npz, save_npz
 from yais.clients.messages import Array, Arrays, infer_outputs
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 

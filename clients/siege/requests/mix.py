@@ -5,12 +5,10 @@ from dataclasses import dataclass, replace
 
 import click
 
-from yais.clients.inputs.model import Model, describe
-from yais.clients.inputs.shares import find_shares
-from yais.clients.inputs.weights import parse_weights
+from yais.clients.inputs.generated import parse_weights
+from yais.clients.inputs.workload import Model, Workload, describe, find_inputs
 from yais.clients.options import Common
 from yais.clients.sync_client import Client
-from yais.clients.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def prepare_mix(mix: Mix, options: Common) -> list[Workload]:
     with Client(options.target) as client:
         models = [describe(client, part.model, part.version, options.timeout) for part in mix]
     _check(models, options)
-    return [Workload(model, find_shares(model, _own(model, options)), options.seed) for model in models]
+    return [Workload(model, find_inputs(model, _own(model, options)), options.seed) for model in models]
 
 
 def _check(models: Sequence[Model], options: Common) -> None:

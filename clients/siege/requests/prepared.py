@@ -9,8 +9,8 @@ import grpc
 
 from yais.clients import channels
 from yais.clients.errors import from_rpc
-from yais.clients.inputs.draws import Share
-from yais.clients.inputs.folders import list_files
+from yais.clients.inputs.files import list_files
+from yais.clients.inputs.workload import WeightedChoice, Workload, prepare, report_errors
 from yais.clients.messages import Arrays
 from yais.clients.options import Common
 from yais.clients.siege.requests import golden
@@ -20,7 +20,6 @@ from yais.clients.siege.requests.options import Inputs
 from yais.clients.siege.requests.region import shared
 from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.targets import parse_target
-from yais.clients.workload import Workload, explained, prepare
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 
@@ -31,7 +30,7 @@ def opened(common: Common, inputs: Inputs) -> Iterator[Requests]:
     Exits with 1 when the server does not answer, with 2 for options that do not fit it.
     """
     with ExitStack() as stack:
-        with explained(common.target):
+        with report_errors(common.target):
             requests = _call_method(common, inputs) if inputs.method else _infer(common, inputs, stack)
         yield requests
 
@@ -46,7 +45,7 @@ def find_golden(common: Common, inputs: Inputs, requests: Requests) -> Golden | 
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--check") from error
     if inputs.write_golden is not None:
-        with explained(common.target):
+        with report_errors(common.target):
             arrays = _ask(common, requests, read)
             _write(inputs.write_golden, arrays)
             return Golden(requests.named, arrays, read, tolerance)
@@ -59,8 +58,8 @@ def _call_method(common: Common, inputs: Inputs) -> Requests:
         raise click.UsageError(f"--message: {inputs.message[0]} holds no files")
     messages = [file.read_bytes() for file in files] or [b""]
     click.echo(f"{common.target} {inputs.method}")
-    share = Share(1.0, tuple((0, message) for message in messages))
-    return Requests(inputs.method, (inputs.method.lstrip("/"),), [share], common.seed)
+    choice = WeightedChoice(1.0, tuple((0, message) for message in messages))
+    return Requests(inputs.method, (inputs.method.lstrip("/"),), [choice], common.seed)
 
 
 def _infer(common: Common, inputs: Inputs, stack: ExitStack) -> Requests:
@@ -68,28 +67,30 @@ def _infer(common: Common, inputs: Inputs, stack: ExitStack) -> Requests:
         raise click.UsageError("--shared-memory and a --target of several addresses exclude each other")
     workloads = prepare_mix(inputs.mix, common) if inputs.mix else [prepare(common)]
     kinds = tuple(part.label for part in inputs.mix) or (workloads[0].model,)
-    shares = _requests(workloads, [part.weight for part in inputs.mix] or [1.0])
+    choices = _requests(workloads, [part.weight for part in inputs.mix] or [1.0])
     if inputs.shared_memory:
-        contents = [request for share in shares for _, request in share.turns]
+        contents = [request for choice in choices for _, request in choice.items]
         stack.enter_context(shared(common.target, contents, common.timeout))
     for workload in workloads:
         click.echo(f"{common.target} {workload}")
-    return Requests(INFER, kinds, [_serialised(share) for share in shares], common.seed)
+    return Requests(INFER, kinds, [_serialised(choice) for choice in choices], common.seed)
 
 
-def _requests(workloads: Sequence[Workload], weights: Sequence[float]) -> list[Share[tuple[int, ModelInferRequest]]]:
-    """All shares of all models, each with its share of its model's weight."""
-    shares = []
+def _requests(
+    workloads: Sequence[Workload], weights: Sequence[float]
+) -> list[WeightedChoice[tuple[int, ModelInferRequest]]]:
+    """All choices of all models, each with its part of its model's weight."""
+    choices = []
     for kind, (workload, weight) in enumerate(zip(workloads, weights, strict=True)):
-        total = sum(share.weight for share in workload.shares)
-        for share in workload.shares:
-            turns = tuple((kind, workload.request(inputs)) for inputs in share.turns)
-            shares.append(Share(weight * share.weight / total, turns))
-    return shares
+        total = sum(choice.weight for choice in workload.choices)
+        for choice in workload.choices:
+            turns = tuple((kind, workload.request(inputs)) for inputs in choice.items)
+            choices.append(WeightedChoice(weight * choice.weight / total, turns))
+    return choices
 
 
-def _serialised(share: Share[tuple[int, ModelInferRequest]]) -> Share[tuple[int, bytes]]:
-    return Share(share.weight, tuple((kind, request.SerializeToString()) for kind, request in share.turns))
+def _serialised(choice: WeightedChoice[tuple[int, ModelInferRequest]]) -> WeightedChoice[tuple[int, bytes]]:
+    return WeightedChoice(choice.weight, tuple((kind, request.SerializeToString()) for kind, request in choice.items))
 
 
 def _ask(common: Common, requests: Requests, read: Read) -> Arrays:

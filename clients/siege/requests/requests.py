@@ -3,40 +3,40 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yais.clients.inputs.draws import Share, draw
+from yais.clients.inputs.workload import WeightedChoice, draw
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class Requests:
-    """An endless row of requests to `method`, drawn from `shares` of them by a seed.
+    """An endless row of requests to `method`, drawn from `choices` of them by a seed.
 
     A request is the index of its kind, of which `kinds` has the names, and its bytes. `next()` gives the next one.
     """
 
     def __init__(
-        self, method: str, kinds: tuple[str, ...], shares: Sequence[Share[tuple[int, bytes]]], *seed: int
+        self, method: str, kinds: tuple[str, ...], choices: Sequence[WeightedChoice[tuple[int, bytes]]], *seed: int
     ) -> None:
         self.method = method
         self.kinds = kinds
-        self._shares = tuple(shares)
+        self._choices = tuple(choices)
         self._seed = seed
         # Not a method around it: a call of Python's would cost as much again.
-        self.next: Callable[[], tuple[int, bytes]] = draw(self._shares, *seed).__next__
+        self.next: Callable[[], tuple[int, bytes]] = draw(self._choices, *seed).__next__
 
     def for_process(self, index: int) -> "Requests":
         """The same requests, drawn in an order of its own for each of several processes."""
-        return Requests(self.method, self.kinds, self._shares, *self._seed, index)
+        return Requests(self.method, self.kinds, self._choices, *self._seed, index)
 
     @property
     def named(self) -> dict[str, bytes]:
         """Every request there is, named after its kind and its place among that kind's: `mlp/3`."""
         requests: dict[str, bytes] = {}
         counts = [0] * len(self.kinds)
-        for kind, request in (turn for share in self._shares for turn in share.turns):
+        for kind, request in (turn for choice in self._choices for turn in choice.items):
             requests[f"{self.kinds[kind]}/{counts[kind]}"] = request
             counts[kind] += 1
         return requests
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Requests, (self.method, self.kinds, self._shares, *self._seed)
+        return Requests, (self.method, self.kinds, self._choices, *self._seed)

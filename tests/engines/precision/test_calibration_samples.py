@@ -8,7 +8,7 @@ from onnx import helper
 from PIL import Image
 from precision_models import INT64, Array, graph, model_of
 
-from yais.clients import pictures as client_pictures
+from yais.clients.inputs import images as client_pictures
 from yais.clients.messages import TensorMetadata
 from yais.engines.builder import pictures
 from yais.engines.builder.pictures import SCALINGS, Scaling
@@ -34,7 +34,7 @@ def read(path: Path, *inputs: Input, scaling: Scaling = "lite") -> dict[str, Arr
 def test_a_picture_is_fitted_as_the_clients_do(
     datatype: str, dtype: np.dtype[Any], shape: tuple[int, ...], scaling: Scaling
 ) -> None:
-    expected = client_pictures.fit(COFFEE, TensorMetadata("input", datatype, shape), scaling)
+    expected = client_pictures.fit_image(COFFEE, TensorMetadata("input", datatype, shape), scaling)
     answer = pictures.fit(COFFEE, dtype, shape, scaling)
     assert answer is not None
     assert answer.dtype == expected.dtype

