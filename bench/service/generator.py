@@ -18,7 +18,7 @@ import uvloop
 
 from bench.load import METHOD
 from bench.measure import BenchError, uncollected
-from yais.clients.channels import options
+from yais.clients.channel import channel_options
 from yais.clients.siege.schedules.pacer import Constant, Until
 from yais.clients.siege.traffic.lines import Done, Line
 from yais.clients.siege.traffic.sender import Sender
@@ -89,7 +89,7 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
 
 @asynccontextmanager
 async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]:
-    channels = [insecure_channel(f"127.0.0.1:{port}", options()) for _ in range(connections)]
+    channels = [insecure_channel(f"127.0.0.1:{port}", channel_options()) for _ in range(connections)]
     try:
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         yield channels

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from yais.clients.messages import Array, Arrays
+from yais.clients.protocol import Array, Arrays
 from yais.proto.tensors import DTYPES
 
 _FIELDS = {"name", "datatype", "shape", "data"}

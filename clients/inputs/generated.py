@@ -7,7 +7,7 @@ from typing import Literal
 import click
 import numpy as np
 
-from yais.clients.messages import Array, Arrays, ModelMetadata, TensorMetadata
+from yais.clients.protocol import Array, Arrays, ModelMetadata, TensorMetadata
 from yais.proto.tensors import DTYPES
 
 Filling = Literal["random", "zeros"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yais.clients.inputs.files import MOST_BYTES, list_files
-from yais.clients.messages import Array, TensorMetadata
+from yais.clients.protocol import Array, TensorMetadata
 
 Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 

@@ -10,13 +10,12 @@ import click
 import grpc
 import numpy as np
 
-from yais.clients.errors import InferenceError
+from yais.clients.client import Client
 from yais.clients.inputs import images
 from yais.clients.inputs.files import MemoryLimit, list_files, load_json, load_npz
 from yais.clients.inputs.generated import generate_inputs
-from yais.clients.messages import Array, Arrays, ModelMetadata, infer_request
-from yais.clients.options import Common
-from yais.clients.sync_client import Client
+from yais.clients.options import CommonOptions
+from yais.clients.protocol import Array, Arrays, InferenceError, ModelMetadata, infer_request
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 T = TypeVar("T")
@@ -85,7 +84,7 @@ class Workload:
         return str(self.served)
 
 
-def prepare(options: Common) -> Workload:
+def prepare(options: CommonOptions) -> Workload:
     """Asks the server what the options leave open.
 
     Raises InferenceError when it does not answer, and click's usage errors for options that do not fit the model.
@@ -96,7 +95,7 @@ def prepare(options: Common) -> Workload:
     return Workload(model, find_inputs(model, options), options.seed)
 
 
-def announce(options: Common) -> Workload:
+def announce(options: CommonOptions) -> Workload:
     """Says what will be called. Exits with 1 when the server does not answer, with 2 for options that do not fit it."""
     with report_errors(options.target):
         workload = prepare(options)
@@ -142,7 +141,7 @@ def describe(client: Client, name: str, version: str, timeout: float) -> Model:
     return Model(metadata, version, config.max_batch_size > 0)
 
 
-def find_inputs(model: Model, options: Common) -> tuple[WeightedChoice[Arrays], ...]:
+def find_inputs(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     """A choice for each batch size. Raises click's usage errors for options that do not fit the model."""
     if options.npz or options.json:
         return (WeightedChoice(1.0, _files(options)),)
@@ -159,7 +158,7 @@ def draw(choices: Sequence[WeightedChoice[T]], *seed: int) -> Iterator[T]:
     return _draw_by_weight([cycle(choice.items) for choice in choices], [choice.weight for choice in choices], seed)
 
 
-def _files(options: Common) -> tuple[Arrays, ...]:
+def _files(options: CommonOptions) -> tuple[Arrays, ...]:
     (option,) = options.files
     memory = MemoryLimit(option)
     try:
@@ -173,7 +172,7 @@ def _files(options: Common) -> tuple[Arrays, ...]:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _images(model: Model, options: Common) -> tuple[WeightedChoice[Arrays], ...]:
+def _images(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     if len(model.metadata.inputs) != 1 or options.picture is None:
         raise click.UsageError(f"--picture: {model.name} has {len(model.metadata.inputs)} inputs, not one")
     (tensor,) = model.metadata.inputs
@@ -199,7 +198,7 @@ def _batches_of_images(fitted: Sequence[Array], size: int) -> Iterator[Array]:
         yield np.stack([fitted[row % len(fitted)] for row in range(first, first + size)])
 
 
-def _generated(model: Model, options: Common) -> tuple[WeightedChoice[Arrays], ...]:
+def _generated(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     random = np.random.default_rng(options.seed)
     memory = MemoryLimit("--batch")
     return tuple(
@@ -210,7 +209,7 @@ def _generated(model: Model, options: Common) -> tuple[WeightedChoice[Arrays], .
     )
 
 
-def _batch_sizes(model: Model, options: Common) -> list[tuple[int | None, float]]:
+def _batch_sizes(model: Model, options: CommonOptions) -> list[tuple[int | None, float]]:
     """The rows of a request, by weight; None for a model without a batch dimension."""
     if model.is_batched:
         return list(options.batch.items()) if options.batch else [(1, 1.0)]

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import click
 
-from yais.clients import commands
-from yais.clients.options import POSITIVE, Common, Positive, common_options
+from yais.clients.options import POSITIVE, CommonOptions, Positive, common_options
+from yais.clients.reporters.text import render
 from yais.clients.siege import files
 from yais.clients.siege.files import OBJECTIVES, ReportFile
 from yais.clients.siege.operations import besiege, search_for_max
@@ -19,8 +19,9 @@ from yais.clients.siege.search.curve import Curve
 from yais.clients.siege.settings import Settings, facts_of, load_of
 from yais.clients.siege.traffic.lines import has_native
 from yais.clients.siege.views.address import metrics_option
-from yais.clients.stats.slo import assess
-from yais.clients.stats.verdict import judge
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment, assess
+from yais.clients.stats.verdict import exit_code, judge
 
 SUBCOMMANDS = {
     "chaos": "yais.clients.siege.chaos.cli",
@@ -106,7 +107,7 @@ class Siege(click.Command):
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
 )
-def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
+def main(common: CommonOptions, inputs: Inputs, plan: Plan, **options: Any) -> None:
     """Sends requests on a schedule, whatever the replies do, and prints the latencies.
 
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
@@ -132,7 +133,15 @@ def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
     assessments = assess(settings.slo or (), report)
     for file in settings.reports:
         files.write(report, assessments, file)
-    commands.end(report, judge(report), assessments)
+    end(report, assessments)
+
+
+def end(report: Report, assessments: Sequence[Assessment]) -> NoReturn:
+    """Prints the report and its verdict, and exits as they say; of a valid run the objectives decide, if there are any."""
+    verdict = judge(report)
+    click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
+    is_met = all(each.kept for each in assessments) if assessments else None
+    sys.exit(exit_code(report, verdict, is_met))
 
 
 def end_search(curve: Curve, settings: Settings) -> NoReturn:

@@ -8,7 +8,7 @@ from time import monotonic_ns, thread_time_ns
 
 import click
 
-from yais.clients import interrupts
+from yais.clients.options import handle_signals
 from yais.clients.siege.beside import beside
 from yais.clients.siege.load import Load
 from yais.clients.siege.traffic.closed import ClosedLoop
@@ -49,7 +49,7 @@ async def send(
             on_stop()
             run.sender.stop()
 
-        with interrupts.handled(stop, run.sender.cancel):
+        with handle_signals(stop, run.sender.cancel):
             followers = [] if follow is None else [follow(run.sender)]
             return await run.go(show, *followers)
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from yais.clients import commands
-from yais.clients.options import Common
+from yais.clients.options import CommonOptions, run_info
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.golden import Golden
 from yais.clients.siege.requests.requests import Requests
@@ -34,7 +33,7 @@ class Settings:
     transport: TransportName
 
 
-def load_of(common: Common, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Load:
+def load_of(common: CommonOptions, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Load:
     return Load(
         Route(settings.transport, common.target, requests.method, settings.connections),
         requests,
@@ -46,9 +45,9 @@ def load_of(common: Common, plan: Plan, settings: Settings, requests: Requests, 
     )
 
 
-def facts_of(common: Common, plan: Plan, settings: Settings, requests: Requests) -> RunInfo:
+def facts_of(common: CommonOptions, plan: Plan, settings: Settings, requests: Requests) -> RunInfo:
     return replace(
-        commands.facts(common),
+        run_info(common),
         schedule=str(plan),
         loop="closed" if plan.is_closed else "open",
         rate_asked=plan.rate,

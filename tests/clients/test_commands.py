@@ -223,3 +223,12 @@ def test_a_second_interrupt_cancels_what_is_in_flight(fake: FakeServer, gate: Ga
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 1, errors
     assert "x CANCELLED: " in output
+
+
+@pytest.mark.parametrize("module", ["sync_cli", "async_cli"])
+def test_a_client_command_loads_nothing_of_siege(module: str) -> None:
+    listed = "import sys; print(*(name for name in sys.modules if name.startswith('yais.clients')))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import yais.clients.{module}; {listed}"], capture_output=True, text=True, check=True
+    )
+    assert not re.search(r"yais\.clients\.(siege|stats\.(slo|compare)|reporters\.document)\b", result.stdout)

@@ -11,6 +11,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived
 
 from yais import transport as native
+from yais.clients.channel import HostPort
 from yais.clients.siege.schedules.pacer import Constant, Until
 from yais.clients.siege.traffic.connections import Route, connected
 from yais.clients.siege.traffic.lines import Call, TransportName
@@ -19,7 +20,6 @@ from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.traffic.spread import Spread
 from yais.clients.stats.outcomes import OK
 from yais.clients.stats.recorder import Recorder
-from yais.clients.targets import Server
 from yais.transport import ServerCall
 
 METHOD = "/test.Counting/Call"
@@ -78,8 +78,8 @@ class Name:
         self.addresses: Sequence[str] = [server.address for server in servers]
         self.was_asked = asyncio.Event()
 
-    async def resolve(self, name: Server) -> Sequence[str]:
-        assert name == Server("models", 80)
+    async def resolve(self, name: HostPort) -> Sequence[str]:
+        assert name == HostPort("models", 80)
         self.was_asked.set()
         return self.addresses
 

@@ -5,8 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from yais.clients.errors import InferenceError
-from yais.clients.messages import Array
+from yais.clients.protocol import Array, InferenceError
 from yais.clients.siege.requests import golden
 from yais.clients.siege.requests.golden import Golden, Tolerance
 from yais.proto import grpc_service_pb2 as pb

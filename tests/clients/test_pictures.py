@@ -9,7 +9,7 @@ from PIL import Image
 
 from yais.clients.inputs import images
 from yais.clients.inputs.images import Scaling
-from yais.clients.messages import TensorMetadata
+from yais.clients.protocol import TensorMetadata
 
 NCHW = TensorMetadata("input", "FP32", (-1, 3, 224, 224))
 NHWC = TensorMetadata("input", "UINT8", (-1, 224, 224, 3))

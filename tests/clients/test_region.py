@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from fake_server import FakeServer
 
-from yais.clients.errors import InferenceError
-from yais.clients.messages import infer_outputs, infer_request
-from yais.clients.options import Common, common_options
+from yais.clients.options import CommonOptions, common_options
+from yais.clients.protocol import InferenceError, infer_outputs, infer_request
 from yais.clients.siege.requests import region
 from yais.clients.siege.requests.options import Inputs, input_options
 from yais.clients.siege.requests.prepared import opened
@@ -184,7 +183,7 @@ def test_the_option_sends_references(regions: Regions, fake: FakeServer, run: An
     @click.command()
     @common_options
     @input_options
-    def main(common: Common, inputs: Inputs) -> None:
+    def main(common: CommonOptions, inputs: Inputs) -> None:
         with opened(common, inputs) as requests:
             outputs = ask(fake, pb.ModelInferRequest.FromString(requests.next()[1]))
             click.echo(outputs["INPUT0"].shape)
@@ -199,7 +198,7 @@ def test_a_server_without_shared_memory_ends_with_1(fake: FakeServer, run: Any) 
     @click.command()
     @common_options
     @input_options
-    def main(common: Common, inputs: Inputs) -> None:
+    def main(common: CommonOptions, inputs: Inputs) -> None:
         with opened(common, inputs):
             click.echo("begun")
 

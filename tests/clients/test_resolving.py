@@ -8,9 +8,9 @@ import click
 import pytest
 from simulated_time import SimulatedLoop
 
+from yais.clients.channel import HostPort, parse_target
 from yais.clients.siege.beside import beside
 from yais.clients.siege.traffic.resolving import Pace, Resolve, find_addresses, keep_resolving, resolve
-from yais.clients.targets import Server, parse_target
 
 TARGET = parse_target("dns:///models:80")
 
@@ -22,7 +22,7 @@ class Names:
         self.answer = answer
         self.asked: list[float] = []
 
-    async def resolve(self, name: Server) -> Sequence[str]:
+    async def resolve(self, name: HostPort) -> Sequence[str]:
         assert name == TARGET.name
         self.asked.append(asyncio.get_running_loop().time())
         if isinstance(self.answer, OSError):
@@ -44,13 +44,13 @@ async def kept(names: Names, lost: asyncio.Event, pace: Pace) -> AsyncIterator[l
 
 
 async def test_a_name_is_resolved_by_the_system() -> None:
-    assert "127.0.0.1:80" in await resolve(Server("localhost", 80))
-    assert await resolve(Server("127.0.0.3", 80)) == ("127.0.0.3:80",)
-    assert await resolve(Server("::1", 80)) == ("[::1]:80",)
+    assert "127.0.0.1:80" in await resolve(HostPort("localhost", 80))
+    assert await resolve(HostPort("127.0.0.3", 80)) == ("127.0.0.3:80",)
+    assert await resolve(HostPort("::1", 80)) == ("[::1]:80",)
 
 
 def answering(*addresses: tuple[Any, ...]) -> Resolve:
-    async def look_up(name: Server) -> Sequence[str]:
+    async def look_up(name: HostPort) -> Sequence[str]:
         async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
             return [(family, kind, 0, "", address) for kind in (1, 1) for family, address in enumerate(addresses)]
 
@@ -64,7 +64,7 @@ def answering(*addresses: tuple[Any, ...]) -> Resolve:
 
 async def test_addresses_come_once_each_in_the_system_s_order() -> None:
     look_up = answering(("::2", 80, 0, 0), ("10.0.0.2", 80), ("10.0.0.1", 80), ("fe80::1", 80, 0, 3))
-    assert await look_up(Server("models", 80)) == ("[::2]:80", "10.0.0.2:80", "10.0.0.1:80", "[fe80::1%3]:80")
+    assert await look_up(HostPort("models", 80)) == ("[::2]:80", "10.0.0.2:80", "10.0.0.1:80", "[fe80::1%3]:80")
 
 
 async def test_a_list_needs_no_names() -> None:

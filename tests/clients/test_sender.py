@@ -14,7 +14,7 @@ from simulated_time import SimulatedLoop, run_simulated
 
 from yais import transport as native_transport
 from yais.clients.inputs.workload import WeightedChoice
-from yais.clients.messages import infer_request
+from yais.clients.protocol import infer_request
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.siege.run import send

@@ -11,8 +11,8 @@ import pytest
 from fake_server import FakeModel, FakeServer, echo
 
 from yais.clients.inputs.workload import WeightedChoice
-from yais.clients.messages import TensorMetadata
-from yais.clients.options import Common, common_options
+from yais.clients.options import CommonOptions, common_options
+from yais.clients.protocol import TensorMetadata
 from yais.clients.siege.requests.mix import Part, parse_mix
 from yais.clients.siege.requests.options import Inputs, input_options
 from yais.clients.siege.requests.prepared import find_golden, opened
@@ -37,7 +37,7 @@ def siege(seen: list[Requests]) -> click.Command:
     @common_options
     @input_options
     @click.option("--break", "broken", is_flag=True)
-    def main(common: Common, inputs: Inputs, broken: bool) -> None:
+    def main(common: CommonOptions, inputs: Inputs, broken: bool) -> None:
         with opened(common, inputs) as requests, grpc.insecure_channel(common.target) as channel:
             seen.append(requests)
             golden = find_golden(common, inputs, requests)

@@ -2,9 +2,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from yais.clients import channels
-from yais.clients.options import Common, common_options
-from yais.clients.targets import Server, parse_target
+from yais.clients.channel import HostPort, parse_target, round_robin_options
+from yais.clients.options import CommonOptions, common_options
 from yais.transport import address as native
 
 LONG_LABEL = "a" * 64
@@ -29,12 +28,12 @@ LISTS = {
     "ipv6:::1": ("[::1]:443",),
 }
 NAMES = {
-    "dns:///models:80": Server("models", 80),
-    "dns:models.default.svc:80": Server("models.default.svc", 80),
-    "dns:/models:80": Server("models", 80),
-    "DNS:///models": Server("models", 443),
-    "dns:///[::1]:80": Server("::1", 80),
-    "dns:///10.0.0.1:80": Server("10.0.0.1", 80),
+    "dns:///models:80": HostPort("models", 80),
+    "dns:models.default.svc:80": HostPort("models.default.svc", 80),
+    "dns:/models:80": HostPort("models", 80),
+    "DNS:///models": HostPort("models", 443),
+    "dns:///[::1]:80": HostPort("::1", 80),
+    "dns:///10.0.0.1:80": HostPort("10.0.0.1", 80),
 }
 WRONG = (
     "",
@@ -76,7 +75,7 @@ def test_a_list_is_its_addresses_each_of_them_once(text: str, addresses: tuple[s
 
 
 @pytest.mark.parametrize(("text", "name"), NAMES.items())
-def test_dns_means_every_address_of_a_name(text: str, name: Server) -> None:
+def test_dns_means_every_address_of_a_name(text: str, name: HostPort) -> None:
     target = parse_target(text)
     assert (target.addresses, target.name, target.is_spread) == ((), name, True)
 
@@ -114,12 +113,12 @@ def test_several_servers_or_a_socket_are_not_one_server(text: str) -> None:
     [("dns:///models:80", ["round_robin"]), ("ipv4:10.0.0.1:80,10.0.0.2:80", ["round_robin"]), ("models:80", [])],
 )
 def test_only_channels_to_several_addresses_are_told_to_take_turns(text: str, policy: list[str]) -> None:
-    assert list(channels.spreading(text).values()) == policy
+    assert list(round_robin_options(text).values()) == policy
 
 
 @click.command()
 @common_options
-def show(common: Common) -> None:
+def show(common: CommonOptions) -> None:
     click.echo(common.target)
 
 
@@ -157,7 +156,7 @@ def test_a_wrong_target_is_bad_usage_that_names_the_option() -> None:
 def test_who_needs_one_server_refuses_a_target_of_several() -> None:
     @click.command()
     @common_options
-    def attack(common: Common) -> None:
+    def attack(common: CommonOptions) -> None:
         click.echo(f"{common.host} {common.port}")
 
     assert CliRunner().invoke(attack, ["--target", "models:80"]).output == "models 80\n"

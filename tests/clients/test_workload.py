@@ -8,7 +8,7 @@ from click.testing import Result
 from fake_server import FakeModel, FakeServer
 from PIL import Image
 
-from yais.clients.messages import TensorMetadata
+from yais.clients.protocol import TensorMetadata
 from yais.clients.sync_cli import main
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.tensors import DTYPES, from_raw

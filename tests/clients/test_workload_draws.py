@@ -5,9 +5,8 @@ import grpc
 import numpy as np
 import pytest
 
-from yais.clients.errors import InferenceError
 from yais.clients.inputs.workload import Model, WeightedChoice, Workload, report_errors
-from yais.clients.messages import ModelMetadata
+from yais.clients.protocol import InferenceError, ModelMetadata
 
 
 def workload(seed: int) -> Workload:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic_ns
 
-from yais.clients import interrupts
+from yais.clients.options import handle_signals
 from yais.clients.siege.load import Load
 from yais.clients.siege.processes.member import Member, News
 from yais.clients.siege.processes.messages import Ended, HeldBack, Order
@@ -36,7 +36,7 @@ class Crew:
         try:
             self._start()
             await asyncio.gather(*(member.connected for member in self._members))
-            with interrupts.handled(lambda: self._order("stop"), lambda: self._order("cancel")):
+            with handle_signals(lambda: self._order("stop"), lambda: self._order("cancel")):
                 self._order(monotonic_ns() + _NOTICE)
                 return _merged(await asyncio.gather(*(member.ended for member in self._members)))
         finally:

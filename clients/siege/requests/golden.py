@@ -9,9 +9,8 @@ import ml_dtypes
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from yais.clients.errors import InferenceError
 from yais.clients.inputs.files import load_npz, save_npz
-from yais.clients.messages import Array, Arrays, infer_outputs
+from yais.clients.protocol import Array, Arrays, InferenceError, infer_outputs
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 
 Read = Callable[[bytes], Arrays]

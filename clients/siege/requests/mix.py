@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import click
 
+from yais.clients.client import Client
 from yais.clients.inputs.generated import parse_weights
 from yais.clients.inputs.workload import Model, Workload, describe, find_inputs
-from yais.clients.options import Common
-from yais.clients.sync_client import Client
+from yais.clients.options import CommonOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def _split(label: str) -> tuple[str, str]:
     return (name, version) if name and version.isdecimal() else (label, "")
 
 
-def prepare_mix(mix: Mix, options: Common) -> list[Workload]:
+def prepare_mix(mix: Mix, options: CommonOptions) -> list[Workload]:
     """What is sent to each of the models; raises as `workload.prepare` does.
 
     --batch holds for the models that have a batch dimension, and --shape for those that have the input.
@@ -46,7 +46,7 @@ def prepare_mix(mix: Mix, options: Common) -> list[Workload]:
     return [Workload(model, find_inputs(model, _own(model, options)), options.seed) for model in models]
 
 
-def _check(models: Sequence[Model], options: Common) -> None:
+def _check(models: Sequence[Model], options: CommonOptions) -> None:
     if options.batch and not any(model.is_batched for model in models):
         raise click.UsageError("--batch: no model of --mix has a batch dimension (max_batch_size 0)")
     unknown = options.shape.keys() - {name for model in models for name in _inputs(model)}
@@ -54,7 +54,7 @@ def _check(models: Sequence[Model], options: Common) -> None:
         raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input")
 
 
-def _own(model: Model, options: Common) -> Common:
+def _own(model: Model, options: CommonOptions) -> CommonOptions:
     shapes = {name: shape for name, shape in options.shape.items() if name in _inputs(model)}
     return replace(options, batch=options.batch if model.is_batched else None, shape=shapes)
 

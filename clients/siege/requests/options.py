@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from yais.clients.options import FILE, FILE_OR_FOLDER, Common, Number, exclude, gather
+from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, allow_one_of, take_fields
 from yais.clients.siege.requests.mix import Mix, parse_mix
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What siege sends beyond `Common`, and what it compares the answers with; the fields are the options."""
+    """What siege sends beyond `CommonOptions`, and what it compares the answers with; the fields are the options."""
 
     mix: Mix
     method: str
@@ -88,8 +88,8 @@ def input_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds these options below `common_options`; the command gets them as its second argument, an `Inputs`."""
 
     @wraps(command)
-    def call(common: Common, **values: Any) -> None:
-        inputs = gather(Inputs, values)
+    def call(common: CommonOptions, **values: Any) -> None:
+        inputs = take_fields(Inputs, values)
         _check(common, inputs)
         command(common, inputs, **values)
 
@@ -98,15 +98,15 @@ def input_options(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _check(common: Common, inputs: Inputs) -> None:
-    exclude(*common.files, *_given({"--mix": inputs.mix, "--method": inputs.method}))
-    exclude(*_given({"--check": inputs.check, "--write-golden": inputs.write_golden}))
+def _check(common: CommonOptions, inputs: Inputs) -> None:
+    allow_one_of(*common.files, *_given({"--mix": inputs.mix, "--method": inputs.method}))
+    allow_one_of(*_given({"--check": inputs.check, "--write-golden": inputs.write_golden}))
     model = {"--model": common.model, "--model-version": common.model_version}
     shape = {"--batch": common.batch, "--shape": common.shape, "--shared-memory": inputs.shared_memory}
     if inputs.mix:
-        exclude("--mix", *_given(model))
+        allow_one_of("--mix", *_given(model))
     if inputs.method:
-        exclude("--method", *_given({**model, **shape}))
+        allow_one_of("--method", *_given({**model, **shape}))
     elif inputs.message:
         raise click.UsageError("--message needs --method")
 

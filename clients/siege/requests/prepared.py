@@ -7,24 +7,22 @@ from pathlib import Path
 import click
 import grpc
 
-from yais.clients import channels
-from yais.clients.errors import from_rpc
+from yais.clients.channel import channel_options, parse_target
 from yais.clients.inputs.files import list_files
 from yais.clients.inputs.workload import WeightedChoice, Workload, prepare, report_errors
-from yais.clients.messages import Arrays
-from yais.clients.options import Common
+from yais.clients.options import CommonOptions
+from yais.clients.protocol import Arrays, from_rpc
 from yais.clients.siege.requests import golden
 from yais.clients.siege.requests.golden import Golden, Read, Tolerance
 from yais.clients.siege.requests.mix import prepare_mix
 from yais.clients.siege.requests.options import Inputs
 from yais.clients.siege.requests.region import shared
 from yais.clients.siege.requests.requests import INFER, Requests
-from yais.clients.targets import parse_target
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 
 @contextmanager
-def opened(common: Common, inputs: Inputs) -> Iterator[Requests]:
+def opened(common: CommonOptions, inputs: Inputs) -> Iterator[Requests]:
     """Says what will be called; shared memory lives as long as this.
 
     Exits with 1 when the server does not answer, with 2 for options that do not fit it.
@@ -35,7 +33,7 @@ def opened(common: Common, inputs: Inputs) -> Iterator[Requests]:
         yield requests
 
 
-def find_golden(common: Common, inputs: Inputs, requests: Requests) -> Golden | None:
+def find_golden(common: CommonOptions, inputs: Inputs, requests: Requests) -> Golden | None:
     """The right answers, from --check's file or, for --write-golden, from the server; None when none were asked for."""
     read = golden.read_message if inputs.method else golden.read_outputs
     tolerance = Tolerance(inputs.rtol, inputs.atol)
@@ -52,7 +50,7 @@ def find_golden(common: Common, inputs: Inputs, requests: Requests) -> Golden | 
     return None
 
 
-def _call_method(common: Common, inputs: Inputs) -> Requests:
+def _call_method(common: CommonOptions, inputs: Inputs) -> Requests:
     files = [file for path in inputs.message for file in list_files(path)]
     if inputs.message and not files:
         raise click.UsageError(f"--message: {inputs.message[0]} holds no files")
@@ -62,7 +60,7 @@ def _call_method(common: Common, inputs: Inputs) -> Requests:
     return Requests(inputs.method, (inputs.method.lstrip("/"),), [choice], common.seed)
 
 
-def _infer(common: Common, inputs: Inputs, stack: ExitStack) -> Requests:
+def _infer(common: CommonOptions, inputs: Inputs, stack: ExitStack) -> Requests:
     if inputs.shared_memory and parse_target(common.target).is_spread:
         raise click.UsageError("--shared-memory and a --target of several addresses exclude each other")
     workloads = prepare_mix(inputs.mix, common) if inputs.mix else [prepare(common)]
@@ -93,8 +91,8 @@ def _serialised(choice: WeightedChoice[tuple[int, ModelInferRequest]]) -> Weight
     return WeightedChoice(choice.weight, tuple((kind, request.SerializeToString()) for kind, request in choice.items))
 
 
-def _ask(common: Common, requests: Requests, read: Read) -> Arrays:
-    with grpc.insecure_channel(common.target, channels.options()) as channel:
+def _ask(common: CommonOptions, requests: Requests, read: Read) -> Arrays:
+    with grpc.insecure_channel(common.target, channel_options()) as channel:
         method: Callable[..., bytes] = channel.unary_unary(requests.method)
         try:
             return golden.record(requests.named, lambda request: method(request, timeout=common.timeout), read)

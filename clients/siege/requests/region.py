@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import grpc
 
-from yais.clients import channels
-from yais.clients.errors import InferenceError, from_rpc
+from yais.clients.channel import channel_options
+from yais.clients.protocol import InferenceError, from_rpc
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -95,7 +95,7 @@ def _call(
     timeout: float,
 ) -> None:
     # A channel of its own, closed at once: its threads are not to live beside the load, nor to be forked.
-    with grpc.insecure_channel(target, channels.options()) as channel:
+    with grpc.insecure_channel(target, channel_options()) as channel:
         try:
             getattr(GRPCInferenceServiceStub(channel), rpc)(request, timeout=timeout)
         except grpc.RpcError as error:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import click
 
+from yais.clients.channel import parse_target
 from yais.clients.siege.beside import beside
 from yais.clients.siege.traffic import resolving
 from yais.clients.siege.traffic.lines import TransportName, open_line
 from yais.clients.siege.traffic.resolving import Pace, Resolve, find_addresses, keep_resolving
 from yais.clients.siege.traffic.spread import Spread
-from yais.clients.targets import parse_target
 
 _PACE = Pace()
 

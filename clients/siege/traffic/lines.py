@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import grpc
 
-from yais.clients import channels
+from yais.clients.channel import channel_options
 from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
 
 TransportName = Literal["native", "grpcio"]
@@ -70,10 +70,10 @@ def open_line(
     if transport == "native":
         from yais.transport import insecure_channel
 
-        native = insecure_channel(target, channels.options(named))
+        native = insecure_channel(target, channel_options(named))
         return native, RawLine(native.raw_unary(method), TaskLine(native.unary_unary(method)))
     # grpcio would otherwise let channels to one target share a connection.
-    options = channels.options({**named, "grpc.use_local_subchannel_pool": 1})
+    options = channel_options({**named, "grpc.use_local_subchannel_pool": 1})
     channel = grpc.aio.insecure_channel(target, options)
     return channel, TaskLine(channel.unary_unary(method))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import click
 
-from yais.clients.targets import Server, Target, address
+from yais.clients.channel import HostPort, Target, join_address
 
-Resolve = Callable[[Server], Awaitable[Sequence[str]]]
+Resolve = Callable[[HostPort], Awaitable[Sequence[str]]]
 """Gives the addresses of a name, at least one. Raises OSError when there are none."""
 
 Keep = Callable[[Sequence[str]], None]
@@ -27,14 +27,14 @@ class Pace:
     latest: float = 30.0
 
 
-async def resolve(name: Server) -> tuple[str, ...]:
+async def resolve(name: HostPort) -> tuple[str, ...]:
     """What the system knows, in its order of preference; it does not tell for how long that holds."""
     found = await asyncio.get_running_loop().getaddrinfo(name.host, name.port)
     return tuple(dict.fromkeys(_address(*sockaddr) for *_, sockaddr in found))
 
 
 def _address(host: str, port: int, flow: int = 0, scope: int = 0) -> str:
-    return address(f"{host}%{scope}" if scope and "%" not in host else host, port)
+    return join_address(f"{host}%{scope}" if scope and "%" not in host else host, port)
 
 
 async def find_addresses(target: Target, resolve: Resolve) -> Sequence[str]:

@@ -11,7 +11,7 @@ import chaos_fake
 import numpy as np
 from chaos_fake import MODEL
 
-from yais.clients.messages import infer_request
+from yais.clients.protocol import infer_request
 from yais.clients.siege.chaos import canary_process
 from yais.clients.siege.chaos.catalogue import Attack, catalogue
 from yais.clients.siege.chaos.course import Course, Outcome, Plan

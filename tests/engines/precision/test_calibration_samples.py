@@ -9,7 +9,7 @@ from PIL import Image
 from precision_models import INT64, Array, graph, model_of
 
 from yais.clients.inputs import images as client_pictures
-from yais.clients.messages import TensorMetadata
+from yais.clients.protocol import TensorMetadata
 from yais.engines.builder import pictures
 from yais.engines.builder.pictures import SCALINGS, Scaling
 from yais.engines.builder.samples import Input, find_samples, inputs_of, read_samples

@@ -1,4 +1,4 @@
-"""The blocking client; `async_client` is its twin, method by method."""
+"""Blocking client; `aio` is its twin, method by method."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -6,10 +6,9 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from yais.clients import calls, channels
-from yais.clients.calls import Call
-from yais.clients.errors import from_rpc
-from yais.clients.messages import Array, Arrays, ModelMetadata, Parameter, ServerMetadata
+from yais.clients import protocol
+from yais.clients.channel import channel_options
+from yais.clients.protocol import Array, Arrays, ModelMetadata, Parameter, Rpc, ServerMetadata, from_rpc
 from yais.proto.grpc_service_pb2 import ModelStatistics
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.proto.model_config_pb2 import ModelConfig
@@ -25,7 +24,7 @@ class Client:
     """
 
     def __init__(self, target: str, *, options: Mapping[str, Any] | None = None) -> None:
-        self._channel = grpc.insecure_channel(target, channels.options(options))
+        self._channel = grpc.insecure_channel(target, channel_options(options))
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def infer(
@@ -43,32 +42,32 @@ class Client:
 
         Raises ValueError for an input that the protocol cannot carry.
         """
-        return self._send(calls.infer(model, inputs, version, outputs, request_id, parameters), timeout)
+        return self._send(protocol.infer(model, inputs, version, outputs, request_id, parameters), timeout)
 
     def server_live(self, *, timeout: float | None = None) -> bool:
-        return self._send(calls.server_live(), timeout)
+        return self._send(protocol.server_live(), timeout)
 
     def server_ready(self, *, timeout: float | None = None) -> bool:
-        return self._send(calls.server_ready(), timeout)
+        return self._send(protocol.server_ready(), timeout)
 
     def model_ready(self, model: str, version: str = "", *, timeout: float | None = None) -> bool:
-        return self._send(calls.model_ready(model, version), timeout)
+        return self._send(protocol.model_ready(model, version), timeout)
 
     def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
-        return self._send(calls.server_metadata(), timeout)
+        return self._send(protocol.server_metadata(), timeout)
 
     def model_metadata(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelMetadata:
-        return self._send(calls.model_metadata(model, version), timeout)
+        return self._send(protocol.model_metadata(model, version), timeout)
 
     def model_config(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelConfig:
         """The model's configuration as Triton's message, `max_batch_size` among it."""
-        return self._send(calls.model_config(model, version), timeout)
+        return self._send(protocol.model_config(model, version), timeout)
 
     def model_statistics(
         self, model: str = "", version: str = "", *, timeout: float | None = None
     ) -> tuple[ModelStatistics, ...]:
         """One entry for each version that is served; of every model when `model` is empty."""
-        return self._send(calls.model_statistics(model, version), timeout)
+        return self._send(protocol.model_statistics(model, version), timeout)
 
     def close(self) -> None:
         self._channel.close()
@@ -81,7 +80,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send(self, call: Call[Answer], timeout: float | None) -> Answer:
+    def _send(self, call: Rpc[Answer], timeout: float | None) -> Answer:
         try:
             response = getattr(self._stub, call.rpc)(call.request, timeout=timeout)
         except grpc.RpcError as error:

@@ -1,15 +1,16 @@
-"""Arrays and plain values to the protocol's messages and back; no I/O."""
+"""Protocol of inference: its messages from and to arrays and plain values, and every RPC as a value; no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from yais.clients.errors import InferenceError
 from yais.proto import grpc_service_pb2 as pb
+from yais.proto.model_config_pb2 import ModelConfig
 from yais.proto.tensors import CONTENTS_FIELDS, DATATYPES, DTYPES, from_raw, to_raw
 
 Array = NDArray[Any]
@@ -18,6 +19,27 @@ Parameter = bool | int | float | str
 
 _STRING_KINDS = "SUT"  # numpy's bytes, str and variable-width strings
 _INT64_MAX = 2**63 - 1
+
+Answer = TypeVar("Answer")
+
+
+class InferenceError(Exception):
+    """A call that was not answered with OK.
+
+    `code` is the gRPC status, `details` the text that came with it; the message is both: `NOT_FOUND: Request for ...`.
+    """
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+
+
+def from_rpc(error: grpc.RpcError) -> InferenceError:
+    """What a stub raised, from either of grpcio's two interfaces."""
+    if isinstance(error, grpc.aio.AioRpcError | grpc.Call):
+        return InferenceError(error.code(), error.details() or "no details given")
+    return InferenceError(grpc.StatusCode.UNKNOWN, str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +85,13 @@ def infer_request(
     """A request with raw contents. Raises ValueError, naming the input, for what the protocol cannot carry."""
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=request_id)
     for name, value in inputs.items():
-        datatype, array = _prepare(name, value)
+        datatype, array = _to_datatype(name, value)
         request.inputs.add(name=name, datatype=datatype, shape=array.shape)
         request.raw_input_contents.append(to_raw(array))
     for name in outputs or ():
         request.outputs.add(name=name)
     for name, parameter in (parameters or {}).items():
-        request.parameters[name].CopyFrom(_parameter(name, parameter))
+        request.parameters[name].CopyFrom(_to_parameter(name, parameter))
     return request
 
 
@@ -84,17 +106,68 @@ def infer_outputs(response: pb.ModelInferResponse) -> Arrays:
     arrays: Arrays = {}
     for index, output in enumerate(response.outputs):
         try:
-            arrays[output.name] = _read(output, raw[index] if raw else None)
+            arrays[output.name] = _read_output(output, raw[index] if raw else None)
         except ValueError as error:
             raise _unreadable(f"output {output.name!r}, {output.datatype} {list(output.shape)}: {error}") from error
     return arrays
 
 
-def server_metadata(response: pb.ServerMetadataResponse) -> ServerMetadata:
+@dataclass(frozen=True, slots=True)
+class Rpc(Generic[Answer]):
+    """One unary call, not yet sent: the name of the RPC, its request, and the function that reads its response."""
+
+    rpc: str
+    request: Message
+    read: Callable[[Any], Answer]
+
+
+def infer(
+    model: str,
+    inputs: Mapping[str, Array],
+    version: str,
+    outputs: Sequence[str] | None,
+    request_id: str,
+    parameters: Mapping[str, Parameter] | None,
+) -> Rpc[Arrays]:
+    request = infer_request(model, inputs, version, outputs, request_id, parameters)
+    return Rpc("ModelInfer", request, infer_outputs)
+
+
+def server_live() -> Rpc[bool]:
+    return Rpc("ServerLive", pb.ServerLiveRequest(), lambda response: bool(response.live))
+
+
+def server_ready() -> Rpc[bool]:
+    return Rpc("ServerReady", pb.ServerReadyRequest(), lambda response: bool(response.ready))
+
+
+def model_ready(model: str, version: str) -> Rpc[bool]:
+    request = pb.ModelReadyRequest(name=model, version=version)
+    return Rpc("ModelReady", request, lambda response: bool(response.ready))
+
+
+def server_metadata() -> Rpc[ServerMetadata]:
+    return Rpc("ServerMetadata", pb.ServerMetadataRequest(), _read_server_metadata)
+
+
+def model_metadata(model: str, version: str) -> Rpc[ModelMetadata]:
+    return Rpc("ModelMetadata", pb.ModelMetadataRequest(name=model, version=version), _read_model_metadata)
+
+
+def model_config(model: str, version: str) -> Rpc[ModelConfig]:
+    return Rpc("ModelConfig", pb.ModelConfigRequest(name=model, version=version), lambda response: response.config)
+
+
+def model_statistics(model: str, version: str) -> Rpc[tuple[pb.ModelStatistics, ...]]:
+    request = pb.ModelStatisticsRequest(name=model, version=version)
+    return Rpc("ModelStatistics", request, lambda response: tuple(response.model_stats))
+
+
+def _read_server_metadata(response: pb.ServerMetadataResponse) -> ServerMetadata:
     return ServerMetadata(response.name, response.version, tuple(response.extensions))
 
 
-def model_metadata(response: pb.ModelMetadataResponse) -> ModelMetadata:
+def _read_model_metadata(response: pb.ModelMetadataResponse) -> ModelMetadata:
     inputs, outputs = (
         tuple(TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
         for tensors in (response.inputs, response.outputs)
@@ -102,7 +175,7 @@ def model_metadata(response: pb.ModelMetadataResponse) -> ModelMetadata:
     return ModelMetadata(response.name, tuple(response.versions), response.platform, inputs, outputs)
 
 
-def _prepare(name: str, value: Array) -> tuple[str, Array]:
+def _to_datatype(name: str, value: Array) -> tuple[str, Array]:
     array = np.asarray(value)
     if array.dtype.kind in _STRING_KINDS:
         array = array.astype(np.object_)
@@ -114,7 +187,7 @@ def _prepare(name: str, value: Array) -> tuple[str, Array]:
     return datatype, array
 
 
-def _parameter(name: str, value: Parameter) -> pb.InferParameter:
+def _to_parameter(name: str, value: Parameter) -> pb.InferParameter:
     match value:
         case bool():
             return pb.InferParameter(bool_param=value)
@@ -129,7 +202,7 @@ def _parameter(name: str, value: Parameter) -> pb.InferParameter:
     raise ValueError(f"parameter {name!r}: {type(value).__name__} is none of bool, int, float, str")
 
 
-def _read(output: pb.ModelInferResponse.InferOutputTensor, raw: bytes | None) -> Array:
+def _read_output(output: pb.ModelInferResponse.InferOutputTensor, raw: bytes | None) -> Array:
     if output.datatype not in (CONTENTS_FIELDS if raw is None else DTYPES):
         raise ValueError(f"no {'typed' if raw is None else 'raw'} contents of this datatype are known")
     if raw is not None:

@@ -1,17 +1,15 @@
-"""The asyncio client; `sync_client` is its twin, method by method."""
+"""Asyncio client; `client` is its twin, method by method."""
 
 # ruff: noqa: ASYNC109 - the timeout travels to the server as the call's deadline, which asyncio.timeout would not.
-
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
-from yais.clients import calls, channels
-from yais.clients.calls import Call
-from yais.clients.errors import from_rpc
-from yais.clients.messages import Array, Arrays, ModelMetadata, Parameter, ServerMetadata
+from yais.clients import protocol
+from yais.clients.channel import channel_options
+from yais.clients.protocol import Array, Arrays, ModelMetadata, Parameter, Rpc, ServerMetadata, from_rpc
 from yais.proto.grpc_service_pb2 import ModelStatistics
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.proto.model_config_pb2 import ModelConfig
@@ -28,7 +26,7 @@ class AsyncClient:
     """
 
     def __init__(self, target: str, *, options: Mapping[str, Any] | None = None) -> None:
-        self._channel = grpc.aio.insecure_channel(target, channels.options(options))
+        self._channel = grpc.aio.insecure_channel(target, channel_options(options))
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     async def infer(
@@ -46,32 +44,32 @@ class AsyncClient:
 
         Raises ValueError for an input that the protocol cannot carry.
         """
-        return await self._send(calls.infer(model, inputs, version, outputs, request_id, parameters), timeout)
+        return await self._send(protocol.infer(model, inputs, version, outputs, request_id, parameters), timeout)
 
     async def server_live(self, *, timeout: float | None = None) -> bool:
-        return await self._send(calls.server_live(), timeout)
+        return await self._send(protocol.server_live(), timeout)
 
     async def server_ready(self, *, timeout: float | None = None) -> bool:
-        return await self._send(calls.server_ready(), timeout)
+        return await self._send(protocol.server_ready(), timeout)
 
     async def model_ready(self, model: str, version: str = "", *, timeout: float | None = None) -> bool:
-        return await self._send(calls.model_ready(model, version), timeout)
+        return await self._send(protocol.model_ready(model, version), timeout)
 
     async def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
-        return await self._send(calls.server_metadata(), timeout)
+        return await self._send(protocol.server_metadata(), timeout)
 
     async def model_metadata(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelMetadata:
-        return await self._send(calls.model_metadata(model, version), timeout)
+        return await self._send(protocol.model_metadata(model, version), timeout)
 
     async def model_config(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelConfig:
         """The model's configuration as Triton's message, `max_batch_size` among it."""
-        return await self._send(calls.model_config(model, version), timeout)
+        return await self._send(protocol.model_config(model, version), timeout)
 
     async def model_statistics(
         self, model: str = "", version: str = "", *, timeout: float | None = None
     ) -> tuple[ModelStatistics, ...]:
         """One entry for each version that is served; of every model when `model` is empty."""
-        return await self._send(calls.model_statistics(model, version), timeout)
+        return await self._send(protocol.model_statistics(model, version), timeout)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -84,7 +82,7 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _send(self, call: Call[Answer], timeout: float | None) -> Answer:
+    async def _send(self, call: Rpc[Answer], timeout: float | None) -> Answer:
         try:
             response = await getattr(self._stub, call.rpc)(call.request, timeout=timeout)
         except grpc.RpcError as error:
