@@ -14,7 +14,7 @@ from yais.clients.siege.files import OBJECTIVES, ReportFile
 from yais.clients.siege.operations import besiege, search_for_max
 from yais.clients.siege.requests.options import Inputs, input_options
 from yais.clients.siege.requests.prepared import find_golden, opened
-from yais.clients.siege.schedules.options import Plan, schedule_options
+from yais.clients.siege.schedules.options import ArrivalOptions, arrival_options
 from yais.clients.siege.search.curve import Curve
 from yais.clients.siege.settings import Settings, facts_of, load_of
 from yais.clients.siege.traffic.lines import has_native
@@ -66,7 +66,7 @@ class Siege(click.Command):
 @click.command(cls=Siege, epilog=EXAMPLES)
 @common_options
 @input_options
-@schedule_options
+@arrival_options
 @click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
 @click.option(
@@ -107,7 +107,7 @@ class Siege(click.Command):
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
 )
-def main(common: CommonOptions, inputs: Inputs, plan: Plan, **options: Any) -> None:
+def main(common: CommonOptions, inputs: Inputs, plan: ArrivalOptions, **options: Any) -> None:
     """Sends requests on a schedule, whatever the replies do, and prints the latencies.
 
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
@@ -137,7 +137,7 @@ def main(common: CommonOptions, inputs: Inputs, plan: Plan, **options: Any) -> N
 
 
 def end(report: Report, assessments: Sequence[Assessment]) -> NoReturn:
-    """Prints the report and its verdict, and exits as they say; of a valid run the objectives decide, if there are any."""
+    """Prints the report and its verdict, and exits as they say; objectives decide of a valid run."""
     verdict = judge(report)
     click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
     is_met = all(each.kept for each in assessments) if assessments else None

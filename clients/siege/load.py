@@ -6,8 +6,8 @@ import click
 
 from yais.clients.siege.requests.golden import Golden
 from yais.clients.siege.requests.requests import Requests
-from yais.clients.siege.schedules.options import Plan, make_pacer
-from yais.clients.siege.schedules.pacer import Pacer, Share
+from yais.clients.siege.schedules.options import ArrivalOptions, make_pacer
+from yais.clients.siege.schedules.pacer import Pacer, Shard
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.flights import Check
 
@@ -21,7 +21,7 @@ class Load:
 
     route: Route
     requests: Requests
-    plan: Plan
+    plan: ArrivalOptions
     timeout: float
     max_outstanding: int
     golden: Golden | None = None
@@ -38,7 +38,7 @@ class Load:
         if self.plan.is_closed:
             return None
         pacer = make_pacer(self.plan)
-        return pacer if self.processes == 1 else Share(pacer, self.index, self.processes)
+        return pacer if self.processes == 1 else Shard(pacer, self.index, self.processes)
 
     def split(self, processes: int) -> list["Load"]:
         """The shares of as many processes. Raises click's usage error where there is not enough for each."""

@@ -8,7 +8,7 @@ from yais.clients.options import CommonOptions, run_info
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.golden import Golden
 from yais.clients.siege.requests.requests import Requests
-from yais.clients.siege.schedules.options import Plan
+from yais.clients.siege.schedules.options import ArrivalOptions
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.lines import TransportName
 from yais.clients.siege.views.address import Address
@@ -33,7 +33,9 @@ class Settings:
     transport: TransportName
 
 
-def load_of(common: CommonOptions, plan: Plan, settings: Settings, requests: Requests, golden: Golden | None) -> Load:
+def load_of(
+    common: CommonOptions, plan: ArrivalOptions, settings: Settings, requests: Requests, golden: Golden | None
+) -> Load:
     return Load(
         Route(settings.transport, common.target, requests.method, settings.connections),
         requests,
@@ -45,7 +47,7 @@ def load_of(common: CommonOptions, plan: Plan, settings: Settings, requests: Req
     )
 
 
-def facts_of(common: CommonOptions, plan: Plan, settings: Settings, requests: Requests) -> RunInfo:
+def facts_of(common: CommonOptions, plan: ArrivalOptions, settings: Settings, requests: Requests) -> RunInfo:
     return replace(
         run_info(common),
         schedule=str(plan),

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from yais.clients.siege.schedules.pacer import SECOND
 from yais.clients.siege.traffic import closed, flights, sender
+from yais.clients.stats.histogram import SECOND
 
 Result = TypeVar("Result")
 

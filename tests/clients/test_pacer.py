@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Constant, Pacer, Share, Until, count_before
+from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Shard, Until, count_before
+from yais.clients.stats.histogram import SECOND
 
 rates = st.floats(0.001, 1e6)
 
@@ -117,7 +118,7 @@ def test_what_is_due_before_a_time_is_counted(elapsed: int, count: int) -> None:
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
 def test_the_shares_of_processes_make_up_the_whole_schedule(of: int) -> None:
     whole = Until(Constant(777.0), count=500)
-    shares = [Share(whole, first, of) for first in range(of)]
+    shares = [Shard(whole, first, of) for first in range(of)]
     assert sorted(due for share in shares for due in all_of(share, block=16)) == all_of(whole)
     assert shares[-1].due(0) == whole.due(of - 1)
     assert sum(share.rate(0) for share in shares) == pytest.approx(777.0)

@@ -6,16 +6,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from yais.clients.siege.schedules import renewal
-from yais.clients.siege.schedules.options import Plan, make_pacer, schedule_options
-from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Pacer, count_before
-from yais.clients.siege.schedules.syntax import parse, usages
+from yais.clients.siege.schedules.options import ArrivalOptions, arrival_options, make_pacer, parse_schedule, usages
+from yais.clients.siege.schedules.pacer import Arrivals, Pacer, count_before
+from yais.clients.siege.schedules.pacers import gamma_gaps, poisson_gaps, uniform_gaps
+from yais.clients.stats.histogram import SECOND
 
 
 @click.command()
-@schedule_options
+@arrival_options
 @click.option("--loud", is_flag=True)
-def main(plan: Plan, loud: bool) -> None:
+def main(plan: ArrivalOptions, loud: bool) -> None:
     click.echo(f"{plan}{' !' if loud else ''}")
 
 
@@ -53,9 +53,9 @@ def test_a_plan_says_what_it_is(arguments: str, description: str) -> None:
 @pytest.mark.parametrize(
     ("schedule", "first"),
     [
-        ("poisson", renewal.poisson(10.0, 3).due_block(0, 3)),
-        ("gamma:4", renewal.gamma_gaps(10.0, 4.0, 3).due_block(0, 3)),
-        ("uniform", renewal.uniform_gaps(10.0, 3).due_block(0, 3)),
+        ("poisson", poisson_gaps(10.0, 3).due_block(0, 3)),
+        ("gamma:4", gamma_gaps(10.0, 4.0, 3).due_block(0, 3)),
+        ("uniform", uniform_gaps(10.0, 3).due_block(0, 3)),
         ("pulse:0:4:2:0.5", [0, SECOND // 4, SECOND // 2]),
         ("step:1:2,10:1", [0, SECOND, 2 * SECOND]),
         ("ramp:2:0:1", [0]),
@@ -63,8 +63,8 @@ def test_a_plan_says_what_it_is(arguments: str, description: str) -> None:
     ],
 )
 def test_each_schedule_is_made_of_its_numbers_in_their_order(schedule: str, first: list[int]) -> None:
-    parsed = parse(schedule)
-    plan = Plan(rate=10.0 if parsed.takes_rate else None, schedule=parsed, arrival_seed=3, duration=3600.0)
+    parsed = parse_schedule(schedule)
+    plan = ArrivalOptions(rate=10.0 if parsed.takes_rate else None, schedule=parsed, arrival_seed=3, duration=3600.0)
     assert make_pacer(plan).due_block(0, 3) == first
 
 
@@ -144,7 +144,7 @@ def test_the_help_names_every_schedule() -> None:
     ids=["a count", "a duration", "a count after a warm-up", "a duration after a warm-up"],
 )
 def test_bounds_come_on_top_of_the_warm_up(bounds: dict[str, Any], arrivals: int) -> None:
-    plan = Plan(rate=10.0, **bounds)
+    plan = ArrivalOptions(rate=10.0, **bounds)
     assert len(all_of(make_pacer(plan))) == arrivals
 
 
@@ -162,18 +162,18 @@ def test_bounds_come_on_top_of_the_warm_up(bounds: dict[str, Any], arrivals: int
 def test_steps_and_ramps_end_by_themselves_and_go_on_when_they_are_to(
     schedule: str, duration: float | None, arrivals: int
 ) -> None:
-    plan = Plan(schedule=parse(schedule), duration=duration)
+    plan = ArrivalOptions(schedule=parse_schedule(schedule), duration=duration)
     assert len(all_of(make_pacer(plan))) == arrivals
 
 
 @pytest.mark.parametrize("schedule", ["poisson", "sine:100:50:3"])
 def test_a_plan_can_be_given_to_another_process(schedule: str) -> None:
-    plan = Plan(rate=100.0 if schedule == "poisson" else None, schedule=parse(schedule), count=20)
+    plan = ArrivalOptions(rate=100.0 if schedule == "poisson" else None, schedule=parse_schedule(schedule), count=20)
     assert all_of(make_pacer(pickle.loads(pickle.dumps(plan)))) == all_of(make_pacer(plan))
 
 
 def test_random_arrivals_are_counted_after_the_warm_up_too() -> None:
-    plan = Plan(rate=100.0, schedule=parse("poisson"), count=50, warmup=2.0)
+    plan = ArrivalOptions(rate=100.0, schedule=parse_schedule("poisson"), count=50, warmup=2.0)
     pacer = make_pacer(plan)
     assert len(all_of(pacer)) == 50 + count_before(pacer, 2 * SECOND)
 

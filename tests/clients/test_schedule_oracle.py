@@ -15,9 +15,10 @@ from fake_line import FakeLine
 from numpy.typing import NDArray
 from simulated_time import run_simulated
 
-from yais.clients.siege.schedules.pacer import SECOND, Pacer, Until
-from yais.clients.siege.schedules.renewal import Gaps, Renewal, poisson
+from yais.clients.siege.schedules.pacer import Pacer, Until
+from yais.clients.siege.schedules.pacers import GapDraws, RandomPacer, poisson_gaps
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.histogram import SECOND
 
 loadgen = pytest.importorskip("bench.siege.loadgen", reason="LoadGen is not installed", exc_type=ImportError)
 
@@ -31,7 +32,7 @@ def at_once(complete: Callable[[], None]) -> None:
     complete()
 
 
-def mersenne_twister(seed: int) -> Gaps:
+def mersenne_twister(seed: int) -> GapDraws:
     """Exponential gaps as libstdc++ draws them from a std::mt19937: two words make a number of [0, 1)."""
     words = np.random.MT19937()
     words.state = np.random.RandomState(seed).get_state(legacy=False)
@@ -44,7 +45,7 @@ def mersenne_twister(seed: int) -> Gaps:
 
 
 def as_loadgen(rate: float) -> Pacer:
-    return Renewal(partial(mersenne_twister, SEED), rate)
+    return RandomPacer(partial(mersenne_twister, SEED), rate)
 
 
 def first_of(pacer: Pacer, count: int) -> NDArray[np.int64]:
@@ -64,7 +65,7 @@ def test_the_same_gaps_are_the_same_arrivals_as_loadgen_s(tmp_path: Path) -> Non
 def test_poisson_arrivals_are_distributed_as_loadgen_s(tmp_path: Path) -> None:
     rate, count = 50_000.0, 40_000
     theirs = np.diff(loadgen.serve(tmp_path, rate, count, at_once, SEED).scheduled)
-    ours = np.diff(first_of(poisson(rate, SEED), 10 * count))
+    ours = np.diff(first_of(poisson_gaps(rate, SEED), 10 * count))
     assert ours.mean() == pytest.approx(theirs.mean(), rel=0.01)
     assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
     # Kolmogorov and Smirnov's bound at a level of 0.001.
@@ -72,7 +73,7 @@ def test_poisson_arrivals_are_distributed_as_loadgen_s(tmp_path: Path) -> None:
 
 
 def test_arrivals_of_another_rate_are_told_from_them() -> None:
-    one, other = (np.diff(first_of(poisson(rate, SEED), 40_000)) for rate in (50_000.0, 52_000.0))
+    one, other = (np.diff(first_of(poisson_gaps(rate, SEED), 40_000)) for rate in (50_000.0, 52_000.0))
     assert distance(one, other) > 1.95 * np.sqrt(2 / 40_000)
 
 

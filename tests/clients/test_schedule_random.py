@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.schedules.blocks import FOREVER
-from yais.clients.siege.schedules.pacer import SECOND, Pacer
-from yais.clients.siege.schedules.renewal import gamma_gaps, poisson, uniform_gaps
+from yais.clients.siege.schedules.pacer import FOREVER, Pacer
+from yais.clients.siege.schedules.pacers import gamma_gaps, poisson_gaps, uniform_gaps
+from yais.clients.stats.histogram import SECOND
 
 Maker = Callable[..., Pacer]
 
 MAKERS: dict[str, Maker] = {
-    "poisson": poisson,
+    "poisson": poisson_gaps,
     "bursty": lambda rate, seed, size=256: gamma_gaps(rate, 0.25, seed, size),
     "smooth": lambda rate, seed, size=256: gamma_gaps(rate, 16.0, seed, size),
     "uniform": uniform_gaps,
@@ -46,14 +46,14 @@ def test_gaps_are_rounded_and_not_cut_off_to_nanoseconds() -> None:
 
 
 def test_poisson_arrivals_of_a_second_vary_as_much_as_their_mean() -> None:
-    seconds = np.array(first_of(poisson(100.0, 3), 100_000)) // SECOND
+    seconds = np.array(first_of(poisson_gaps(100.0, 3), 100_000)) // SECOND
     counts = np.bincount(seconds)[:-1]
     assert counts.mean() == pytest.approx(100, rel=0.02)
     assert counts.var() == pytest.approx(100, rel=0.15)
 
 
 def test_gamma_of_shape_1_is_poisson_and_a_large_one_nearly_constant() -> None:
-    assert first_of(gamma_gaps(50.0, 1.0, 5), 1000) == first_of(poisson(50.0, 5), 1000)
+    assert first_of(gamma_gaps(50.0, 1.0, 5), 1000) == first_of(poisson_gaps(50.0, 5), 1000)
     gaps = np.diff(first_of(gamma_gaps(50.0, 10_000.0, 5), 1000)) / 1e6
     assert gaps.min() > 18
     assert gaps.max() < 22
@@ -97,6 +97,6 @@ def test_a_schedule_of_centuries_stays_in_order(kind: str) -> None:
 
 
 def test_only_one_block_is_kept() -> None:
-    pacer = poisson(10.0, 1, size=8)
+    pacer = poisson_gaps(10.0, 1, size=8)
     assert pacer.due(100_000) is not None
     assert len(pacer.due_block(100_000, 10**6)) == 8

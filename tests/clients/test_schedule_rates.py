@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from yais.clients.siege.schedules.linear import pulses, ramp, steps
-from yais.clients.siege.schedules.pacer import SECOND, Pacer, count_before
-from yais.clients.siege.schedules.sine import Sine
+from yais.clients.siege.schedules.pacer import Pacer, count_before
+from yais.clients.siege.schedules.pacers import SinePacer, pulses, ramp, steps
+from yais.clients.stats.histogram import SECOND
 
 some_rate = st.one_of(st.just(0.0), st.floats(0.01, 2000.0))
 above_0 = st.floats(0.01, 2000.0)
@@ -83,11 +83,11 @@ def test_a_sine_comes_to_its_integral(mean: float, share: float, period: int) ->
     def integral(time: float) -> float:
         return mean * time + amplitude * seconds / (2 * pi) * (1 - cos(2 * pi * time / seconds))
 
-    check(Sine(mean, amplitude, period), integral)
+    check(SinePacer(mean, amplitude, period), integral)
 
 
 def test_a_slow_sine_that_goes_down_to_0_is_exact_to_the_nanosecond() -> None:
-    pacer, mean, seconds = Sine(1000, 1000, 1000 * SECOND), 1000, 1000
+    pacer, mean, seconds = SinePacer(1000, 1000, 1000 * SECOND), 1000, 1000
     for arrival in range(0, 1_000_000, 499):
         time = (pacer.due(arrival) or 0) / SECOND
         integral = mean * time + mean * seconds / (2 * pi) * (1 - cos(2 * pi * time / seconds))
@@ -107,7 +107,7 @@ def test_a_slow_sine_that_goes_down_to_0_is_exact_to_the_nanosecond() -> None:
         ),
         (ramp(0, 40, 4 * SECOND), [5, 15, 25, 35, 40]),
         (ramp(40, 0, 4 * SECOND), [35, 25, 15, 5, 0, 0]),
-        (Sine(100, 0, SECOND), [100, 100]),
+        (SinePacer(100, 0, SECOND), [100, 100]),
     ],
     ids=[
         "pulses",
@@ -136,7 +136,7 @@ def test_pulses_are_high_first() -> None:
         (steps([(5, SECOND), (7, SECOND)]), {0: 5, 0.99: 5, 1: 7, 1.5: 7, 100: 7}),
         (ramp(10, 30, 2 * SECOND), {0: 10, 0.5: 15, 1: 20, 2: 30, 100: 30}),
         (ramp(10, 0, 2 * SECOND), {0: 10, 1: 5, 2: 0, 3: 0}),
-        (Sine(10, 5, 4 * SECOND), {0: 10, 1: 15, 2: 10, 3: 5, 41: 15}),
+        (SinePacer(10, 5, 4 * SECOND), {0: 10, 1: 15, 2: 10, 3: 5, 41: 15}),
     ],
     ids=["pulses", "steps", "ramp", "ramp to 0", "sine"],
 )
@@ -161,7 +161,7 @@ def test_a_last_rate_of_0_is_the_end(pacer: Pacer, arrivals: int) -> None:
         lambda size: pulses(3, 777, 123_456_789, 0.3, size),
         lambda size: steps([(33.3, SECOND), (0, SECOND), (1234.5, SECOND)], size),
         lambda size: ramp(1, 3000, 7 * SECOND, size),
-        lambda size: Sine(1000, 999, 3 * SECOND + 1, size),
+        lambda size: SinePacer(1000, 999, 3 * SECOND + 1, size),
     ],
     ids=["pulses", "steps", "ramp", "sine"],
 )
@@ -172,7 +172,7 @@ def test_a_schedule_does_not_depend_on_the_block_size(make: Callable[[int], Pace
 
 @pytest.mark.parametrize(
     "pacer",
-    [pulses(0, 0.001, 10**15, 0.5), steps([(0.001, SECOND)]), Sine(0.001, 0.001, 10**15)],
+    [pulses(0, 0.001, 10**15, 0.5), steps([(0.001, SECOND)]), SinePacer(0.001, 0.001, 10**15)],
     ids=["pulses", "steps", "sine"],
 )
 def test_a_rate_without_an_end_goes_on_for_a_century(pacer: Pacer) -> None:

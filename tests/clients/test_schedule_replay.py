@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from yais.clients.siege.schedules.pacer import SECOND
-from yais.clients.siege.schedules.recording import Recording, read
+from yais.clients.siege.schedules.pacers import ReplayPacer, read_recording
+from yais.clients.stats.histogram import SECOND
 
 
 def recorded(path: Path, text: str) -> list[int]:
     file = path / "arrivals"
     file.write_text(text)
-    return Recording(read(file)).due_block(0, 1000)
+    return ReplayPacer(read_recording(file)).due_block(0, 1000)
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_another_file_is_refused_with_its_name_and_the_reason(tmp_path: Path, te
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"missing cannot be replayed: .*No such file"):
-        read(tmp_path / "missing")
+        read_recording(tmp_path / "missing")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="binary cannot be replayed: 'utf-8' codec"):
-        read(tmp_path / "binary")
+        read_recording(tmp_path / "binary")
 
 
 def test_a_recording_ends_and_knows_the_rate_of_each_second(tmp_path: Path) -> None:
     (tmp_path / "arrivals").write_text("0.1\n0.2\n0.9999\n1.0\n3.5\n")
-    recording = Recording(read(tmp_path / "arrivals"))
+    recording = ReplayPacer(read_recording(tmp_path / "arrivals"))
     assert [recording.due(arrival) for arrival in (0, 4, 5)] == [SECOND // 10, 7 * SECOND // 2, None]
     assert [recording.rate(round(seconds * SECOND)) for seconds in (0, 0.95, 1, 2.5, 3, 9)] == [3, 3, 1, 0, 1, 0]
     assert recording.length == 7 * SECOND // 2 + 1

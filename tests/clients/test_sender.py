@@ -18,12 +18,13 @@ from yais.clients.protocol import infer_request
 from yais.clients.siege.load import Load
 from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.siege.run import send
-from yais.clients.siege.schedules.options import Plan
-from yais.clients.siege.schedules.pacer import SECOND, Constant, Pacer, Until
+from yais.clients.siege.schedules.options import ArrivalOptions
+from yais.clients.siege.schedules.pacer import Constant, Pacer, Until
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.traffic.flights import Take
 from yais.clients.siege.traffic.lines import Line, TransportName
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.outcomes import HELD_BACK, OK
 from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
 from yais.clients.stats.report import Failure, Report, summarise
@@ -41,7 +42,7 @@ Loader = Callable[..., Load]
 def load(fake: FakeServer, transport: TransportName) -> Loader:
     """Makes a load of the fake server, on the one transport and then on the other."""
 
-    def make(plan: Plan, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
+    def make(plan: ArrivalOptions, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
         return Load(Route(transport, fake.target, INFER, connections), ALWAYS, plan, timeout, max_outstanding)
 
     return make
@@ -339,7 +340,7 @@ async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhi
         return echo(request, context)
 
     fake.answer = stalling
-    tally = await sent(load(Plan(rate, count=count)))
+    tally = await sent(load(ArrivalOptions(rate, count=count)))
     assert tally.counts.completed == count
     # A closed loop would have met the stall once. Those due in its first 200 ms waited for at least the last 95 ms.
     assert tally.latency.above(90 * MS) >= rate * 0.2 * 0.8
@@ -348,7 +349,7 @@ async def test_a_stalled_server_shows_in_the_latency_of_all_that_was_due_meanwhi
 async def test_a_server_that_does_not_answer_is_sent_no_more_than_the_bound(
     fake: FakeServer, load: Loader, gate: Gate
 ) -> None:
-    report = summarise(await sent(load(Plan(200.0, count=40), timeout=0.6, max_outstanding=5)))
+    report = summarise(await sent(load(ArrivalOptions(200.0, count=40), timeout=0.6, max_outstanding=5)))
     assert (report.counts.sent, report.counts.held_back) == (5, 35)
     assert report.statuses == {"DEADLINE_EXCEEDED": 5}
     assert len(fake.requests) == 5
@@ -360,7 +361,7 @@ async def test_the_server_s_text_is_kept_with_its_count(fake: FakeServer, load: 
         raise AssertionError
 
     fake.answer = refuse
-    report = summarise(await sent(load(Plan(1000.0, count=20))))
+    report = summarise(await sent(load(ArrivalOptions(1000.0, count=20))))
     assert report.failures == (Failure("UNAVAILABLE", "Exceeds maximum queue size", 20),)
 
 
@@ -372,12 +373,12 @@ async def test_connections_are_separate_ones(fake: FakeServer, load: Loader) -> 
         return echo(request, context)
 
     fake.answer = remember
-    await sent(load(Plan(1000.0, count=12), connections=3))
+    await sent(load(ArrivalOptions(1000.0, count=12), connections=3))
     assert len(peers) == 3
 
 
 async def test_requests_arrive_as_they_were_made(fake: FakeServer, load: Loader) -> None:
-    await sent(load(Plan(1000.0, count=3)))
+    await sent(load(ArrivalOptions(1000.0, count=3)))
     assert [request.SerializeToString() for request in fake.requests] == [REQUEST] * 3
 
 
@@ -386,7 +387,7 @@ async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it
 ) -> None:
     target = f"localhost:{unused_tcp_port}"
     with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
-        await sent(Load(Route(transport, target, INFER, 2), ALWAYS, Plan(1.0), 0.2, 1))
+        await sent(Load(Route(transport, target, INFER, 2), ALWAYS, ArrivalOptions(1.0), 0.2, 1))
 
 
 async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transport: TransportName) -> None:
@@ -395,6 +396,6 @@ async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transp
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     route = Route(transport, f"127.0.0.1:{port}", INFER)
-    tally = await sent(Load(route, ALWAYS, Plan(500.0, count=500), 10.0, 950))
+    tally = await sent(Load(route, ALWAYS, ArrivalOptions(500.0, count=500), 10.0, 950))
     await server.stop(None)
     assert tally.counts.completed == 500

@@ -25,8 +25,7 @@ from yais.clients.siege.load import Load
 from yais.clients.siege.processes.crew import Crew
 from yais.clients.siege.requests.requests import INFER, Requests
 from yais.clients.siege.run import Show
-from yais.clients.siege.schedules import syntax
-from yais.clients.siege.schedules.options import Plan
+from yais.clients.siege.schedules.options import ArrivalOptions, parse_schedule
 from yais.clients.siege.schedules.pacer import Pacer
 from yais.clients.siege.traffic.connections import Route
 from yais.clients.siege.views.glance import Glance
@@ -37,7 +36,7 @@ SIEGE = Path(sys.executable).with_name("siege")
 MIX = Requests(INFER, ("a", "b"), [WeightedChoice(2.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))], 7)
 
 
-def load(plan: Plan, max_outstanding: int = 950) -> Load:
+def load(plan: ArrivalOptions, max_outstanding: int = 950) -> Load:
     return Load(Route("native", "localhost:1", INFER), MIX, plan, 10.0, max_outstanding)
 
 
@@ -60,37 +59,37 @@ def siege(fake: FakeServer, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("schedule", [None, "poisson", "step:100:1,300:1", "pulse:10:200:1:0.5"])
 def test_processes_share_the_schedule_that_one_would_follow(schedule: str | None) -> None:
-    parsed = None if schedule is None else syntax.parse(schedule)
+    parsed = None if schedule is None else parse_schedule(schedule)
     rate = 250.0 if parsed is None or parsed.takes_rate else None
-    whole = load(Plan(rate, parsed, count=301))
+    whole = load(ArrivalOptions(rate, parsed, count=301))
     parts = [dues(part.pacer()) for part in whole.split(4)]
     assert sorted(due for part in parts for due in part) == dues(whole.pacer())
     assert [len(part) for part in parts] == [76, 75, 75, 75]
 
 
 def test_processes_share_what_may_be_in_flight() -> None:
-    assert [part.max_outstanding for part in load(Plan(1.0), 950).split(4)] == [238, 238, 237, 237]
+    assert [part.max_outstanding for part in load(ArrivalOptions(1.0), 950).split(4)] == [238, 238, 237, 237]
 
 
 def test_processes_share_the_requests_of_a_closed_loop() -> None:
-    parts = load(Plan(concurrency=5, count=100)).split(3)
+    parts = load(ArrivalOptions(concurrency=5, count=100)).split(3)
     assert [(part.plan.concurrency, part.plan.count) for part in parts] == [(2, 34), (2, 33), (1, 33)]
 
 
 def test_processes_draw_from_a_mix_each_in_an_order_of_its_own() -> None:
-    drawn = [tuple(islice(iter(part.requests.next, None), 100)) for part in load(Plan(1.0)).split(3)]
+    drawn = [tuple(islice(iter(part.requests.next, None), 100)) for part in load(ArrivalOptions(1.0)).split(3)]
     assert len(set(drawn)) == 3
 
 
 @pytest.mark.parametrize(
     ("plan", "max_outstanding", "text"),
     [
-        (Plan(1.0), 3, "--processes: 4 are more than --max-outstanding 3"),
-        (Plan(1.0, count=2), 950, "--processes: 4 are more than --count 2"),
-        (Plan(concurrency=1), 950, "--processes: 4 are more than --concurrency 1"),
+        (ArrivalOptions(1.0), 3, "--processes: 4 are more than --max-outstanding 3"),
+        (ArrivalOptions(1.0, count=2), 950, "--processes: 4 are more than --count 2"),
+        (ArrivalOptions(concurrency=1), 950, "--processes: 4 are more than --concurrency 1"),
     ],
 )
-def test_each_process_needs_something_to_do(plan: Plan, max_outstanding: int, text: str) -> None:
+def test_each_process_needs_something_to_do(plan: ArrivalOptions, max_outstanding: int, text: str) -> None:
     with pytest.raises(click.UsageError, match=text):
         load(plan, max_outstanding).split(4)
 

@@ -14,11 +14,12 @@ from fake_line import FakeCall, FakeLine
 from simulated_time import run_simulated
 
 from yais.clients.reporters import document
-from yais.clients.siege.schedules.pacer import SECOND, Arrivals, Constant, Pacer, Until
-from yais.clients.siege.schedules.renewal import poisson
+from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until
+from yais.clients.siege.schedules.pacers import poisson_gaps
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.flights import Take
 from yais.clients.siege.traffic.sender import Sender
+from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Report, summarise
 
@@ -95,7 +96,7 @@ def test_a_stall_shows_in_every_percentile_as_theory_says(monkeypatch: pytest.Mo
 def test_random_arrivals_meet_a_stall_as_their_own_recursion_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lindley's: each request waits for those before it, and for what is left of the stall."""
     seconds = 10
-    schedule = Until(poisson(RATE, seed=7), duration=seconds * SECOND)
+    schedule = Until(poisson_gaps(RATE, seed=7), duration=seconds * SECOND)
     latencies, free_at = [], 0.0
     for due in arrivals_of(schedule):
         free_at = max(free_at, due, 2.0 + STALL if due >= 2.0 else 0.0) + SERVICE

@@ -5,12 +5,13 @@ import grpc
 import pytest
 from made_glances import MS, histogram, made_glance
 
-from yais.clients.siege.schedules.pacer import SECOND, Constant, Share
+from yais.clients.siege.schedules.pacer import Constant, Shard
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.views.glance import Glance
 from yais.clients.siege.views.observer import Observer, watch
 from yais.clients.siege.views.rounds import Rounds
+from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.outcomes import STATUS_NUMBERS, Counts
 
 UNAVAILABLE, INTERNAL = STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE], STATUS_NUMBERS[grpc.StatusCode.INTERNAL]
@@ -69,7 +70,7 @@ def test_the_warm_up_is_counted_apart(sender: Sender) -> None:
 
 
 def test_a_rate_is_that_of_the_moment_and_of_the_process(sender: Sender) -> None:
-    observer = Observer(sender, Share(Constant(10.0), 1, 4))
+    observer = Observer(sender, Shard(Constant(10.0), 1, 4))
     assert observer.look(SECOND).asked == 2.5
 
 

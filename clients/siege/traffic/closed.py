@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic_ns
 
-from yais.clients.siege.schedules.pacer import SECOND
 from yais.clients.siege.traffic.flights import Check, Flights, Take
 from yais.clients.siege.traffic.lines import Line
 from yais.clients.siege.traffic.turns import Turns
+from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.recorder import Recorder
 
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
 
-from yais.clients.siege.schedules.pacer import SECOND, Pacer
+from yais.clients.siege.schedules.pacer import Pacer
 from yais.clients.siege.traffic.closed import ClosedLoop
 from yais.clients.siege.traffic.sender import Sender
 from yais.clients.siege.views.glance import Glance
-from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.histogram import SECOND, Histogram
 from yais.clients.stats.outcomes import failures
 
 INTERVAL = 1.0
