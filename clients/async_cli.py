@@ -42,9 +42,9 @@ def main(common: CommonOptions, count: int, concurrency: int) -> None:
     usage. Ctrl-C ends the run after the requests in flight, a second one cancels them.
     """
     workload = announce(common)
-    facts = replace(run_info(common), loop="closed", schedule=f"{concurrency} requests at a time")
+    info = replace(run_info(common), loop="closed", schedule=f"{concurrency} requests at a time")
     recorder = uvloop.run(call(common, workload, count, concurrency))
-    end_command(summarise(recorder.tally, facts))
+    end_command(summarise(recorder.tally, info))
 
 
 async def call(options: CommonOptions, workload: Workload, count: int, concurrency: int) -> Recorder:

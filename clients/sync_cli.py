@@ -41,12 +41,12 @@ def main(common: CommonOptions, count: int | None, labels: Path | None, top: int
     answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
     """
     workload = announce(common)
-    facts = replace(run_info(common), loop="closed", schedule="one request at a time")
+    info = replace(run_info(common), loop="closed", schedule="one request at a time")
     pictures_given = len(workload.choices[0].items) if common.picture else _COUNT
     recorder, outputs = call(common, workload, count or pictures_given)
     if common.picture and outputs:
         print_classes(outputs, labels, top)
-    end_command(summarise(recorder.tally, facts))
+    end_command(summarise(recorder.tally, info))
 
 
 def call(options: CommonOptions, workload: Workload, count: int) -> tuple[Recorder, Arrays]:

@@ -19,9 +19,9 @@ import uvloop
 from bench.load import METHOD
 from bench.measure import BenchError, uncollected
 from yais.clients.channel import channel_options
+from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Constant, Until
-from yais.clients.siege.traffic.lines import Done, Line
-from yais.clients.siege.traffic.sender import Sender
+from yais.clients.siege.transports import Done, UnaryCallable
 from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
 from yais.clients.stats.recorder import RecordBatch, Recorder
@@ -79,7 +79,7 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
             refusals = Refusals()
             recorder = Recorder(sink=refusals)
             take = repeat((0, request)).__next__
-            sender = Sender(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
+            sender = OpenLoop(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
             replies.clear()
             with uncollected():
                 await sender.run()
@@ -97,7 +97,7 @@ async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]
         await asyncio.gather(*(channel.close() for channel in channels))
 
 
-def keeping(raw: RawUnary, replies: set[bytes]) -> Line:
+def keeping(raw: RawUnary, replies: set[bytes]) -> UnaryCallable:
     """A line that adds the distinct replies to `replies`."""
 
     def send(request: bytes, done: Done, timeout: float, /) -> ClientCall:

@@ -89,7 +89,7 @@ def siege(server: Subject, rate: float, *options: str) -> Send:
             lag["p50"],
             lag["p99"],
             lag["max"],
-            sum(report.facts.cpu),
+            sum(report.info.cpu),
             spent.others_share,
             judge(report).valid,
         )

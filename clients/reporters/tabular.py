@@ -65,8 +65,8 @@ def spectrum(histogram: Histogram) -> str:
 def histogram_log(report: Report) -> str:
     """The latencies of each second in which something completed; values in nanoseconds, maxima in milliseconds."""
     lines = [_LOG_HEADER]
-    if report.facts.started:
-        started = datetime.fromisoformat(report.facts.started)
+    if report.info.started:
+        started = datetime.fromisoformat(report.info.started)
         lines.append(f"#[StartTime: {started.timestamp():.3f} (seconds since epoch), {started.isoformat()}]")
     lines.append(_LOG_LEGEND)
     return "\n".join(lines + [_line(second) for second in report.intervals if second.latency.count]) + "\n"

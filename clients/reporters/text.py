@@ -10,7 +10,7 @@ _SELDOM = ("rejected", "timed_out", "cancelled", "wrong")
 
 def render(report: Report, verdict: Verdict | None = None) -> str:
     """The whole report; one line a percentile, as in `p99   12.3 ms`."""
-    is_open = report.facts.loop == "open"
+    is_open = report.info.loop == "open"
     lines = [_counts(report), _rates(report)]
     lines += [f"failed {kind.count} x {kind.status}: {kind.text}" for kind in report.failures]
     if report.latency.ms:
@@ -19,7 +19,7 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
     if is_open and report.lag.ms:
         lines += ["", *_side_by_side({"service": report.service.ms, "send lag": report.lag.ms})]
     lines += [f"{kind.name}: {_sent(kind.counts)}{_tail(kind.latency.ms)}" for kind in report.kinds]
-    lines += _addresses(report.facts.addresses)
+    lines += _addresses(report.info.addresses)
     return "\n".join(lines + ([] if verdict is None else ["", *verdict_lines(verdict)]))
 
 
@@ -38,7 +38,7 @@ def latency_lines(distribution: dict[str, float]) -> list[str]:
 
 def _counts(report: Report) -> str:
     counts = report.counts
-    if report.facts.loop == "closed":
+    if report.info.loop == "closed":
         return _sent(counts)
     return f"offered {counts.offered:,} = sent {counts.sent:,} + held back {counts.held_back:,}; {_sent(counts)}"
 
@@ -53,9 +53,9 @@ def _sent(counts: Counts) -> str:
 
 def _rates(report: Report) -> str:
     answered = f"{report.rate_answered:,.1f}/s answered over {_seconds(report.elapsed)}"
-    if report.facts.loop == "closed":
+    if report.info.loop == "closed":
         return f"closed loop: rate {answered}, which the server's pace set"
-    asked = "" if report.facts.rate_asked is None else f"{report.facts.rate_asked:,.1f}/s asked, "
+    asked = "" if report.info.rate_asked is None else f"{report.info.rate_asked:,.1f}/s asked, "
     return f"rate {asked}{report.rate_sent:,.1f}/s sent, {answered}"
 
 

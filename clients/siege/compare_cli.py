@@ -106,9 +106,9 @@ def _read(file: str) -> Report:
 
 
 def _schedule(report: Report) -> str:
-    facts = report.facts
-    rate = "no rate" if facts.rate_asked is None else f"{facts.rate_asked:,g}/s"
-    return ", ".join((f"{facts.loop} loop", facts.schedule or "no schedule", rate, *facts.kinds))
+    info = report.info
+    rate = "no rate" if info.rate_asked is None else f"{info.rate_asked:,g}/s"
+    return ", ".join((f"{info.loop} loop", info.schedule or "no schedule", rate, *info.kinds))
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:

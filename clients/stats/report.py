@@ -101,7 +101,7 @@ class Report:
     complete. `warm_up` requests were sent before, and count nowhere else.
     """
 
-    facts: RunInfo
+    info: RunInfo
     counts: Counts
     statuses: dict[str, int]
     failures: tuple[Failure, ...]
@@ -122,12 +122,12 @@ class Report:
         return self.counts.completed == self.counts.offered
 
 
-def summarise(tally: Tally, facts: RunInfo | None = None) -> Report:
+def summarise(tally: Tally, info: RunInfo | None = None) -> Report:
     counts, span = tally.counts, tally.span
     scheduled = _scheduled(span, counts.offered)
     elapsed = _elapsed(span, span.last_done, scheduled)
     return Report(
-        facts=facts or RunInfo(),
+        info=info or RunInfo(),
         counts=counts,
         statuses=failures(tally.statuses),
         failures=tuple(Failure(STATUS_NAMES[status], text, n) for (status, text), n in tally.texts.most_common()),
@@ -140,7 +140,7 @@ def summarise(tally: Tally, facts: RunInfo | None = None) -> Report:
         service=Distribution.of(tally.service),
         lag=Distribution.of(tally.lag),
         intervals=_intervals(tally),
-        kinds=_kinds(tally, facts.kinds if facts else ()),
+        kinds=_kinds(tally, info.kinds if info else ()),
     )
 
 

@@ -58,7 +58,7 @@ def judge(report: Report) -> Verdict:
     how much further the server would have fallen behind.
     """
     remarks = tuple(busy_remarks(report))
-    if report.facts.loop == "closed":
+    if report.info.loop == "closed":
         return Verdict(True, remarks=remarks)
     reasons: dict[Limit, list[str]] = {
         "generator": generator_reasons(report),
@@ -80,7 +80,7 @@ def exit_code(report: Report, verdict: Verdict | None = None, objective_met: boo
 
 def generator_reasons(report: Report) -> list[str]:
     """The sends came late. An event loop that has no time left makes them so; on time, it has done what was asked."""
-    bound = report.facts.max_lag
+    bound = report.info.max_lag
     p99 = report.lag.ms.get("p99", 0.0)
     share = report.lag.opened().above(round(bound * 1e6)) / max(report.lag.count, 1)
     # Which is to say that the p99 is above the bound.
@@ -93,7 +93,7 @@ def generator_reasons(report: Report) -> list[str]:
 
 
 def busy_remarks(report: Report) -> list[str]:
-    busiest = max(report.facts.cpu, default=0.0)
+    busiest = max(report.info.cpu, default=0.0)
     if busiest < _BUSY:
         return []
     return [
@@ -106,7 +106,7 @@ def cap_reasons(report: Report) -> list[str]:
     held_back, offered = report.counts.held_back, report.counts.offered
     if not held_back:
         return []
-    cap = f"{report.facts.max_outstanding:,} requests" if report.facts.max_outstanding else "as many as may be"
+    cap = f"{report.info.max_outstanding:,} requests" if report.info.max_outstanding else "as many as may be"
     share = f"{held_back:,} of {offered:,} requests ({held_back / offered:.1%})"
     return [f"{share} were held back while {cap} were in flight (--max-outstanding)"]
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from yais.clients.siege.traffic.lines import Done
+from yais.clients.siege.transports import Done
 from yais.clients.stats.outcomes import OK
 
 

@@ -3,7 +3,7 @@ from time import monotonic_ns
 
 import pytest
 
-from yais.clients.siege.traffic.alarm import Alarm
+from yais.clients.siege.open_loop import Timer
 
 MS = 1_000_000
 
@@ -17,7 +17,7 @@ async def test_an_alarm_rings_after_its_time_and_at_once_for_the_past() -> None:
         rings.append(monotonic_ns())
         return next(times)
 
-    await Alarm(ring).run()
+    await Timer(ring).run()
     assert len(rings) == 5
     assert rings[1] >= start + 2 * MS
     assert rings[2] >= start + 4 * MS
@@ -25,14 +25,14 @@ async def test_an_alarm_rings_after_its_time_and_at_once_for_the_past() -> None:
 
 async def test_an_alarm_can_be_woken_from_a_wait_of_any_length() -> None:
     times = iter([10**40, None])
-    alarm = Alarm(lambda: next(times))
+    alarm = Timer(lambda: next(times))
     asyncio.get_running_loop().call_soon(alarm.wake)
     await alarm.run()
     assert next(times, "rung twice") == "rung twice"
 
 
 async def test_waking_an_alarm_that_is_over_does_nothing() -> None:
-    alarm = Alarm(lambda: None)
+    alarm = Timer(lambda: None)
     await alarm.run()
     alarm.wake()
 
@@ -42,4 +42,4 @@ async def test_what_goes_wrong_in_a_ring_ends_the_alarm() -> None:
         raise ValueError("no such time")
 
     with pytest.raises(ValueError, match="no such time"):
-        await Alarm(ring).run()
+        await Timer(ring).run()

@@ -5,15 +5,15 @@ import pytest
 from fake_line import FakeCall, FakeLine, answer_soon
 from simulated_time import run_simulated
 
-from yais.clients.siege.traffic.closed import ClosedLoop
-from yais.clients.siege.traffic.flights import Take
-from yais.clients.siege.traffic.lines import Line
+from yais.clients.siege.closed_loop import ClosedLoop
+from yais.clients.siege.in_flight import NextRequest
+from yais.clients.siege.transports import UnaryCallable
 
 MS = 1_000_000
-ANY: Take = repeat((0, b"")).__next__
+ANY: NextRequest = repeat((0, b"")).__next__
 
 
-def make_loop(line: Line, concurrency: int = 3, count: int | None = None, **bounds: int) -> ClosedLoop:
+def make_loop(line: UnaryCallable, concurrency: int = 3, count: int | None = None, **bounds: int) -> ClosedLoop:
     return ClosedLoop([line], ANY, concurrency=concurrency, timeout=1.0, count=count, **bounds)
 
 

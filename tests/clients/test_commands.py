@@ -13,7 +13,7 @@ from fake_server import FakeServer, Gate, echo
 
 from yais.clients import async_cli, sync_cli
 from yais.clients.siege import cli as siege_cli
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 from yais.proto import grpc_service_pb2 as pb
 
 COMMANDS = {"client-sync": sync_cli, "client-async": async_cli, "siege": siege_cli}

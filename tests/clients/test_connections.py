@@ -12,12 +12,10 @@ from h2.events import RequestReceived
 
 from yais import transport as native
 from yais.clients.channel import HostPort
+from yais.clients.siege.balancer import Endpoint, Resolve, ResolveInterval, RoundRobinBalancer, connect
+from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Constant, Until
-from yais.clients.siege.traffic.connections import Route, connected
-from yais.clients.siege.traffic.lines import Call, TransportName
-from yais.clients.siege.traffic.resolving import Pace, Resolve
-from yais.clients.siege.traffic.sender import Sender
-from yais.clients.siege.traffic.spread import Spread
+from yais.clients.siege.transports import Call, TransportName
 from yais.clients.stats.outcomes import OK
 from yais.clients.stats.recorder import Recorder
 from yais.transport import ServerCall
@@ -26,7 +24,7 @@ METHOD = "/test.Counting/Call"
 UNIMPLEMENTED = 12
 REFUSAL = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", str(UNIMPLEMENTED))]
 # Only losses have names resolved again, but at once.
-AT_ONCE = Pace(soonest=0.01, latest=3600)
+AT_ONCE = ResolveInterval(minimum=0.01, maximum=3600)
 
 
 class Counting:
@@ -66,9 +64,9 @@ async def servers() -> AsyncIterator[list[Counting]]:
 
 
 @pytest.fixture
-def route(servers: list[Counting], transport: TransportName) -> Route:
+def endpoint(servers: list[Counting], transport: TransportName) -> Endpoint:
     """To the first two servers."""
-    return Route(transport, f"ipv4:{servers[0].address},{servers[1].address}", METHOD)
+    return Endpoint(transport, f"ipv4:{servers[0].address},{servers[1].address}", METHOD)
 
 
 class Name:
@@ -85,16 +83,18 @@ class Name:
 
 
 @asynccontextmanager
-async def limited(route: Route, resolve: Resolve | None = None, pace: Pace = AT_ONCE) -> AsyncIterator[Spread]:
-    async with asyncio.timeout(60), connected(route, 30.0, resolve or Name().resolve, pace) as spread:
-        yield spread
+async def limited(
+    endpoint: Endpoint, resolve: Resolve | None = None, interval: ResolveInterval = AT_ONCE
+) -> AsyncIterator[RoundRobinBalancer]:
+    async with asyncio.timeout(60), connect(endpoint, 30.0, resolve or Name().resolve, interval) as balancer:
+        yield balancer
 
 
-async def send(spread: Spread, requests: int) -> list[int]:
+async def send(balancer: RoundRobinBalancer, requests: int) -> list[int]:
     """What becomes of so many requests, sent at once."""
     ended: asyncio.Queue[Call] = asyncio.Queue()
     for _ in range(requests):
-        spread.turns.next()(b"", ended.put_nowait, 30.0)
+        balancer.picker.pick()(b"", ended.put_nowait, 30.0)
     return [(await ended.get()).status for _ in range(requests)]
 
 
@@ -103,18 +103,18 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_requests_are_spread_evenly_over_a_list(route: Route, servers: list[Counting]) -> None:
-    async with limited(route) as spread:
-        assert await send(spread, 40) == [OK] * 40
-        assert spread.counts() == {servers[0].address: 20, servers[1].address: 20}
+async def test_requests_are_spread_evenly_over_a_list(endpoint: Endpoint, servers: list[Counting]) -> None:
+    async with limited(endpoint) as balancer:
+        assert await send(balancer, 40) == [OK] * 40
+        assert balancer.counts() == {servers[0].address: 20, servers[1].address: 20}
     assert [server.calls for server in servers] == [20, 20, 0]
 
 
 async def test_requests_are_spread_evenly_over_what_a_name_resolves_to(
     transport: TransportName, servers: list[Counting]
 ) -> None:
-    async with limited(Route(transport, "dns:///models:80", METHOD, 2), Name(*servers).resolve) as spread:
-        assert await send(spread, 60) == [OK] * 60
+    async with limited(Endpoint(transport, "dns:///models:80", METHOD, 2), Name(*servers).resolve) as balancer:
+        assert await send(balancer, 60) == [OK] * 60
     assert [server.calls for server in servers] == [20, 20, 20]
 
 
@@ -138,43 +138,43 @@ async def test_calls_name_the_server_as_the_target_does(transport: TransportName
     name, has_ended = Name(), asyncio.Event()
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         name.addresses = [f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]
-        async with limited(Route(transport, "dns:///models:80", METHOD), name.resolve) as spread:
-            assert await send(spread, 1) == [UNIMPLEMENTED]
+        async with limited(Endpoint(transport, "dns:///models:80", METHOD), name.resolve) as balancer:
+            assert await send(balancer, 1) == [UNIMPLEMENTED]
         await asyncio.wait_for(has_ended.wait(), 30)
     assert authorities == [b"models:80"]
 
 
 async def test_a_server_that_dies_is_left_out_and_called_again_when_it_is_back(
-    route: Route, servers: list[Counting]
+    endpoint: Endpoint, servers: list[Counting]
 ) -> None:
     lives, dies, _ = servers
-    async with limited(route) as spread:
-        assert await send(spread, 20) == [OK] * 20
+    async with limited(endpoint) as balancer:
+        assert await send(balancer, 20) == [OK] * 20
         await dies.stop()
-        await until(lambda: spread.unconnected == [dies.address])
-        assert await send(spread, 20) == [OK] * 20
+        await until(lambda: balancer.unconnected == [dies.address])
+        assert await send(balancer, 20) == [OK] * 20
         assert (lives.calls, dies.calls) == (30, 10)
         await dies.start()
-        await until(lambda: not spread.unconnected)
-        assert await send(spread, 20) == [OK] * 20
+        await until(lambda: not balancer.unconnected)
+        assert await send(balancer, 20) == [OK] * 20
     assert (lives.calls, dies.calls) == (40, 20)
 
 
 async def test_a_server_that_dies_under_load_costs_what_was_on_its_way_there(
-    route: Route, servers: list[Counting]
+    endpoint: Endpoint, servers: list[Counting]
 ) -> None:
     lives, dies, _ = servers
     recorder, pacer = Recorder(), Until(Constant(1000.0), count=2000)
-    async with limited(route) as spread:
-        sender = Sender(
-            spread.turns, repeat((0, b"")).__next__, pacer, timeout=30, max_outstanding=950, recorder=recorder
+    async with limited(endpoint) as balancer:
+        sender = OpenLoop(
+            balancer.picker, repeat((0, b"")).__next__, pacer, timeout=30, max_outstanding=950, recorder=recorder
         )
         sending = asyncio.create_task(sender.run())
         await until(lambda: dies.calls >= 100)
         await dies.stop()
         died_at = dies.calls
         await sending
-        counts = spread.counts()
+        counts = balancer.counts()
     tally = recorder.tally.counts
     # Of what is caught up with at a time, 256, every other one goes there.
     assert 2000 - 256 <= tally.completed <= 2000
@@ -190,12 +190,12 @@ async def test_a_name_that_has_more_addresses_after_a_loss_is_spread_over_them(
 ) -> None:
     lives, dies, joins = servers
     name = Name(lives, dies)
-    async with limited(Route(transport, "dns:///models:80", METHOD), name.resolve) as spread:
+    async with limited(Endpoint(transport, "dns:///models:80", METHOD), name.resolve) as balancer:
         name.addresses = [lives.address, joins.address]
         await dies.stop()
-        await until(lambda: joins.address in spread.counts() and not spread.unconnected)
-        assert await send(spread, 20) == [OK] * 20
-        assert spread.counts() == {lives.address: 10, dies.address: 0, joins.address: 10}
+        await until(lambda: joins.address in balancer.counts() and not balancer.unconnected)
+        assert await send(balancer, 20) == [OK] * 20
+        assert balancer.counts() == {lives.address: 10, dies.address: 0, joins.address: 10}
 
 
 async def test_what_is_on_its_way_to_an_address_that_vanishes_is_answered(
@@ -204,12 +204,14 @@ async def test_what_is_on_its_way_to_an_address_that_vanishes_is_answered(
     stays, vanishes, _ = servers
     vanishes.held = []
     name = Name(stays, vanishes)
-    async with limited(Route(transport, "dns:///models:80", METHOD), name.resolve, Pace(0.01, 0.02)) as spread:
-        sending = asyncio.create_task(send(spread, 8))
+    async with limited(
+        Endpoint(transport, "dns:///models:80", METHOD), name.resolve, ResolveInterval(0.01, 0.02)
+    ) as balancer:
+        sending = asyncio.create_task(send(balancer, 8))
         await until(lambda: len(vanishes.held or ()) == 4)
         name.addresses = [stays.address]
-        await until(lambda: spread.turns.next() is spread.turns.next())
-        assert await send(spread, 4) == [OK] * 4
+        await until(lambda: balancer.picker.pick() is balancer.picker.pick())
+        assert await send(balancer, 4) == [OK] * 4
         for call in vanishes.held:
             call.respond(b"")
         assert await sending == [OK] * 8
@@ -217,13 +219,13 @@ async def test_what_is_on_its_way_to_an_address_that_vanishes_is_answered(
 
 
 async def test_an_address_that_cannot_be_connected_is_warned_of(
-    route: Route, servers: list[Counting], capsys: pytest.CaptureFixture[str]
+    endpoint: Endpoint, servers: list[Counting], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lives, dead, _ = servers
     await dead.stop()
-    async with limited(route) as spread:
-        assert await send(spread, 4) == [OK] * 4
-        assert spread.counts() == {lives.address: 4, dead.address: 0}
+    async with limited(endpoint) as balancer:
+        assert await send(balancer, 4) == [OK] * 4
+        assert balancer.counts() == {lives.address: 4, dead.address: 0}
     warning = f"warning: {dead.address}: no connection yet; calls go there as soon as there is one\n"
     assert capsys.readouterr().err == warning
 
@@ -234,25 +236,25 @@ async def test_an_address_that_says_nothing_is_not_waited_for_for_ever(
     lives = servers[0]
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        async with connected(Route(transport, f"ipv4:{address},{lives.address}", METHOD), 1.0) as spread:
-            assert await send(spread, 4) == [OK] * 4
-            assert spread.counts() == {address: 0, lives.address: 4}
+        async with connect(Endpoint(transport, f"ipv4:{address},{lives.address}", METHOD), 1.0) as balancer:
+            assert await send(balancer, 4) == [OK] * 4
+            assert balancer.counts() == {address: 0, lives.address: 4}
     assert f"warning: {address}: no connection yet" in capsys.readouterr().err
 
 
-async def test_where_nobody_can_be_connected_that_is_an_error(route: Route, servers: list[Counting]) -> None:
+async def test_where_nobody_can_be_connected_that_is_an_error(endpoint: Endpoint, servers: list[Counting]) -> None:
     for server in servers:
         await server.stop()
     with pytest.raises(click.ClickException) as raised:
-        async with connected(route, 0.3):
+        async with connect(endpoint, 0.3):
             pass
-    assert raised.value.message == f"{route.target}: no connection within 0.3 s"
+    assert raised.value.message == f"{endpoint.target}: no connection within 0.3 s"
 
 
-async def test_nothing_is_left_behind(route: Route, servers: list[Counting]) -> None:
+async def test_nothing_is_left_behind(endpoint: Endpoint, servers: list[Counting]) -> None:
     before = asyncio.all_tasks()
     with suppress(ZeroDivisionError):
-        async with limited(route) as spread:
-            await send(spread, 4)
+        async with limited(endpoint) as balancer:
+            await send(balancer, 4)
             raise ZeroDivisionError
     assert asyncio.all_tasks() == before

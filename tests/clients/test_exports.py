@@ -89,10 +89,10 @@ def changed(report: Report, **parts: object) -> str:
         ({"schema": None}, "its schema is None, not 'yais.siege/1'"),
         ({"counts": {"offered": 5, "sent": 4}}, "a damaged report: counts that do not add up: offered 5"),
         ({"counts": {"sents": 4}}, "a damaged report: latency is that of [0-9]+ requests, not of 0"),
-        ({"facts": None}, r"a damaged report: Expected `object`, got `null` - at `\$.facts`"),
+        ({"info": None}, r"a damaged report: Expected `object`, got `null` - at `\$.info`"),
         ({"rate_sent": "<b>"}, r"a damaged report: Expected `float`, got `str` - at `\$.rate_sent`"),
-        ({"facts": {"cpu": ["x"]}}, r"Expected `float`, got `str` - at `\$.facts.cpu\[0\]`"),
-        ({"facts": {"loop": "ajar"}}, r"Invalid enum value 'ajar' - at `\$.facts.loop`"),
+        ({"info": {"cpu": ["x"]}}, r"Expected `float`, got `str` - at `\$.info.cpu\[0\]`"),
+        ({"info": {"loop": "ajar"}}, r"Invalid enum value 'ajar' - at `\$.info.loop`"),
         ({"lag": {"count": 1, "mean": 1.0, "ms": {}, "histogram": "AAAA"}}, "a damaged report: .*no HdrHistogram"),
         (
             {"lag": {"count": 1, "mean": 1.0, "ms": {"p1": 2.0}, "histogram": ""}},
@@ -104,7 +104,7 @@ def changed(report: Report, **parts: object) -> str:
         "of no kind",
         "lost requests",
         "unknown count",
-        "no facts",
+        "no info",
         "text for a number",
         "text in a list",
         "another loop",
@@ -208,7 +208,7 @@ def test_hdrhistogram_reads_the_log_and_finds_the_run_in_it(report: Report, tmp_
 
 
 def test_the_log_of_a_run_that_began_at_no_known_time_has_none(report: Report) -> None:
-    log = histogram_log(replace(report, facts=RunInfo()))
+    log = histogram_log(replace(report, info=RunInfo()))
     assert "StartTime:" not in log
     assert [line.split(",")[:3] for line in log.splitlines()[2:]] == [
         ["0.000", "1.000", f"{report.intervals[0].latency.ms['max']:.3f}"],

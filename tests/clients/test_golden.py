@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from yais.clients.protocol import Array, InferenceError
-from yais.clients.siege.requests import golden
-from yais.clients.siege.requests.golden import Golden, Tolerance
+from yais.clients.siege import golden
+from yais.clients.siege.golden import Golden, Tolerance
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.tensors import DATATYPES, to_raw
 

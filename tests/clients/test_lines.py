@@ -6,8 +6,8 @@ import pytest
 from fake_line import FakeLine
 from fake_server import FakeServer, Gate
 
-from yais.clients.siege.requests.requests import INFER
-from yais.clients.siege.traffic.lines import Call, Line, RawLine, TransportName, open_line
+from yais.clients.siege.requests import INFER
+from yais.clients.siege.transports import Call, RawCallable, TransportName, UnaryCallable, open_callable
 from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = pb.ModelInferRequest(model_name="identity").SerializeToString()
@@ -17,7 +17,7 @@ CANCELLED = 1
 class Caller:
     """Calls on a line, and waits for the end of each call."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: UnaryCallable) -> None:
         self._line = line
         self._ended: asyncio.Queue[Call] = asyncio.Queue()
 
@@ -38,7 +38,7 @@ class Caller:
 async def channel_and_caller(
     fake: FakeServer, transport: TransportName
 ) -> AsyncIterator[tuple[grpc.aio.Channel, Caller]]:
-    channel, line = open_line(transport, fake.target, INFER)
+    channel, line = open_callable(transport, fake.target, INFER)
     async with channel, asyncio.timeout(30):
         await channel.channel_ready()
         yield channel, Caller(line)
@@ -95,7 +95,7 @@ async def test_a_channel_that_is_closed_ends_what_is_in_flight(
 
 
 async def test_a_call_to_nobody_is_unavailable(unused_tcp_port: int, transport: TransportName) -> None:
-    channel, line = open_line(transport, f"localhost:{unused_tcp_port}", INFER)
+    channel, line = open_callable(transport, f"localhost:{unused_tcp_port}", INFER)
     async with channel, asyncio.timeout(30):
         caller = Caller(line)
         caller.send()
@@ -105,7 +105,7 @@ async def test_a_call_to_nobody_is_unavailable(unused_tcp_port: int, transport: 
 
 
 async def test_a_call_that_comes_before_its_connection_waits_for_it(fake: FakeServer, transport: TransportName) -> None:
-    channel, line = open_line(transport, fake.target, INFER)
+    channel, line = open_callable(transport, fake.target, INFER)
     async with channel, asyncio.timeout(30):
         caller = Caller(line)
         call = caller.send()
@@ -120,7 +120,7 @@ async def test_a_raw_line_only_waits_while_it_has_no_connection() -> None:
             raise ConnectionError
 
     raw, waiting = FakeLine(receive), FakeLine()
-    line = RawLine(raw, waiting)
+    line = RawCallable(raw, waiting)
     line(b"first", lambda call: None, 1.0)
     is_connected = True
     line(b"second", lambda call: None, 1.0)
@@ -129,7 +129,7 @@ async def test_a_raw_line_only_waits_while_it_has_no_connection() -> None:
 
 
 async def test_calls_on_the_native_transport_cost_no_tasks(fake: FakeServer, gate: Gate) -> None:
-    channel, line = open_line("native", fake.target, INFER)
+    channel, line = open_callable("native", fake.target, INFER)
     async with channel, asyncio.timeout(30):
         await channel.channel_ready()
         caller, before = Caller(line), len(asyncio.all_tasks())

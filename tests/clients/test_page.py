@@ -103,7 +103,7 @@ def test_several_runs_stand_beside_each_other(report: Report, two: Page) -> None
 
 
 def test_in_a_closed_loop_nothing_lags() -> None:
-    report = run_of(facts=RunInfo(loop="closed"))
+    report = run_of(info=RunInfo(loop="closed"))
     read = Page(page([NamedReport("", report)]))
     assert read.rows("percentiles")["p99"] == [*[milliseconds(report.latency.ms["p99"])] * 2, "-"]
     assert read.text.count("There is nothing to draw.") == 1
@@ -118,8 +118,8 @@ def test_a_run_of_nothing_has_a_page_without_plots_and_scripts() -> None:
 
 
 def test_it_is_known_which_address_got_how_many(report: Report) -> None:
-    facts = replace(report.facts, addresses={"10.0.0.1:50051": 2500, "10.0.0.2:50051": 1500})
-    rows = Page(page([NamedReport("", replace(report, facts=facts))])).rows("facts")
+    info = replace(report.info, addresses={"10.0.0.1:50051": 2500, "10.0.0.2:50051": 1500})
+    rows = Page(page([NamedReport("", replace(report, info=info))])).rows("info")
     assert rows["sent to each address"] == ["10.0.0.1:50051 2,500, 10.0.0.2:50051 1,500"]
 
 
@@ -135,11 +135,11 @@ def test_failures_and_a_mix_are_listed() -> None:
 
 def test_hostile_texts_are_shown_as_texts(report: Report, two: Page) -> None:
     texts = {field.name: HOSTILE for field in fields(RunInfo) if field.type is str}
-    facts = replace(report.facts, **texts, versions={HOSTILE: HOSTILE}, kinds=(HOSTILE, HOSTILE))
-    hostile = replace(report, facts=facts, failures=(Failure(HOSTILE, HOSTILE, 1),))
+    info = replace(report.info, **texts, versions={HOSTILE: HOSTILE}, kinds=(HOSTILE, HOSTILE))
+    hostile = replace(report, info=info, failures=(Failure(HOSTILE, HOSTILE, 1),))
     text = page([NamedReport(HOSTILE, hostile), NamedReport("after", report)])
     read = Page(text)
-    shown = [cell for row in [*read.tables["facts"], *read.tables["failures"]] for cell in row if "alert(1)" in cell]
+    shown = [cell for row in [*read.tables["info"], *read.tables["failures"]] for cell in row if "alert(1)" in cell]
     assert len(shown) == 1 + len(texts) + 2 + 2
     # Half of a surrogate pair is no letter.
     assert all(HOSTILE.replace("\ud800", "\ufffd") in cell for cell in shown)

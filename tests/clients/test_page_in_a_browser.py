@@ -216,8 +216,8 @@ def test_hostile_names_and_texts_do_nothing(browser: Browser, runs: list[NamedRe
 
 
 def hostile_report(report: Report) -> Report:
-    facts = replace(report.facts, command=HOSTILE, target=HOSTILE, versions={HOSTILE: HOSTILE})
-    return replace(report, facts=facts, failures=(Failure(HOSTILE, HOSTILE, 3),))
+    info = replace(report.info, command=HOSTILE, target=HOSTILE, versions={HOSTILE: HOSTILE})
+    return replace(report, info=info, failures=(Failure(HOSTILE, HOSTILE, 3),))
 
 
 def test_the_policy_stops_a_script_that_is_not_the_page_s_own(

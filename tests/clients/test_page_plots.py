@@ -119,12 +119,12 @@ def test_of_a_shorter_run_nothing_is_drawn_past_its_end() -> None:
 
 def test_the_bound_of_the_send_lag_is_drawn_beside_it() -> None:
     report = made()
-    bounded = replace(report, facts=replace(report.facts, max_lag=2.5))
+    bounded = replace(report, info=replace(report.info, max_lag=2.5))
     assert set(lines_of(plots_of(bounded)["lag"])["bound"].values) == {2.5}
 
 
 def test_a_closed_loop_asks_for_no_rate_and_has_no_lag() -> None:
-    shown = plots_of(replace(made(), facts=RunInfo(loop="closed")))
+    shown = plots_of(replace(made(), info=RunInfo(loop="closed")))
     assert "asked" not in lines_of(shown["throughput"])
     assert shown["lag"].lines == ()
 

@@ -8,7 +8,7 @@ from pages import Page
 
 from yais.clients.reporters import document, html
 from yais.clients.reporters.html import missing_libraries
-from yais.clients.siege.plot_cli import main
+from yais.clients.siege import report_cli
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plot(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
+    return CliRunner().invoke(report_cli.plot, arguments)
 
 
 def test_a_report_becomes_a_page(saved: Path) -> None:

@@ -10,10 +10,9 @@ from fake_server import FakeServer
 
 from yais.clients.options import CommonOptions, common_options
 from yais.clients.protocol import InferenceError, infer_outputs, infer_request
-from yais.clients.siege.requests import region
-from yais.clients.siege.requests.options import Inputs, input_options
-from yais.clients.siege.requests.prepared import opened
-from yais.clients.siege.requests.region import shared
+from yais.clients.siege import shared_memory
+from yais.clients.siege.requests import RequestOptions, open_requests, request_options
+from yais.clients.siege.shared_memory import share_inputs
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -81,7 +80,7 @@ def test_the_server_reads_the_inputs_from_the_region(regions: Regions, fake: Fak
         {"A": np.full((300, 2), 7, np.int8), "B": np.array([], np.object_)},
     ]
     requests = [infer_request("identity", each) for each in arrays]
-    with shared(fake.target, requests, 10):
+    with share_inputs(fake.target, requests, 10):
         for request, inputs in zip(requests, arrays, strict=True):
             outputs = ask(fake, request)
             assert outputs["A"].tolist() == inputs["A"].tolist()
@@ -93,7 +92,7 @@ def test_the_server_reads_the_inputs_from_the_region(regions: Regions, fake: Fak
 
 def test_inputs_of_no_bytes_can_be_shared(regions: Regions, fake: FakeServer) -> None:
     request = infer_request("identity", {"A": np.zeros((0, 4))})
-    with shared(fake.target, [request], 10):
+    with share_inputs(fake.target, [request], 10):
         assert ask(fake, request)["A"].shape == (0, 4)
 
 
@@ -102,7 +101,7 @@ def test_the_region_is_gone_however_the_run_ends(
     regions: Regions, fake: FakeServer, error: type[BaseException] | None
 ) -> None:
     def run() -> None:
-        with shared(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10):
+        with share_inputs(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10):
             assert regions.path(regions.registered[0]).exists()
             if error is not None:
                 raise error
@@ -119,14 +118,14 @@ def test_the_region_is_gone_however_the_run_ends(
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the regions that are made from now on."""
     names: list[str] = []
-    make: Callable[..., Any] = region.SharedMemory
+    make: Callable[..., Any] = shared_memory.SharedMemory
 
     def watch(**options: Any) -> Any:
         memory = make(**options)
         names.append(memory.name)
         return memory
 
-    monkeypatch.setattr(region, "SharedMemory", watch)
+    monkeypatch.setattr(shared_memory, "SharedMemory", watch)
     return names
 
 
@@ -147,7 +146,7 @@ def test_a_server_that_takes_no_region_is_an_error_and_leaves_none(
         pytest.raises(
             InferenceError, match=r"--shared-memory needs a server on this machine .*failed to open"
         ) as raised,
-        shared(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10),
+        share_inputs(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10),
     ):
         pass
     assert raised.value.code is refusal
@@ -159,7 +158,7 @@ def test_a_server_that_takes_no_region_is_an_error_and_leaves_none(
 def test_a_server_that_has_gone_is_warned_of(
     regions: Regions, fake: FakeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with shared(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10):
+    with share_inputs(fake.target, [infer_request("identity", {"A": np.ones(4)})], 10):
         regions.refusal = grpc.StatusCode.UNAVAILABLE
     name = regions.registered[0].name
     assert f"warning: {fake.target}: region {name} may still be registered: UNAVAILABLE" in capsys.readouterr().err
@@ -169,11 +168,11 @@ def test_a_server_that_has_gone_is_warned_of(
 def test_inputs_that_the_device_cannot_hold_are_bad_usage(
     regions: Regions, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(region.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 127}))
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 127}))
     request = infer_request("identity", {"A": np.ones(3), "B": np.ones(3)})
     with (
         pytest.raises(click.UsageError, match="--shared-memory: the inputs take 128 bytes, and /dev/shm has 127 left"),
-        shared(fake.target, [request], 10),
+        share_inputs(fake.target, [request], 10),
     ):
         pass
     assert not regions.registered
@@ -182,9 +181,9 @@ def test_inputs_that_the_device_cannot_hold_are_bad_usage(
 def test_the_option_sends_references(regions: Regions, fake: FakeServer, run: Any) -> None:
     @click.command()
     @common_options
-    @input_options
-    def main(common: CommonOptions, inputs: Inputs) -> None:
-        with opened(common, inputs) as requests:
+    @request_options
+    def main(common: CommonOptions, inputs: RequestOptions) -> None:
+        with open_requests(common, inputs) as requests:
             outputs = ask(fake, pb.ModelInferRequest.FromString(requests.next()[1]))
             click.echo(outputs["INPUT0"].shape)
 
@@ -197,9 +196,9 @@ def test_the_option_sends_references(regions: Regions, fake: FakeServer, run: An
 def test_a_server_without_shared_memory_ends_with_1(fake: FakeServer, run: Any) -> None:
     @click.command()
     @common_options
-    @input_options
-    def main(common: CommonOptions, inputs: Inputs) -> None:
-        with opened(common, inputs):
+    @request_options
+    def main(common: CommonOptions, inputs: RequestOptions) -> None:
+        with open_requests(common, inputs):
             click.echo("begun")
 
     result = run(main, "--shared-memory")

@@ -9,8 +9,13 @@ import pytest
 from simulated_time import SimulatedLoop
 
 from yais.clients.channel import HostPort, parse_target
-from yais.clients.siege.beside import beside
-from yais.clients.siege.traffic.resolving import Pace, Resolve, find_addresses, keep_resolving, resolve
+from yais.clients.siege.balancer import (
+    Resolve,
+    ResolveInterval,
+    Resolver,
+    background_tasks,
+    resolve_host,
+)
 
 TARGET = parse_target("dns:///models:80")
 
@@ -36,17 +41,17 @@ def simulated(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def kept(names: Names, lost: asyncio.Event, pace: Pace) -> AsyncIterator[list[Sequence[str]]]:
+async def kept(names: Names, lost: asyncio.Event, interval: ResolveInterval) -> AsyncIterator[list[Sequence[str]]]:
     """All answers that were taken since the beginning."""
     taken: list[Sequence[str]] = []
-    async with beside(keep_resolving(TARGET, names.resolve, taken.append, lost, pace)):
+    async with background_tasks(Resolver(TARGET, names.resolve, interval).run(taken.append, lost)):
         yield taken
 
 
 async def test_a_name_is_resolved_by_the_system() -> None:
-    assert "127.0.0.1:80" in await resolve(HostPort("localhost", 80))
-    assert await resolve(HostPort("127.0.0.3", 80)) == ("127.0.0.3:80",)
-    assert await resolve(HostPort("::1", 80)) == ("[::1]:80",)
+    assert "127.0.0.1:80" in await resolve_host(HostPort("localhost", 80))
+    assert await resolve_host(HostPort("127.0.0.3", 80)) == ("127.0.0.3:80",)
+    assert await resolve_host(HostPort("::1", 80)) == ("[::1]:80",)
 
 
 def answering(*addresses: tuple[Any, ...]) -> Resolve:
@@ -57,7 +62,7 @@ def answering(*addresses: tuple[Any, ...]) -> Resolve:
         loop = asyncio.get_running_loop()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "getaddrinfo", getaddrinfo)
-            return await resolve(name)
+            return await resolve_host(name)
 
     return look_up
 
@@ -69,17 +74,17 @@ async def test_addresses_come_once_each_in_the_system_s_order() -> None:
 
 async def test_a_list_needs_no_names() -> None:
     names = Names(["10.0.0.9:80"])
-    assert await find_addresses(parse_target("ipv4:10.0.0.1:80,10.0.0.2:80"), names.resolve) == (
+    assert await Resolver(parse_target("ipv4:10.0.0.1:80,10.0.0.2:80"), names.resolve).addresses() == (
         "10.0.0.1:80",
         "10.0.0.2:80",
     )
-    assert await find_addresses(TARGET, names.resolve) == ["10.0.0.9:80"]
+    assert await Resolver(TARGET, names.resolve).addresses() == ["10.0.0.9:80"]
 
 
 async def test_a_name_without_addresses_is_an_error_that_says_which() -> None:
     names = Names(socket.gaierror(-2, "Name or service not known"))
     with pytest.raises(click.ClickException) as raised:
-        await find_addresses(TARGET, names.resolve)
+        await Resolver(TARGET, names.resolve).addresses()
     assert raised.value.message == (
         "dns:///models:80: the name cannot be resolved: [Errno -2] Name or service not known"
     )
@@ -89,7 +94,7 @@ async def test_a_name_without_addresses_is_an_error_that_says_which() -> None:
 def test_a_name_is_resolved_again_from_time_to_time() -> None:
     async def work() -> None:
         names, began = Names(["a"]), asyncio.get_running_loop().time()
-        async with kept(names, asyncio.Event(), Pace(5, 30)) as taken:
+        async with kept(names, asyncio.Event(), ResolveInterval(5, 30)) as taken:
             await asyncio.sleep(45)
             names.answer = ["a", "b"]
             await asyncio.sleep(50)
@@ -102,7 +107,7 @@ def test_a_name_is_resolved_again_from_time_to_time() -> None:
 def test_a_loss_has_it_resolved_at_once_but_not_again_and_again() -> None:
     async def work() -> None:
         names, lost, began = Names(["a"]), asyncio.Event(), asyncio.get_running_loop().time()
-        async with kept(names, lost, Pace(5, 30)):
+        async with kept(names, lost, ResolveInterval(5, 30)):
             for at in (2, 12, 13, 17.5, 18, 40):
                 await asyncio.sleep(began + at - asyncio.get_running_loop().time())
                 lost.set()
@@ -117,7 +122,7 @@ def test_a_name_that_is_not_found_any_more_keeps_its_addresses_and_is_warned_of_
 ) -> None:
     async def work() -> None:
         names = Names(["a"])
-        async with kept(names, asyncio.Event(), Pace(5, 30)) as taken:
+        async with kept(names, asyncio.Event(), ResolveInterval(5, 30)) as taken:
             await asyncio.sleep(45)
             names.answer = socket.gaierror(-3, "Temporary failure in name resolution")
             await asyncio.sleep(60)
@@ -138,5 +143,5 @@ def test_a_name_that_is_not_found_any_more_keeps_its_addresses_and_is_warned_of_
 async def test_a_list_is_never_resolved() -> None:
     names = Names(["a"])
     target = parse_target("ipv4:10.0.0.1:80,10.0.0.2:80")
-    await asyncio.wait_for(keep_resolving(target, names.resolve, print, asyncio.Event(), Pace(0, 0)), 10)
+    await asyncio.wait_for(Resolver(target, names.resolve, ResolveInterval(0, 0)).run(print, asyncio.Event()), 10)
     assert names.asked == []

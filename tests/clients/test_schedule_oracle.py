@@ -15,9 +15,9 @@ from fake_line import FakeLine
 from numpy.typing import NDArray
 from simulated_time import run_simulated
 
+from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Pacer, Until
 from yais.clients.siege.schedules.pacers import GapDraws, RandomPacer, poisson_gaps
-from yais.clients.siege.traffic.sender import Sender
 from yais.clients.stats.histogram import SECOND
 
 loadgen = pytest.importorskip("bench.siege.loadgen", reason="LoadGen is not installed", exc_type=ImportError)
@@ -138,7 +138,7 @@ async def by_siege(schedule: Pacer, answers: NDArray[np.int64]) -> dict[str, flo
     loop, times = asyncio.get_running_loop(), iter(answers.tolist())
     line = FakeLine(lambda call: loop.call_at((sender.started_at + next(times)) / SECOND, call.end))
     pacer = Until(schedule, len(answers))
-    sender = Sender([line], repeat((0, b"")).__next__, pacer, timeout=60, max_outstanding=10_000)
+    sender = OpenLoop([line], repeat((0, b"")).__next__, pacer, timeout=60, max_outstanding=10_000)
     await sender.run()
     percentiles = sender.recorder.tally.latency.percentiles()
     return {name: percentiles[name] for name in QUANTILES}

@@ -15,15 +15,14 @@ from simulated_time import SimulatedLoop, run_simulated
 from yais import transport as native_transport
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.protocol import infer_request
-from yais.clients.siege.load import Load
-from yais.clients.siege.requests.requests import INFER, Requests
-from yais.clients.siege.run import send
+from yais.clients.siege.balancer import Endpoint
+from yais.clients.siege.in_flight import NextRequest
+from yais.clients.siege.open_loop import OpenLoop
+from yais.clients.siege.requests import INFER, Requests
+from yais.clients.siege.runner import LoadConfig, send
 from yais.clients.siege.schedules.options import ArrivalOptions
 from yais.clients.siege.schedules.pacer import Constant, Pacer, Until
-from yais.clients.siege.traffic.connections import Route
-from yais.clients.siege.traffic.flights import Take
-from yais.clients.siege.traffic.lines import Line, TransportName
-from yais.clients.siege.traffic.sender import Sender
+from yais.clients.siege.transports import TransportName, UnaryCallable
 from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.outcomes import HELD_BACK, OK
 from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
@@ -32,18 +31,20 @@ from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = infer_request("identity", {"INPUT0": np.zeros(4, np.float32)}).SerializeToString()
 MS = 1_000_000
-ANY: Take = repeat((0, b"")).__next__
+ANY: NextRequest = repeat((0, b"")).__next__
 ALWAYS = Requests(INFER, ("identity",), [WeightedChoice(1.0, ((0, REQUEST),))], 0)
 
-Loader = Callable[..., Load]
+Loader = Callable[..., LoadConfig]
 
 
 @pytest.fixture
 def load(fake: FakeServer, transport: TransportName) -> Loader:
     """Makes a load of the fake server, on the one transport and then on the other."""
 
-    def make(plan: ArrivalOptions, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1) -> Load:
-        return Load(Route(transport, fake.target, INFER, connections), ALWAYS, plan, timeout, max_outstanding)
+    def make(
+        plan: ArrivalOptions, timeout: float = 10.0, max_outstanding: int = 950, connections: int = 1
+    ) -> LoadConfig:
+        return LoadConfig(Endpoint(transport, fake.target, INFER, connections), ALWAYS, plan, timeout, max_outstanding)
 
     return make
 
@@ -62,15 +63,15 @@ class Keeper(Recorder):
 
 
 def make_sender(
-    line: Line, pacer: Pacer, max_outstanding: int = 950, warmup: int = 0, recorder: Recorder | None = None
-) -> Sender:
-    return Sender([line], ANY, pacer, timeout=1.0, max_outstanding=max_outstanding, warmup=warmup, recorder=recorder)
+    line: UnaryCallable, pacer: Pacer, max_outstanding: int = 950, warmup: int = 0, recorder: Recorder | None = None
+) -> OpenLoop:
+    return OpenLoop([line], ANY, pacer, timeout=1.0, max_outstanding=max_outstanding, warmup=warmup, recorder=recorder)
 
 
-async def sent(load: Load) -> Tally:
+async def sent(load: LoadConfig) -> Tally:
     """What the load came to."""
     recorder = Recorder()
-    await send(load, recorder, show=lambda glance: None)
+    await send(load, recorder, show=lambda snapshot: None)
     return recorder.tally
 
 
@@ -136,14 +137,14 @@ async def test_the_lines_take_turns() -> None:
 
         return FakeLine(receive)
 
-    sender = Sender([named("a"), named("b")], ANY, Until(Constant(1e5), count=5), timeout=1.0, max_outstanding=10)
+    sender = OpenLoop([named("a"), named("b")], ANY, Until(Constant(1e5), count=5), timeout=1.0, max_outstanding=10)
     await sender.run()
     assert turns == list("ababa")
 
 
 async def test_each_call_gets_its_request_and_the_timeout() -> None:
     line, take = FakeLine(answer_soon), cycle([(0, b"one"), (3, b"other")]).__next__
-    sender = Sender([line], take, Until(Constant(1e5), count=3), timeout=2.5, max_outstanding=10)
+    sender = OpenLoop([line], take, Until(Constant(1e5), count=3), timeout=2.5, max_outstanding=10)
     await sender.run()
     assert [call.request for call in line.calls] == [b"one", b"other", b"one"]
     assert line.timeouts == {2.5}
@@ -154,7 +155,7 @@ async def test_each_call_gets_its_request_and_the_timeout() -> None:
 async def test_a_failure_counts_for_its_kind() -> None:
     loop = asyncio.get_running_loop()
     line, take = FakeLine(lambda call: loop.call_soon(call.end, 14, "full")), cycle([(0, b""), (3, b"")]).__next__
-    sender = Sender([line], take, Until(Constant(1e5), count=3), timeout=1.0, max_outstanding=10)
+    sender = OpenLoop([line], take, Until(Constant(1e5), count=3), timeout=1.0, max_outstanding=10)
     await sender.run()
     kinds = sender.recorder.tally.kinds
     assert {kind: kinds[kind].counts.rejected for kind in (0, 3)} == {0: 2, 3: 1}
@@ -188,8 +189,8 @@ async def test_after_a_stall_answers_are_read_between_blocks_of_what_is_due() ->
 def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     line, warnings, recorder = FakeLine(), list[str](), Keeper()
 
-    async def work() -> Sender:
-        sender = Sender(
+    async def work() -> OpenLoop:
+        sender = OpenLoop(
             [line],
             cycle([(0, b""), (1, b"")]).__next__,
             Until(Constant(2000.0), count=40),
@@ -210,7 +211,7 @@ def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent(monkeypatch: py
     assert warnings == ["held back"]
 
 
-async def running(sender: Sender, called: asyncio.Event) -> "asyncio.Task[None]":
+async def running(sender: OpenLoop, called: asyncio.Event) -> "asyncio.Task[None]":
     """The sender's run, from which something is in flight."""
     task = asyncio.create_task(sender.run())
     await called.wait()
@@ -387,7 +388,7 @@ async def test_a_server_that_never_takes_the_connection_ends_the_siege_before_it
 ) -> None:
     target = f"localhost:{unused_tcp_port}"
     with pytest.raises(click.ClickException, match=f"^{target}: no connection within 0.2 s$"):
-        await sent(Load(Route(transport, target, INFER, 2), ALWAYS, ArrivalOptions(1.0), 0.2, 1))
+        await sent(LoadConfig(Endpoint(transport, target, INFER, 2), ALWAYS, ArrivalOptions(1.0), 0.2, 1))
 
 
 async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transport: TransportName) -> None:
@@ -395,7 +396,7 @@ async def test_a_server_that_sends_its_clients_elsewhere_loses_no_request(transp
     server.add_raw_method(INFER, lambda call, message: call.respond(b""))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    route = Route(transport, f"127.0.0.1:{port}", INFER)
-    tally = await sent(Load(route, ALWAYS, ArrivalOptions(500.0, count=500), 10.0, 950))
+    route = Endpoint(transport, f"127.0.0.1:{port}", INFER)
+    tally = await sent(LoadConfig(route, ALWAYS, ArrivalOptions(500.0, count=500), 10.0, 950))
     await server.stop(None)
     assert tally.counts.completed == 500

@@ -39,7 +39,7 @@ def test_a_report_is_written_in_the_format_of_each_file(siege: Any, tmp_path: Pa
     given = [argument for file in files.values() for argument in ("--report", str(file))]
     assert siege("--rate 500 --count 50", *given).exit_code == 0
     report = document.read(files["json"])
-    assert (report.counts.completed, report.facts.rate_asked, report.facts.schedule) == (50, 500, "constant, 500/s")
+    assert (report.counts.completed, report.info.rate_asked, report.info.schedule) == (50, 500, "constant, 500/s")
     assert files["csv"].read_text().startswith("second,")
     assert "#[Mean" in files["hgrm"].read_text()
     assert "HISTFAAA" in files["hlog"].read_text()
@@ -127,8 +127,8 @@ def test_a_closed_loop_is_called_one(siege: Any, fake: FakeServer, tmp_path: Pat
     result = siege("--concurrency 3 --count 20", "--report", str(path))
     assert result.exit_code == 0, result.output
     assert len(fake.requests) == 20
-    facts = saved(path)["facts"]
-    assert (facts["loop"], facts["schedule"], facts["rate_asked"]) == ("closed", "closed loop, 3 in flight", None)
+    info = saved(path)["info"]
+    assert (info["loop"], info["schedule"], info["rate_asked"]) == ("closed", "closed loop, 3 in flight", None)
 
 
 def test_a_warm_up_is_sent_but_not_counted(siege: Any, fake: FakeServer, tmp_path: Path) -> None:

@@ -166,9 +166,7 @@ def run(tmp_path: Path) -> Callable[..., Result]:
     """Runs the command where the files q1 and q2 are of a quick server, s1 and s2 of a slow one."""
     for seed, name in enumerate(("q1", "q2", "s1", "s2")):
         document.write(exponential(seed, 5000, mean=0.01 if name < "r" else 0.02), tmp_path / f"{name}.json")
-    document.write(
-        replace(exponential(9), facts=replace(exponential(9).facts, schedule="sine")), tmp_path / "sine.json"
-    )
+    document.write(replace(exponential(9), info=replace(exponential(9).info, schedule="sine")), tmp_path / "sine.json")
     (tmp_path / "broken.json").write_text("{")
 
     def invoke(arguments: str) -> Result:

@@ -13,10 +13,16 @@ from fake_server import FakeModel, FakeServer, echo
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.options import CommonOptions, common_options
 from yais.clients.protocol import TensorMetadata
-from yais.clients.siege.requests.mix import Part, parse_mix
-from yais.clients.siege.requests.options import Inputs, input_options
-from yais.clients.siege.requests.prepared import find_golden, opened
-from yais.clients.siege.requests.requests import INFER, Requests
+from yais.clients.siege.requests import (
+    INFER,
+    MixEntry,
+    RequestOptions,
+    Requests,
+    find_golden,
+    open_requests,
+    parse_mix,
+    request_options,
+)
 from yais.proto import grpc_service_pb2 as pb
 
 MLP = FakeModel(
@@ -35,10 +41,10 @@ def siege(seen: list[Requests]) -> click.Command:
 
     @click.command()
     @common_options
-    @input_options
+    @request_options
     @click.option("--break", "broken", is_flag=True)
-    def main(common: CommonOptions, inputs: Inputs, broken: bool) -> None:
-        with opened(common, inputs) as requests, grpc.insecure_channel(common.target) as channel:
+    def main(common: CommonOptions, inputs: RequestOptions, broken: bool) -> None:
+        with open_requests(common, inputs) as requests, grpc.insecure_channel(common.target) as channel:
             seen.append(requests)
             golden = find_golden(common, inputs, requests)
             method = channel.unary_unary(requests.method)
@@ -263,13 +269,13 @@ def test_errors_of_the_run_itself_are_not_taken_for_bad_usage(run: Any, siege: A
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("mlp", Part("mlp", "mlp", "", 1)),
-        ("mlp=0.5", Part("mlp", "mlp", "", 0.5)),
-        ("mlp:2=3", Part("mlp:2", "mlp", "2", 3)),
-        ("a:b", Part("a:b", "a:b", "", 1)),
-        (":2", Part(":2", ":2", "", 1)),
-        ("a=b:1=2", Part("a=b:1", "a=b", "1", 2)),
+        ("mlp", MixEntry("mlp", "mlp", "", 1)),
+        ("mlp=0.5", MixEntry("mlp", "mlp", "", 0.5)),
+        ("mlp:2=3", MixEntry("mlp:2", "mlp", "2", 3)),
+        ("a:b", MixEntry("a:b", "a:b", "", 1)),
+        (":2", MixEntry(":2", ":2", "", 1)),
+        ("a=b:1=2", MixEntry("a=b:1", "a=b", "1", 2)),
     ],
 )
-def test_a_version_stands_behind_the_last_colon(text: str, part: Part) -> None:
+def test_a_version_stands_behind_the_last_colon(text: str, part: MixEntry) -> None:
     assert parse_mix(text) == (part,)

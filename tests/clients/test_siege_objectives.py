@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import made_report
 
-from yais.clients.siege.files import OBJECTIVES
+from yais.clients.siege.report_cli import OBJECTIVES
 from yais.clients.stats.slo import (
     COMPARISONS,
     Measured,

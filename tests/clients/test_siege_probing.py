@@ -6,9 +6,8 @@ from chances import is_plausible
 from made_runs import SECOND, made_report
 from simulated_servers import Server, noisy, probe, queue, rate_of_md1
 
-from yais.clients.siege.search.probing import Evidence, Judge, Watch
-from yais.clients.siege.search.search import Outcome
-from yais.clients.siege.search.settling import Settling
+from yais.clients.siege.find_max import IdleDetector, Judge, Sample, SequentialTest
+from yais.clients.siege.search import ProbeOutcome
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Report
 from yais.clients.stats.slo import Measured, Proportion, parse_objectives
@@ -16,33 +15,33 @@ from yais.clients.stats.slo import Measured, Proportion, parse_objectives
 MS = 10**6
 
 
-def shown(server: Server, rate: float, seed: int, longest: float = 8.0) -> Outcome | None:
+def shown(server: Server, rate: float, seed: int, longest: float = 8.0) -> ProbeOutcome | None:
     judge = Judge(parse_objectives("p99<10ms"), longest=longest)
-    watch = Watch(judge)
-    point = judge.conclude(rate, probe(server, rate, watch, longest, np.random.default_rng(seed)), watch)
+    test = SequentialTest(judge)
+    point = judge.conclude(rate, probe(server, rate, test, longest, np.random.default_rng(seed)), test)
     return point.outcome if point.certain else None
 
 
 @pytest.mark.parametrize(("share", "wrong"), [(0.0105, "kept"), (0.0095, "missed")])
-def test_what_is_shown_is_wrong_no_more_often_than_the_confidence_allows(share: float, wrong: Outcome) -> None:
+def test_what_is_shown_is_wrong_no_more_often_than_the_confidence_allows(share: float, wrong: ProbeOutcome) -> None:
     outcomes = [shown(noisy(0.001, 0.05, lambda rate: share), 400, seed) for seed in range(60)]
     assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
 
 
 @pytest.mark.parametrize(("of_the_true_rate", "wrong"), [(1.02, "kept"), (0.98, "missed")])
-def test_what_is_shown_of_a_queue_is_wrong_no_more_often_either(of_the_true_rate: float, wrong: Outcome) -> None:
+def test_what_is_shown_of_a_queue_is_wrong_no_more_often_either(of_the_true_rate: float, wrong: ProbeOutcome) -> None:
     rate = of_the_true_rate * rate_of_md1(0.001, 0.010, 0.99)
     outcomes = [shown(queue(0.001), rate, seed, longest=16.0) for seed in range(60)]
     assert is_plausible(outcomes.count(wrong), len(outcomes), 0.01)
 
 
 @pytest.mark.parametrize(("share", "right"), [(0.03, "missed"), (0.001, "kept")])
-def test_what_is_clear_is_shown_early(share: float, right: Outcome) -> None:
+def test_what_is_clear_is_shown_early(share: float, right: ProbeOutcome) -> None:
     judge = Judge(parse_objectives("p99<10ms"))
-    watch = Watch(judge)
+    test = SequentialTest(judge)
     server = noisy(0.001, 0.05, lambda rate: share)
-    report = probe(server, 1000.0, watch, 60.0, np.random.default_rng(1))
-    point = judge.conclude(1000.0, report, watch)
+    report = probe(server, 1000.0, test, 60.0, np.random.default_rng(1))
+    point = judge.conclude(1000.0, report, test)
     assert (point.outcome, point.certain) == (right, True)
     assert report.elapsed < 9
 
@@ -51,12 +50,12 @@ def measured(latencies: list[float], failed: int = 0) -> Measured:
     return Measured.of(made_report(np.array(latencies + [0.0] * failed), failed=failed))
 
 
-def looked(judge: Judge, parts: list[tuple[int, int]], in_flight: int = 0) -> Outcome | None:
-    """A watch that sees as many requests of 1 and of 30 ms in each of 16 parts."""
-    watch, seen = Watch(judge), [0, 0]
+def looked(judge: Judge, parts: list[tuple[int, int]], in_flight: int = 0) -> ProbeOutcome | None:
+    """A test that sees as many requests of 1 and of 30 ms in each of 16 parts."""
+    test, seen = SequentialTest(judge), [0, 0]
     for quick, slow in parts:
         seen = [seen[0] + quick, seen[1] + slow]
-        outcome = watch.look(measured([0.001] * seen[0] + [0.030] * seen[1]), in_flight)
+        outcome = test.check(measured([0.001] * seen[0] + [0.030] * seen[1]), in_flight)
     return outcome
 
 
@@ -75,11 +74,11 @@ def test_requests_over_that_come_in_bursts_show_less() -> None:
 def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> None:
     judge = Judge(parse_objectives("p99<20ms"))
 
-    def outcome(parts: list[int]) -> Outcome | None:
-        watch, quick, slow = Watch(judge), 0, 0
+    def outcome(parts: list[int]) -> ProbeOutcome | None:
+        test, quick, slow = SequentialTest(judge), 0, 0
         for of_200 in parts:
             quick, slow = quick + 200 - of_200, slow + of_200
-            last = watch.look(measured([0.001] * quick + [0.015] * slow), 0)
+            last = test.check(measured([0.001] * quick + [0.015] * slow), 0)
         return last
 
     assert outcome([10] * 16) == "kept"
@@ -88,37 +87,37 @@ def test_requests_that_are_slow_together_show_less_even_when_none_is_over() -> N
 
 def test_one_failure_may_already_show_that_an_objective_is_missed() -> None:
     judge = Judge(parse_objectives("p99<20ms, errors<=0%"))
-    watch = Watch(judge)
+    test = SequentialTest(judge)
     for _ in range(15):
-        assert watch.look(measured([0.001] * 50), 0) is None
-    assert watch.look(measured([0.001] * 50, failed=1), 0) == "missed"
+        assert test.check(measured([0.001] * 50), 0) is None
+    assert test.check(measured([0.001] * 50, failed=1), 0) == "missed"
 
 
 def test_the_looks_are_each_twice_as_late_as_the_one_before() -> None:
     judge = Judge(parse_objectives("p99<20ms"), shortest=1.0, longest=60.0)
-    watch, marks = Watch(judge), list[float]()
-    while watch.next_mark <= 60:
-        marks.append(watch.next_mark)
-        watch.look(measured([0.001]), 0)
-    assert marks[:17] == [*(number / 16 for number in range(1, 17)), 1.125]
-    assert [each for each in (1, 2, 4, 8, 16, 32) if each in marks] == [1, 2, 4, 8, 16, 32]
-    assert len(marks) < 64
-    assert judge.looks == 7
+    test, checkpoints = SequentialTest(judge), list[float]()
+    while test.next_checkpoint <= 60:
+        checkpoints.append(test.next_checkpoint)
+        test.check(measured([0.001]), 0)
+    assert checkpoints[:17] == [*(number / 16 for number in range(1, 17)), 1.125]
+    assert [each for each in (1, 2, 4, 8, 16, 32) if each in checkpoints] == [1, 2, 4, 8, 16, 32]
+    assert len(checkpoints) < 64
+    assert judge.checks == 7
 
 
 @pytest.mark.parametrize(("shortest", "longest", "looks"), [(2, 2, 1), (2, 1, 1), (2, 4, 2), (2, 60, 6), (2, 64, 6)])
 def test_the_risk_is_divided_by_the_looks(shortest: float, longest: float, looks: int) -> None:
-    assert Judge((), shortest=shortest, longest=longest).looks == looks
+    assert Judge((), shortest=shortest, longest=longest).checks == looks
 
 
 def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None:
     share = parse_objectives("p99<1s")[0].quantile
     assert share is not None
-    assert Evidence(Proportion(0, 459, 1 - share)).shows_fewer(0.01)
-    assert not Evidence(Proportion(0, 459, 1 - share), bursts=1.01).shows_fewer(0.01)
-    assert not Evidence(Proportion(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
-    assert Evidence(Proportion(200, 10_000, 1 - share)).shows_more(0.01)
-    assert not Evidence(Proportion(200, 10_000, 1 - share), bursts=40).shows_more(0.01)
+    assert Sample(Proportion(0, 459, 1 - share)).shows_fewer(0.01)
+    assert not Sample(Proportion(0, 459, 1 - share), design_effect=1.01).shows_fewer(0.01)
+    assert not Sample(Proportion(0, 459, 1 - share), in_flight=1).shows_fewer(0.01)
+    assert Sample(Proportion(200, 10_000, 1 - share)).shows_more(0.01)
+    assert not Sample(Proportion(200, 10_000, 1 - share), design_effect=40).shows_more(0.01)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +150,10 @@ def test_evidence_that_comes_in_bursts_is_worth_as_many_fewer_requests() -> None
     ],
 )
 def test_a_probe_is_concluded_as_measured_and_certain_where_shown(
-    slo: str, report: Report, outcome: Outcome, certain: bool
+    slo: str, report: Report, outcome: ProbeOutcome, certain: bool
 ) -> None:
     judge = Judge(parse_objectives(slo))
-    point = judge.conclude(1000.0, report, Watch(judge))
+    point = judge.conclude(1000.0, report, SequentialTest(judge))
     assert (point.outcome, point.certain) == (outcome, certain)
 
 
@@ -180,7 +179,9 @@ class FakeSender:
 
 async def test_a_watch_stops_its_sender_at_the_first_look_that_shows_something() -> None:
     sender = FakeSender()
-    await Watch(Judge(parse_objectives("p99<20ms"), shortest=0.4)).follow(sender, lambda: sender.now, sender.sleep)
+    await SequentialTest(Judge(parse_objectives("p99<20ms"), shortest=0.4)).follow(
+        sender, lambda: sender.now, sender.sleep
+    )
     # 0.4 s are too few for 99 % of confidence in one of eight looks.
     assert sender.stopped_at == pytest.approx(0.8)
 
@@ -195,10 +196,10 @@ async def test_the_server_has_settled_when_a_lone_request_takes_hardly_longer_th
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    settling = Settling(ping, sleep=sleep)
-    assert await settling.settle()
+    idle = IdleDetector(ping, sleep=sleep)
+    assert await idle.wait_until_idle()
     assert slept == []
-    assert await settling.settle()
+    assert await idle.wait_until_idle()
     assert slept == [0.1, 0.1]
 
 
@@ -211,7 +212,7 @@ async def test_a_server_that_does_not_settle_is_not_waited_for_any_longer() -> N
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    settling = Settling(ping, patience=5.0, sleep=sleep)
-    assert await settling.settle()
-    assert not await settling.settle()
+    idle = IdleDetector(ping, patience=5.0, sleep=sleep)
+    assert await idle.wait_until_idle()
+    assert not await idle.wait_until_idle()
     assert sum(slept) == pytest.approx(5.0)

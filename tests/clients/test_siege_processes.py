@@ -20,15 +20,14 @@ from fake_server import FakeServer, Gate, echo
 
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.reporters import document
-from yais.clients.siege import cli, operations
-from yais.clients.siege.load import Load
-from yais.clients.siege.processes.crew import Crew
-from yais.clients.siege.requests.requests import INFER, Requests
-from yais.clients.siege.run import Show
+from yais.clients.siege import cli, workers
+from yais.clients.siege.balancer import Endpoint
+from yais.clients.siege.progress import Snapshot
+from yais.clients.siege.requests import INFER, Requests
+from yais.clients.siege.runner import LoadConfig, Show
 from yais.clients.siege.schedules.options import ArrivalOptions, parse_schedule
 from yais.clients.siege.schedules.pacer import Pacer
-from yais.clients.siege.traffic.connections import Route
-from yais.clients.siege.views.glance import Glance
+from yais.clients.siege.workers import Coordinator
 from yais.clients.stats.report import Report
 from yais.proto import grpc_service_pb2 as pb
 
@@ -36,8 +35,8 @@ SIEGE = Path(sys.executable).with_name("siege")
 MIX = Requests(INFER, ("a", "b"), [WeightedChoice(2.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))], 7)
 
 
-def load(plan: ArrivalOptions, max_outstanding: int = 950) -> Load:
-    return Load(Route("native", "localhost:1", INFER), MIX, plan, 10.0, max_outstanding)
+def load(plan: ArrivalOptions, max_outstanding: int = 950) -> LoadConfig:
+    return LoadConfig(Endpoint("native", "localhost:1", INFER), MIX, plan, 10.0, max_outstanding)
 
 
 def dues(pacer: Pacer) -> list[int]:
@@ -105,7 +104,7 @@ def test_several_processes_make_one_report(siege: Any, fake: FakeServer) -> None
     result, report = siege("--rate 200 --count 301 --processes 3")
     assert result.exit_code == 0, result.output
     assert (report.counts.offered, report.counts.completed) == (301, 301)
-    assert (len(fake.requests), len(peers), len(report.facts.cpu)) == (301, 3, 3)
+    assert (len(fake.requests), len(peers), len(report.info.cpu)) == (301, 3, 3)
     assert report.scheduled == pytest.approx(301 / 200)
     assert [second.counts.offered for second in report.intervals] == [200, 101]
 
@@ -117,17 +116,17 @@ def test_several_processes_may_be_a_closed_loop(siege: Any) -> None:
 
 
 def test_what_several_hold_back_is_told_once(siege: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opening(load: Load, processes: int, show: Show) -> Crew:
+    def opening(load: LoadConfig, processes: int, show: Show) -> Coordinator:
         """Opens the gate when all that is held back has been seen to be."""
 
-        def look(glance: Glance) -> None:
-            if glance.counts.held_back == 180:
+        def look(snapshot: Snapshot) -> None:
+            if snapshot.counts.held_back == 180:
                 gate.opened.set()
-            show(glance)
+            show(snapshot)
 
-        return Crew(load, processes, look)
+        return Coordinator(load, processes, look)
 
-    monkeypatch.setattr(operations, "Crew", opening)
+    monkeypatch.setattr(workers, "Coordinator", opening)
     result, report = siege("--rate 1000 --count 200 --processes 2 --max-outstanding 20")
     assert result.exit_code == 4
     assert result.stderr.count("warning: 20 requests are in flight (--max-outstanding)") == 1

@@ -14,17 +14,17 @@ from fake_line import FakeCall, FakeLine
 from simulated_time import run_simulated
 
 from yais.clients.reporters import document
+from yais.clients.siege.closed_loop import ClosedLoop
+from yais.clients.siege.in_flight import NextRequest
+from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until
 from yais.clients.siege.schedules.pacers import poisson_gaps
-from yais.clients.siege.traffic.closed import ClosedLoop
-from yais.clients.siege.traffic.flights import Take
-from yais.clients.siege.traffic.sender import Sender
 from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Report, summarise
 
 SIEGE = Path(sys.executable).with_name("siege")
-ANY: Take = repeat((0, b"")).__next__
+ANY: NextRequest = repeat((0, b"")).__next__
 RATE = 1000.0
 STALL = 1.0
 SERVICE = 0.0002
@@ -68,7 +68,7 @@ def arrivals_of(pacer: Pacer) -> Iterator[float]:
 async def open_loop(pacer: Pacer) -> Report:
     recorder = Recorder()
     line = FakeLine(StallingServer(at=2.0).receive)
-    await Sender([line], ANY, pacer, timeout=10, max_outstanding=2000, recorder=recorder).run()
+    await OpenLoop([line], ANY, pacer, timeout=10, max_outstanding=2000, recorder=recorder).run()
     return summarise(recorder.tally)
 
 

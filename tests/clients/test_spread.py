@@ -6,9 +6,8 @@ import grpc
 import pytest
 from fake_line import FakeLine
 
-from yais.clients.siege.traffic.lines import CountingLine, RawLine
-from yais.clients.siege.traffic.spread import Spread
-from yais.clients.siege.traffic.turns import Turns
+from yais.clients.siege.balancer import RoundRobinBalancer, RoundRobinPicker
+from yais.clients.siege.transports import CountingCallable, RawCallable
 
 State = grpc.ChannelConnectivity
 READY, CONNECTING, IDLE, FAILED = State.READY, State.CONNECTING, State.IDLE, State.TRANSIENT_FAILURE
@@ -60,10 +59,10 @@ class Network:
 
     def __init__(self) -> None:
         self.channels: dict[str, list[FakeChannel]] = {}
-        self._names: dict[CountingLine, str] = {}
+        self._names: dict[CountingCallable, str] = {}
 
-    def open(self, address: str) -> tuple[grpc.aio.Channel, CountingLine]:
-        channel, line = FakeChannel(), RawLine(FakeLine(), FakeLine())
+    def open(self, address: str) -> tuple[grpc.aio.Channel, CountingCallable]:
+        channel, line = FakeChannel(), RawCallable(FakeLine(), FakeLine())
         self.channels.setdefault(address, []).append(channel)
         self._names[line] = address
         return channel, line  # type: ignore[return-value]
@@ -73,9 +72,9 @@ class Network:
             for channel in self.channels[address]:
                 await channel.become(READY)
 
-    def send(self, spread: Spread, requests: int) -> list[str]:
+    def send(self, balancer: RoundRobinBalancer, requests: int) -> list[str]:
         """The addresses that they went to."""
-        lines = [spread.turns.next() for _ in range(requests)]
+        lines = [balancer.picker.pick() for _ in range(requests)]
         for line in lines:
             line(b"", lambda call: None, 1.0)
         return [self._names[line] for line in lines]  # type: ignore[index]
@@ -86,90 +85,90 @@ def network() -> Network:
     return Network()
 
 
-def spread_over(network: Network, addresses: Sequence[str], connections: int = 1) -> Spread:
-    return Spread(network.open, connections, addresses, grace=7.0)
+def spread_over(network: Network, addresses: Sequence[str], connections: int = 1) -> RoundRobinBalancer:
+    return RoundRobinBalancer(network.open, connections, addresses, grace=7.0)
 
 
-async def connected(network: Network, addresses: Sequence[str], connections: int = 1) -> Spread:
-    spread = spread_over(network, addresses, connections)
+async def connected(network: Network, addresses: Sequence[str], connections: int = 1) -> RoundRobinBalancer:
+    balancer = spread_over(network, addresses, connections)
     await network.connect(*addresses)
-    return spread
+    return balancer
 
 
 def test_turns_go_round_and_begin_anew_when_the_lines_change() -> None:
     first, second, third = FakeLine(), FakeLine(), FakeLine()
-    turns = Turns([first, second])
-    assert list(islice(iter(turns.next, None), 1001)) == [first, second] * 500 + [first]
-    turns.change([second, third])
-    assert [turns.next(), turns.next(), turns.next()] == [second, third, second]
+    picker = RoundRobinPicker([first, second])
+    assert list(islice(iter(picker.pick, None), 1001)) == [first, second] * 500 + [first]
+    picker.update([second, third])
+    assert [picker.pick(), picker.pick(), picker.pick()] == [second, third, second]
 
 
 async def test_the_addresses_take_turns_whatever_the_connections_to_each(network: Network) -> None:
-    spread = await connected(network, ["a", "b", "c"], connections=2)
-    assert network.send(spread, 7) == ["a", "b", "c", "a", "b", "c", "a"]
-    assert spread.counts() == {"a": 3, "b": 2, "c": 2}
-    await spread.close()
+    balancer = await connected(network, ["a", "b", "c"], connections=2)
+    assert network.send(balancer, 7) == ["a", "b", "c", "a", "b", "c", "a"]
+    assert balancer.counts() == {"a": 3, "b": 2, "c": 2}
+    await balancer.close()
 
 
 async def test_each_connection_of_an_address_has_its_turn(network: Network) -> None:
-    spread = await connected(network, ["a", "b"], connections=3)
-    assert len({spread.turns.next() for _ in range(6)}) == 6
-    await spread.close()
+    balancer = await connected(network, ["a", "b"], connections=3)
+    assert len({balancer.picker.pick() for _ in range(6)}) == 6
+    await balancer.close()
 
 
 @pytest.mark.parametrize("state", [IDLE, CONNECTING, FAILED])
 async def test_an_address_that_is_lost_is_left_out_until_it_is_back(network: Network, state: State) -> None:
-    spread = await connected(network, ["a", "b"])
+    balancer = await connected(network, ["a", "b"])
     await network.channels["b"][0].become(state)
-    assert network.send(spread, 4) == ["a"] * 4
-    assert spread.unconnected == ["b"]
+    assert network.send(balancer, 4) == ["a"] * 4
+    assert balancer.unconnected == ["b"]
     await network.connect("b")
-    assert network.send(spread, 4) == ["a", "b", "a", "b"]
-    assert spread.unconnected == []
-    await spread.close()
+    assert network.send(balancer, 4) == ["a", "b", "a", "b"]
+    assert balancer.unconnected == []
+    await balancer.close()
 
 
 async def test_a_connection_that_is_lost_leaves_the_others_of_its_address(network: Network) -> None:
-    spread = await connected(network, ["a", "b"], connections=2)
+    balancer = await connected(network, ["a", "b"], connections=2)
     await network.channels["a"][0].become(FAILED)
-    assert sorted(network.send(spread, 6)) == ["a", "a", "b", "b", "b", "b"]
-    await spread.close()
+    assert sorted(network.send(balancer, 6)) == ["a", "a", "b", "b", "b", "b"]
+    await balancer.close()
 
 
 async def test_a_lost_connection_is_made_again_at_once(network: Network) -> None:
-    spread = await connected(network, ["a", "b"])
+    balancer = await connected(network, ["a", "b"])
     await network.channels["b"][0].become(IDLE)
     assert network.channels["b"][0].state is CONNECTING
-    await spread.close()
+    await balancer.close()
 
 
 async def test_all_take_turns_where_none_is_connected(network: Network) -> None:
-    spread = await connected(network, ["a", "b"])
+    balancer = await connected(network, ["a", "b"])
     for address in "ab":
         await network.channels[address][0].become(FAILED)
-    assert network.send(spread, 4) == ["a", "b", "a", "b"]
-    assert not spread.is_ready
-    await spread.close()
+    assert network.send(balancer, 4) == ["a", "b", "a", "b"]
+    assert not balancer.is_ready
+    await balancer.close()
 
 
 async def test_a_new_address_is_called_once_it_is_connected(network: Network) -> None:
-    spread = await connected(network, ["a"])
-    spread.keep(["b", "a"])
+    balancer = await connected(network, ["a"])
+    balancer.update_addresses(["b", "a"])
     await seen()
-    assert network.send(spread, 2) == ["a", "a"]
+    assert network.send(balancer, 2) == ["a", "a"]
     await network.connect("b")
-    assert network.send(spread, 4) == ["a", "b", "a", "b"]
+    assert network.send(balancer, 4) == ["a", "b", "a", "b"]
     assert [len(channels) for channels in network.channels.values()] == [1, 1]
-    await spread.close()
+    await balancer.close()
 
 
 async def test_an_address_that_vanished_is_called_no_more_and_drains(network: Network) -> None:
-    spread = await connected(network, ["a", "b"], connections=2)
+    balancer = await connected(network, ["a", "b"], connections=2)
     gone = network.channels["b"]
     for channel in gone:
         channel.has_drained.clear()
-    spread.keep(["a"])
-    assert network.send(spread, 3) == ["a"] * 3
+    balancer.update_addresses(["a"])
+    assert network.send(balancer, 3) == ["a"] * 3
     await seen()
     assert [(channel.grace, channel.is_closed) for channel in gone] == [(7.0, False)] * 2
     for channel in gone:
@@ -177,15 +176,15 @@ async def test_an_address_that_vanished_is_called_no_more_and_drains(network: Ne
     await seen()
     assert all(channel.is_closed for channel in gone)
     assert not any(channel.is_closed for channel in network.channels["a"])
-    await spread.close()
+    await balancer.close()
 
 
 async def test_the_end_waits_for_what_still_drains(network: Network) -> None:
-    spread = await connected(network, ["a", "b"])
+    balancer = await connected(network, ["a", "b"])
     gone = network.channels["b"][0]
     gone.has_drained.clear()
-    spread.keep(["a"])
-    closing = asyncio.create_task(spread.close())
+    balancer.update_addresses(["a"])
+    closing = asyncio.create_task(balancer.close())
     await seen()
     assert not closing.done()
     gone.has_drained.set()
@@ -195,62 +194,62 @@ async def test_the_end_waits_for_what_still_drains(network: Network) -> None:
 
 
 async def test_the_counts_of_an_address_outlive_it_and_go_on_when_it_is_back(network: Network) -> None:
-    spread = await connected(network, ["a", "b"])
-    network.send(spread, 4)
-    spread.keep(["a"])
-    network.send(spread, 3)
-    assert spread.counts() == {"a": 5, "b": 2}
-    spread.keep(["a", "b"])
+    balancer = await connected(network, ["a", "b"])
+    network.send(balancer, 4)
+    balancer.update_addresses(["a"])
+    network.send(balancer, 3)
+    assert balancer.counts() == {"a": 5, "b": 2}
+    balancer.update_addresses(["a", "b"])
     await network.connect("b")
-    network.send(spread, 2)
-    assert spread.counts() == {"a": 6, "b": 3}
-    await spread.close()
+    network.send(balancer, 2)
+    assert balancer.counts() == {"a": 6, "b": 3}
+    await balancer.close()
 
 
 async def test_an_address_that_never_was_connected_is_counted_as_none(network: Network) -> None:
-    spread = spread_over(network, ["a", "b"])
+    balancer = spread_over(network, ["a", "b"])
     await network.connect("a")
-    network.send(spread, 2)
-    assert spread.counts() == {"a": 2, "b": 0}
-    await spread.close()
+    network.send(balancer, 2)
+    assert balancer.counts() == {"a": 2, "b": 0}
+    await balancer.close()
 
 
 async def test_it_settles_when_all_are_connected(network: Network) -> None:
-    spread = spread_over(network, ["a", "b"])
-    settling = asyncio.create_task(spread.settle())
+    balancer = spread_over(network, ["a", "b"])
+    settling = asyncio.create_task(balancer.settle())
     await network.connect("a")
     assert not settling.done()
     await network.connect("b")
     assert settling.done()
-    await spread.close()
+    await balancer.close()
 
 
 async def test_it_does_not_wait_for_who_cannot_be_connected_but_for_one_who_can(network: Network) -> None:
-    spread = spread_over(network, ["a", "b"])
-    settling = asyncio.create_task(spread.settle())
+    balancer = spread_over(network, ["a", "b"])
+    settling = asyncio.create_task(balancer.settle())
     await network.channels["a"][0].become(FAILED)
     await network.channels["b"][0].become(FAILED)
     assert not settling.done()
     await network.connect("b")
     assert settling.done()
-    assert spread.unconnected == ["a"]
-    await spread.close()
+    assert balancer.unconnected == ["a"]
+    await balancer.close()
 
 
 @pytest.mark.parametrize(("state", "is_loss"), [(IDLE, True), (FAILED, True), (CONNECTING, False)])
 async def test_a_loss_is_told(network: Network, state: State, is_loss: bool) -> None:
-    spread = await connected(network, ["a", "b"])
-    assert not spread.lost.is_set()
+    balancer = await connected(network, ["a", "b"])
+    assert not balancer.lost.is_set()
     # What is idle begins to connect as it is looked at.
     network.channels["b"][0].get_state = lambda try_to_connect=False: state  # type: ignore[method-assign]
     await network.channels["b"][0].become(state)
-    assert spread.lost.is_set() == is_loss
-    await spread.close()
+    assert balancer.lost.is_set() == is_loss
+    await balancer.close()
 
 
 async def test_what_goes_wrong_with_a_connection_is_raised_at_the_end(network: Network) -> None:
-    spread = await connected(network, ["a"])
+    balancer = await connected(network, ["a"])
     network.channels["a"][0].error = RuntimeError("no such state")
     await network.channels["a"][0].become(FAILED)
     with pytest.raises(RuntimeError, match="no such state"):
-        await spread.close()
+        await balancer.close()

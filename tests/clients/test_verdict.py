@@ -14,8 +14,8 @@ from yais.clients.stats.verdict import Verdict, exit_code, grows, judge
 SEEDS = range(10)
 
 
-def report(entries: list[Entry], **facts: object) -> Report:
-    return summarise(write(entries).tally, replace(RunInfo(), **facts))  # type: ignore[arg-type]
+def report(entries: list[Entry], **info: object) -> Report:
+    return summarise(write(entries).tally, replace(RunInfo(), **info))  # type: ignore[arg-type]
 
 
 def steady(count: int = 1000, lag: int = 0) -> list[Entry]:

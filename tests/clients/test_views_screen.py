@@ -9,13 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from made_glances import made_glance
+from made_snapshots import made_snapshot
 from rich.console import Console
 
-from yais.clients.siege.views.lines import Lines
-from yais.clients.siege.views.screen import WINDOW, Screen
-from yais.clients.siege.views.sparkline import BLOCKS, sparkline
-from yais.clients.siege.views.views import open_views
+from yais.clients.siege.terminal import BLOCKS, WINDOW, PlainLines, Screen, open_views, sparkline
 from yais.clients.stats.outcomes import Counts
 
 Show = Callable[..., str]
@@ -27,11 +24,11 @@ FINE = Counts(offered=2500, sent=2500, completed=2500)
 
 @pytest.fixture
 def line(capsys: pytest.CaptureFixture[str]) -> Show:
-    """The line that is written of a glance."""
+    """The line that is written of a snapshot."""
 
     def show(*latencies: float, **others: Any) -> str:
-        with Lines() as lines:
-            lines.show(made_glance(*latencies, **others))
+        with PlainLines() as lines:
+            lines.show(made_snapshot(*latencies, **others))
         captured = capsys.readouterr()
         assert captured.out == ""
         return captured.err
@@ -48,11 +45,11 @@ def screen(width: int = 120, **options: Any) -> tuple[Screen, io.StringIO]:
 def rows() -> Callable[..., list[str]]:
     """The rows that a screen of some width ends up with, in colours or as plain text."""
 
-    def show(*glances: Any, width: int = 120, coloured: bool = False, **options: Any) -> list[str]:
+    def show(*snapshots: Any, width: int = 120, coloured: bool = False, **options: Any) -> list[str]:
         shown, output = screen(width, **options)
         with shown:
-            for glance in glances:
-                shown.show(glance)
+            for snapshot in snapshots:
+                shown.show(snapshot)
             frame = re.split(r"\x1b\[2K|\x1b\[\?25l", output.getvalue())[-1]
         return (frame if coloured else re.sub(r"\x1b\[[\d;]*m", "", frame)).split("\n")
 
@@ -90,13 +87,13 @@ def test_the_last_glance_is_left_to_the_report(line: Show, rows: Callable[..., l
     assert line(1.0, last=True) == ""
     shown, output = screen()
     with shown:
-        shown.show(made_glance(1.0, last=True))
+        shown.show(made_snapshot(1.0, last=True))
     assert "answered" not in output.getvalue()
 
 
 def test_the_screen_shows_figures_and_curves(rows: Callable[..., list[str]]) -> None:
-    slow = made_glance(5.0, 30.0, lags=(0.25,), in_flight=17, elapsed=2.0, counts=FINE)
-    first, *curves = rows(made_glance(10.0), made_glance(), slow)
+    slow = made_snapshot(5.0, 30.0, lags=(0.25,), in_flight=17, elapsed=2.0, counts=FINE)
+    first, *curves = rows(made_snapshot(10.0), made_snapshot(), slow)
     assert first.rstrip() == "at 2 s  asked 2,500.0/s  answered 2.0/s  in flight 17  lag p99 0.250 ms"
     assert [row.rstrip() for row in curves] == [
         f"{'answered':10}{'▅▁█':>60}{'2.0/s':>12}  top 2.0/s",
@@ -106,7 +103,7 @@ def test_the_screen_shows_figures_and_curves(rows: Callable[..., list[str]]) -> 
 
 
 def test_a_second_without_answers_is_a_gap_in_the_curve(rows: Callable[..., list[str]]) -> None:
-    _, _, p50, p99, *_ = rows(made_glance(1.0), made_glance())
+    _, _, p50, p99, *_ = rows(made_snapshot(1.0), made_snapshot())
     assert "█     " in p50
     assert p50.split()[2:] == p99.split()[2:] == ["-", "top", "1.00", "ms"]
 
@@ -114,35 +111,35 @@ def test_a_second_without_answers_is_a_gap_in_the_curve(rows: Callable[..., list
 def test_each_glance_takes_the_place_of_the_one_before() -> None:
     shown, output = screen()
     with shown:
-        shown.show(made_glance(1.0))
+        shown.show(made_snapshot(1.0))
         assert "\x1b[1A" not in output.getvalue()
-        shown.show(made_glance(2.0))
+        shown.show(made_snapshot(2.0))
     assert output.getvalue().count("\x1b[2K\x1b[1A") >= 3
 
 
 def test_curves_are_of_the_last_minute(rows: Callable[..., list[str]]) -> None:
-    glances = [made_glance(100.0), *itertools.repeat(made_glance(1.0), WINDOW)]
-    _, _, p50, *_ = rows(*glances, width=200)
+    snapshots = [made_snapshot(100.0), *itertools.repeat(made_snapshot(1.0), WINDOW)]
+    _, _, p50, *_ = rows(*snapshots, width=200)
     assert p50.rstrip() == f"{'p50':10}{'█' * WINDOW}{'1.00 ms':>12}  top 1.00 ms"
 
 
 def test_where_there_is_little_room_curves_are_of_the_latest_seconds(rows: Callable[..., list[str]]) -> None:
-    _, _, p50, *_ = rows(*map(made_glance, range(1, 21)), width=48)
+    _, _, p50, *_ = rows(*map(made_snapshot, range(1, 21)), width=48)
     assert p50.rstrip() == f"{'p50':10}{'▅▅▆▆▇▇▇███'}{'20.0 ms':>12}  top 20.0 ms"
 
 
 def test_what_goes_wrong_stands_out_by_kind(rows: Callable[..., list[str]]) -> None:
-    fine = rows(made_glance(1.0, counts=FINE), coloured=True)
+    fine = rows(made_snapshot(1.0, counts=FINE), coloured=True)
     assert not any("failed" in row or "held back" in row or "31m" in row for row in fine)
-    bad = rows(made_glance(1.0, counts=LOST, failures=FAILURES), coloured=True)
+    bad = rows(made_snapshot(1.0, counts=LOST, failures=FAILURES), coloured=True)
     assert any("\x1b[1;31m3 (UNAVAILABLE 2, INTERNAL 1)" in row for row in bad)
     assert any("\x1b[1;31m2" in row and "held back" in row for row in bad)
 
 
 @pytest.mark.parametrize("width", [1, 5, 12, 30, 45, 46, 60, 80, 97, 98, 200])
 def test_at_any_width_rows_fit_and_no_figure_is_cut_in_two(rows: Callable[..., list[str]], width: int) -> None:
-    glance = made_glance(5.0, 30.0, lags=(0.25,), in_flight=17, counts=LOST, failures=FAILURES)
-    first, answered, *others = rows(glance, width=width)
+    snapshot = made_snapshot(5.0, 30.0, lags=(0.25,), in_flight=17, counts=LOST, failures=FAILURES)
+    first, answered, *others = rows(snapshot, width=width)
     assert max(map(len, (first, answered, *others))) <= width
     whole = "at 1 s  asked 2,500.0/s  answered 2.0/s  in flight 17  lag p99 0.250 ms  "
     if width >= 6:
@@ -152,14 +149,14 @@ def test_at_any_width_rows_fit_and_no_figure_is_cut_in_two(rows: Callable[..., l
 
 
 def test_without_colours_nothing_is_coloured(rows: Callable[..., list[str]]) -> None:
-    glance = made_glance(1.0, counts=LOST, failures=FAILURES)
-    assert "31m" not in "".join(rows(glance, coloured=True, no_color=True))
+    snapshot = made_snapshot(1.0, counts=LOST, failures=FAILURES)
+    assert "31m" not in "".join(rows(snapshot, coloured=True, no_color=True))
 
 
 def test_where_blocks_cannot_be_written_there_are_figures() -> None:
     output = io.TextIOWrapper(io.BytesIO(), "ascii")
     with Screen(Console(file=output, force_terminal=True, width=120)) as shown:
-        shown.show(made_glance(1.0))
+        shown.show(made_snapshot(1.0))
     output.flush()
     assert b"1.00 ms" in output.buffer.getvalue()  # type: ignore[attr-defined]
 
@@ -196,7 +193,7 @@ def test_a_file_gets_lines_even_if_colours_are_forced(monkeypatch: pytest.Monkey
     monkeypatch.setenv("FORCE_COLOR", "1")
     file = io.StringIO()
     with standard_error(file, monkeypatch), open_views(None, {}) as views:
-        views.show(made_glance(1.0))
+        views.show(made_snapshot(1.0))
     assert file.getvalue().startswith("at 1 s  asked 2,500.0/s")
     assert "\x1b" not in file.getvalue()
 
@@ -209,10 +206,12 @@ def test_a_terminal_that_can_go_back_gets_the_screen(
     reading, writing = pty.openpty()
     with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "w") as file:
         with standard_error(file, monkeypatch), open_views(None, {}) as views:
-            views.show(made_glance(1.0))
+            views.show(made_snapshot(1.0))
         file.flush()
-        said = reader.read(65_536)
-    assert b"answered" in said
+        said = b""
+        # A read gives what has come by then, which need not be all of it.
+        while b"answered" not in said:
+            said += reader.read(65_536)
     assert (b"\x1b[?25l" in said) == moves
     # What can go back needs no word about what did not go wrong.
     assert (b"failed 0" in said) != moves

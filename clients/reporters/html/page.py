@@ -119,7 +119,7 @@ def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
 
 
 def _title(runs: Sequence[NamedReport]) -> str:
-    return f"siege: {', '.join(run.name or run.report.facts.target for run in runs)}"
+    return f"siege: {', '.join(run.name or run.report.info.target for run in runs)}"
 
 
 def _ascii(script: str) -> str:

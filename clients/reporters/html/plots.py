@@ -185,16 +185,16 @@ def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
 
 
 def _open_lag(report: Report, x: Values) -> Values:
-    return _none(x) if report.facts.loop == "closed" else values_at(report.lag, x)
+    return _none(x) if report.info.loop == "closed" else values_at(report.lag, x)
 
 
 def _bound(report: Report, x: Values) -> Values:
-    return _none(x) if report.facts.loop == "closed" else np.full(x.size, report.facts.max_lag, float)
+    return _none(x) if report.info.loop == "closed" else np.full(x.size, report.info.max_lag, float)
 
 
 def _asked(report: Report) -> Values:
     values = _count(lambda counts: counts.offered)(report)
-    return _none(values) if report.facts.loop == "closed" else values
+    return _none(values) if report.info.loop == "closed" else values
 
 
 def _held_back(report: Report) -> Values:

@@ -11,27 +11,25 @@ from yais.clients.stats.report import Distribution, Report, RunInfo
 
 _NONE = "-"
 
-_FACTS: Mapping[str, Callable[[RunInfo], str | int | None]] = MappingProxyType(
+_INFO: Mapping[str, Callable[[RunInfo], str | int | None]] = MappingProxyType(
     {
-        "command": lambda facts: facts.command,
-        "target": lambda facts: facts.target,
-        "schedule": lambda facts: facts.schedule,
-        "loop": lambda facts: facts.loop,
-        "seed": lambda facts: facts.seed,
-        "started": lambda facts: facts.started,
-        "models": lambda facts: ", ".join(facts.kinds),
-        "most in flight": lambda facts: None if facts.max_outstanding is None else f"{facts.max_outstanding:,}",
-        "send lag allowed": lambda facts: f"{facts.max_lag:g} ms",
-        "event loop": lambda facts: ", ".join(f"{share:.0%} of a core" for share in facts.cpu),
-        "sent to each address": lambda facts: ", ".join(f"{name} {n:,}" for name, n in facts.addresses.items()),
-        "versions": lambda facts: ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
+        "command": lambda info: info.command,
+        "target": lambda info: info.target,
+        "schedule": lambda info: info.schedule,
+        "loop": lambda info: info.loop,
+        "seed": lambda info: info.seed,
+        "started": lambda info: info.started,
+        "models": lambda info: ", ".join(info.kinds),
+        "most in flight": lambda info: None if info.max_outstanding is None else f"{info.max_outstanding:,}",
+        "send lag allowed": lambda info: f"{info.max_lag:g} ms",
+        "event loop": lambda info: ", ".join(f"{share:.0%} of a core" for share in info.cpu),
+        "sent to each address": lambda info: ", ".join(f"{name} {n:,}" for name, n in info.addresses.items()),
+        "versions": lambda info: ", ".join(f"{name} {version}" for name, version in info.versions.items()),
     }
 )
 _RATES: Mapping[str, Callable[[Report], str | None]] = MappingProxyType(
     {
-        "asked, a second": lambda report: (
-            None if report.facts.rate_asked is None else f"{report.facts.rate_asked:,.1f}"
-        ),
+        "asked, a second": lambda report: None if report.info.rate_asked is None else f"{report.info.rate_asked:,.1f}",
         "sent, a second": lambda report: f"{report.rate_sent:,.1f}",
         "answered, a second": lambda report: f"{report.rate_answered:,.1f}",
         "scheduled, seconds": lambda report: f"{report.scheduled:,.1f}",
@@ -85,7 +83,7 @@ class Table:
 
 
 def tables(runs: Sequence[NamedReport]) -> tuple[Table, ...]:
-    made = _counts(runs), _percentiles(runs), _rates(runs), *_kinds(runs), *_failures(runs), _facts(runs)
+    made = _counts(runs), _percentiles(runs), _rates(runs), *_kinds(runs), *_failures(runs), _info(runs)
     return tuple(table for table in made if table.rows)
 
 
@@ -131,7 +129,7 @@ def _percentiles(runs: Sequence[NamedReport]) -> Table:
 
 def _lag(report: Report) -> Distribution | None:
     """None in a closed loop, where nothing is due."""
-    return None if report.facts.loop == "closed" else report.lag
+    return None if report.info.loop == "closed" else report.lag
 
 
 def _cell(distribution: Distribution | None, name: str) -> str:
@@ -144,10 +142,10 @@ def _rates(runs: Sequence[NamedReport]) -> Table:
     return Table("rates", "Rates and times", _names(runs), rows)
 
 
-def _facts(runs: Sequence[NamedReport]) -> Table:
-    rows = (Row(name, tuple(_text(of(run.report.facts)) for run in runs)) for name, of in _FACTS.items())
+def _info(runs: Sequence[NamedReport]) -> Table:
+    rows = (Row(name, tuple(_text(of(run.report.info)) for run in runs)) for name, of in _INFO.items())
     known = tuple(row for row in rows if any(cell != _NONE for cell in row.cells))
-    return Table("facts", "What was run", _names(runs), known, numeric=False)
+    return Table("info", "What was run", _names(runs), known, numeric=False)
 
 
 def _kinds(runs: Sequence[NamedReport]) -> list[Table]:

@@ -21,7 +21,7 @@ from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.page import Reader, UnreadablePageError
 from yais.clients.siege.chaos.promises import MB, Terms
-from yais.clients.siege.traffic.lines import has_native
+from yais.clients.siege.transports import has_native
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 _HOUR = 3600

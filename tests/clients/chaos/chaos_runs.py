@@ -17,7 +17,7 @@ from yais.clients.siege.chaos.catalogue import Attack, catalogue
 from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.page import Reader
 from yais.clients.siege.chaos.promises import MB, Terms
-from yais.clients.siege.traffic.lines import TransportName, has_native
+from yais.clients.siege.transports import TransportName, has_native
 
 ATTACKS = catalogue()
 TRANSPORT: TransportName = "native" if has_native() else "grpcio"

@@ -1,4 +1,4 @@
-"""What is on its way to the server, from its send to its record."""
+"""In-flight requests, from their send to their record."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,12 +6,12 @@ from time import monotonic_ns
 
 import grpc
 
-from yais.clients.siege.traffic.lines import Call, Line
-from yais.clients.siege.traffic.turns import Turns
+from yais.clients.siege.balancer import RoundRobinPicker
+from yais.clients.siege.transports import Call, UnaryCallable
 from yais.clients.stats.outcomes import OK, STATUS_NAMES, STATUS_NUMBERS
 from yais.clients.stats.recorder import Recorder
 
-Take = Callable[[], tuple[int, bytes]]
+NextRequest = Callable[[], tuple[int, bytes]]
 """Gives the next request to send: its kind, and its bytes."""
 
 Check = Callable[[bytes, bytes], str | None]
@@ -21,28 +21,29 @@ _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 _UNKNOWN, _UNAVAILABLE = STATUS_NUMBERS[grpc.StatusCode.UNKNOWN], STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE]
 
 
-class Flights:
-    """Sends requests and writes down what became of them; `landed` is called after each.
+class InFlight:
+    """Sends requests and writes down what became of them; `on_done` is called after each.
 
-    The `lines`, one a connection, take turns. A call that the server refused unseen is sent again, once, to the next.
+    The `callables`, one a connection, are picked in turn. A call that the server refused unseen is sent again, once, on
+    the next.
     """
 
     def __init__(
         self,
-        lines: Turns | Sequence[Line],
-        take: Take,
+        callables: RoundRobinPicker | Sequence[UnaryCallable],
+        next_request: NextRequest,
         recorder: Recorder,
         *,
         timeout: float,
         check: Check | None = None,
-        landed: Callable[[], object] = lambda: None,
+        on_done: Callable[[], object] = lambda: None,
     ) -> None:
-        self._turns = lines if isinstance(lines, Turns) else Turns(lines)
-        self._take = take
+        self._picker = callables if isinstance(callables, RoundRobinPicker) else RoundRobinPicker(callables)
+        self._next_request = next_request
         self._recorder = recorder
         self._timeout = timeout
         self._check = check
-        self._landed = landed
+        self._on_done = on_done
         # What is in flight: due, sent, kind, request, and whether it may be sent again.
         self._calls: dict[Call, tuple[int, int, int, bytes, bool]] = {}
         self._none_in_flight = asyncio.Event()
@@ -51,11 +52,11 @@ class Flights:
         return len(self._calls)
 
     def send(self, due: int, now: int) -> None:
-        kind, request = self._take()
+        kind, request = self._next_request()
         self._send(due, now, kind, request, may_repeat=True)
 
     def hold_back(self, due: int) -> None:
-        kind, _ = self._take()
+        kind, _ = self._next_request()
         self._recorder.hold_back(due, kind)
 
     def cancel(self) -> None:
@@ -63,18 +64,18 @@ class Flights:
         for call in list(self._calls):
             call.cancel(_CANCELLED, "cancelled by siege")
 
-    async def all_landed(self) -> None:
+    async def wait_idle(self) -> None:
         while self._calls:
             self._none_in_flight.clear()
             await self._none_in_flight.wait()
 
     def _send(self, due: int, sent: int, kind: int, request: bytes, may_repeat: bool) -> None:
         try:
-            call = self._turns.next()(request, self._ended, self._timeout)
+            call = self._picker.pick()(request, self._ended, self._timeout)
         except ConnectionError as error:
             self._fail(due, sent, kind, _UNAVAILABLE, str(error))
         except Exception as error:
-            # Whatever else a line raises, the run goes on and the counts add up.
+            # Whatever else a callable raises, the run goes on and the counts add up.
             self._fail(due, sent, kind, _UNKNOWN, repr(error))
         else:
             self._calls[call] = due, sent, kind, request, may_repeat
@@ -97,8 +98,8 @@ class Flights:
             self._recorder.add(due, sent, done, kind=kind)
         else:
             self._recorder.add_wrong(due, sent, done, wrong, kind)
-        self._landed()
+        self._on_done()
 
     def _fail(self, due: int, sent: int, kind: int, status: int, details: str) -> None:
         self._recorder.add_failure(due, sent, monotonic_ns(), status, details or "no details given", kind)
-        self._landed()
+        self._on_done()

@@ -1,4 +1,4 @@
-"""Whether the answers are right: compared with those of a golden file."""
+"""Golden file of right answers, which every answer is compared with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,10 +87,6 @@ def record(requests: Mapping[str, bytes], ask: Callable[[bytes], bytes], read: R
     }
 
 
-def _prefixed(requests: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
-    return [("" if len(requests) == 1 else f"{name}/", request) for name, request in requests.items()]
-
-
 def load(path: Path) -> Arrays:
     """The outputs of a golden file. Raises ValueError, naming the file, for what cannot be compared."""
     arrays = load_npz(path)
@@ -107,17 +103,6 @@ def save(path: Path, arrays: Arrays) -> None:
     save_npz(path, {name: _to_file(name, array) for name, array in arrays.items()})
 
 
-def _to_file(name: str, array: Array) -> Array:
-    if array.dtype == ml_dtypes.bfloat16:
-        return array.astype(np.float32)
-    if array.dtype != np.object_:
-        return array
-    texts = array.astype(np.bytes_)
-    if not np.array_equal(texts.astype(np.object_), array):
-        raise ValueError(f"{name}: a text that ends with a zero byte cannot be kept in an .npz file")
-    return texts
-
-
 def compare(expected: Array, actual: Array, tolerance: Tolerance) -> str | None:
     """What differs, as the rest of a sentence that begins with the name."""
     if expected.shape != actual.shape:
@@ -127,15 +112,6 @@ def compare(expected: Array, actual: Array, tolerance: Tolerance) -> str | None:
         return None
     place = tuple(differ[0].tolist())
     return f"has {actual[place]} at {list(place)}, not {expected[place]} ({len(differ)} of {actual.size} values differ)"
-
-
-def _equal(expected: Array, actual: Array, tolerance: Tolerance) -> Array:
-    if expected.dtype.kind in _EXACT and actual.dtype.kind in _EXACT:
-        return np.asarray(expected == actual, np.bool_)
-    if "O" in (expected.dtype.kind, actual.dtype.kind):
-        return np.zeros(expected.shape, np.bool_)
-    values, right = actual.astype(np.float64), expected.astype(np.float64)
-    return np.isclose(values, right, tolerance.relative, tolerance.absolute, equal_nan=True)
 
 
 def read_outputs(answer: bytes) -> Arrays:
@@ -149,3 +125,27 @@ def read_outputs(answer: bytes) -> Arrays:
 def read_message(answer: bytes) -> Arrays:
     """Any other method's answer: its bytes, which have to be the same."""
     return {"message": np.frombuffer(answer, np.uint8)}
+
+
+def _prefixed(requests: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+    return [("" if len(requests) == 1 else f"{name}/", request) for name, request in requests.items()]
+
+
+def _to_file(name: str, array: Array) -> Array:
+    if array.dtype == ml_dtypes.bfloat16:
+        return array.astype(np.float32)
+    if array.dtype != np.object_:
+        return array
+    texts = array.astype(np.bytes_)
+    if not np.array_equal(texts.astype(np.object_), array):
+        raise ValueError(f"{name}: a text that ends with a zero byte cannot be kept in an .npz file")
+    return texts
+
+
+def _equal(expected: Array, actual: Array, tolerance: Tolerance) -> Array:
+    if expected.dtype.kind in _EXACT and actual.dtype.kind in _EXACT:
+        return np.asarray(expected == actual, np.bool_)
+    if "O" in (expected.dtype.kind, actual.dtype.kind):
+        return np.zeros(expected.shape, np.bool_)
+    values, right = actual.astype(np.float64), expected.astype(np.float64)
+    return np.isclose(values, right, tolerance.relative, tolerance.absolute, equal_nan=True)

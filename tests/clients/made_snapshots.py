@@ -1,10 +1,10 @@
-"""Glances at runs that never were."""
+"""Snapshots at runs that never were."""
 
 from typing import Any
 
 import numpy as np
 
-from yais.clients.siege.views.glance import Glance
+from yais.clients.siege.progress import Snapshot
 from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.outcomes import Counts
 
@@ -17,8 +17,8 @@ def histogram(*milliseconds: float) -> Histogram:
     return made
 
 
-def made_glance(*latencies: float, lags: tuple[float, ...] = (), **others: Any) -> Glance:
+def made_snapshot(*latencies: float, lags: tuple[float, ...] = (), **others: Any) -> Snapshot:
     """A second in which requests of so many milliseconds completed, the first of their run."""
     completed = len(latencies)
     made = {"elapsed": 1.0, "interval": 1.0, "asked": 2500.0, "counts": Counts(completed, completed, 0, completed)}
-    return Glance(**made | {"latency": histogram(*latencies), "lag": histogram(*lags)} | others)
+    return Snapshot(**made | {"latency": histogram(*latencies), "lag": histogram(*lags)} | others)

@@ -1,4 +1,4 @@
-"""What siege sends on: a line is one connection to the server and the method that is called on it."""
+"""Transports that siege sends on: native or grpcio's, each as a callable for one unary method."""
 
 import asyncio
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Call(Protocol):
 Done = Callable[[Call], None]
 
 
-class Line(Protocol):
+class UnaryCallable(Protocol):
     """Sends `request`, and calls `done(call)` once the call is over, never before this returns; `timeout` in seconds.
 
     Raises ConnectionError when there is no connection and it does not wait for one.
@@ -47,7 +47,7 @@ class Line(Protocol):
     def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call: ...
 
 
-class CountingLine(Line, Protocol):
+class CountingCallable(UnaryCallable, Protocol):
     """Knows how many requests were sent on it."""
 
     sent: int
@@ -62,30 +62,30 @@ def has_native() -> bool:
     return True
 
 
-def open_line(
+def open_callable(
     transport: TransportName, target: str, method: str, authority: str | None = None
-) -> tuple[grpc.aio.Channel, CountingLine]:
-    """A line, and the channel that makes its connection and keeps it; `authority` is how calls name the server."""
+) -> tuple[grpc.aio.Channel, CountingCallable]:
+    """A callable, and the channel that makes its connection and keeps it; `authority` is how calls name the server."""
     named = {} if authority is None else {"grpc.default_authority": authority}
     if transport == "native":
         from yais.transport import insecure_channel
 
         native = insecure_channel(target, channel_options(named))
-        return native, RawLine(native.raw_unary(method), TaskLine(native.unary_unary(method)))
+        return native, RawCallable(native.raw_unary(method), TaskCallable(native.unary_unary(method)))
     # grpcio would otherwise let channels to one target share a connection.
     options = channel_options({**named, "grpc.use_local_subchannel_pool": 1})
     channel = grpc.aio.insecure_channel(target, options)
-    return channel, TaskLine(channel.unary_unary(method))
+    return channel, TaskCallable(channel.unary_unary(method))
 
 
-class RawLine:
-    """A line whose calls cost neither a task nor a future.
+class RawCallable:
+    """A callable whose calls cost neither a task nor a future.
 
     It needs a connection; between two of them, as when the server sends its clients elsewhere, `waiting` takes its
     calls: they wait and fail as those of every gRPC client do.
     """
 
-    def __init__(self, raw: Line, waiting: Line) -> None:
+    def __init__(self, raw: UnaryCallable, waiting: UnaryCallable) -> None:
         self.sent = 0
         self._raw = raw
         self._waiting = waiting
@@ -98,8 +98,8 @@ class RawLine:
             return self._waiting(request, done, timeout)
 
 
-class TaskLine:
-    """A line whose calls cost a task each, on the method of any channel that has grpcio's interface."""
+class TaskCallable:
+    """A callable whose calls cost a task each, on the method of any channel that has grpcio's interface."""
 
     def __init__(self, method: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
         self.sent = 0

@@ -1,13 +1,17 @@
-"""What a search found out: a point for each probe, as a table and as JSON."""
+"""Search for the highest rate that is kept, and the curve of its probes; it knows neither clock nor server."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
-from yais.clients.siege.search.search import Finding, Outcome
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Report
 from yais.clients.stats.verdict import ExitCode
+
+ProbeOutcome = Literal["kept", "missed", "invalid"]
+SearchEnd = Literal["found", "none", "ceiling", "generator", "unsteady", "interrupted"]
+
+_DEEPEST = 1000
 
 SCHEMA = "yais.siege.curve/1"
 
@@ -20,6 +24,103 @@ _EXIT_CODES = {
     "generator": ExitCode.GENERATOR_LIMIT,
     "interrupted": ExitCode.FAILED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """How a search ended; `kept` is the highest rate that was kept and not missed later, `missed` the lowest missed.
+
+    `found`: they are no further apart than the tolerance, and `kept` was kept twice. `none`: not even a thousandth of
+    the start was kept. `ceiling`: the highest rate that may be tried was kept, twice. `generator`: a probe was
+    invalid, and once more, because of siege itself. `unsteady`: rates were kept and then missed, again and again.
+    """
+
+    end: SearchEnd
+    kept: float | None
+    missed: float | None
+
+    @property
+    def rate(self) -> float | None:
+        """The answer, where there is one."""
+        return self.kept if self.end in ("found", "ceiling") else None
+
+
+class Search:
+    """Doubles the rate until it is missed (halves it until it is kept), then bisects; what it ends at is tried twice.
+
+    Ask `next_rate`, try it, `record` what came of it, until the next rate is None. It takes for granted that a server
+    that keeps a rate keeps every lower one; a rate that is missed when it is tried again is searched below anew.
+    """
+
+    def __init__(self, start: float, tolerance: float = 0.01, ceiling: float = 1e6, most_probes: int = 40) -> None:
+        if not 0 < start <= ceiling:
+            raise ValueError(f"a search cannot start at {start}/s: it is not above 0 and up to {ceiling}/s")
+        self._start = start
+        self._tolerance = tolerance
+        self._ceiling = ceiling
+        self._probes_left = most_probes
+        self._kept: list[float] = []
+        self._missed: float | None = None
+        self._doubted: float | None = None
+        self._end: SearchEnd | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._end is not None
+
+    @property
+    def result(self) -> SearchResult:
+        """Raises RuntimeError while the search goes on."""
+        if self._end is None:
+            raise RuntimeError("the search is not over")
+        return SearchResult(self._end, max(self._kept, default=None), self._missed)
+
+    def next_rate(self) -> float | None:
+        if self._end is not None:
+            return None
+        if self._doubted is not None:
+            return self._doubted
+        kept, missed = max(self._kept, default=None), self._missed
+        if kept is None:
+            return self._start if missed is None else missed / 2
+        if missed is None:
+            return min(2 * kept, self._ceiling)
+        return (kept + missed) / 2 if missed - kept > self._tolerance * kept else kept
+
+    def record(self, rate: float, outcome: ProbeOutcome) -> None:
+        """What came of the rate that was asked for last."""
+        self._probes_left -= 1
+        if outcome == "invalid":
+            self._doubt(rate)
+        elif outcome == "missed":
+            self._miss(rate)
+        else:
+            self._keep(rate)
+        if self._end is None and self._probes_left <= 0:
+            self._end = "unsteady"
+
+    def abandon(self) -> None:
+        """Ends the search here."""
+        self._end = self._end or "interrupted"
+
+    def _doubt(self, rate: float) -> None:
+        if self._doubted == rate:
+            self._end = "generator"
+        self._doubted = rate
+
+    def _miss(self, rate: float) -> None:
+        self._doubted = None
+        self._missed = rate
+        self._kept = [kept for kept in self._kept if kept < rate]
+        if not self._kept and rate <= self._start / _DEEPEST:
+            self._end = "none"
+
+    def _keep(self, rate: float) -> None:
+        self._doubted = None
+        if rate in self._kept:
+            self._end = "found" if self._missed is not None else "ceiling"
+        else:
+            self._kept.append(rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +137,12 @@ class Point:
     p99: float | None
     errors: float
     requests: int
-    outcome: Outcome
+    outcome: ProbeOutcome
     certain: bool
     settled: bool = True
 
     @classmethod
-    def of(cls, rate: float, report: Report, outcome: Outcome, certain: bool, settled: bool = True) -> "Point":
+    def of(cls, rate: float, report: Report, outcome: ProbeOutcome, certain: bool, settled: bool = True) -> "Point":
         counts, percentiles = report.counts, report.latency.ms
         errors = counts.errors / counts.sent if counts.sent else 0.0
         p50, p99 = percentiles.get("p50"), percentiles.get("p99")
@@ -76,11 +177,11 @@ class Curve:
     objectives: str
     confidence: float
     points: tuple[Point, ...]
-    finding: Finding
+    result: SearchResult
 
     @property
     def exit_code(self) -> ExitCode:
-        return _EXIT_CODES[self.finding.end]
+        return _EXIT_CODES[self.result.end]
 
     @property
     def shown(self) -> float | None:
@@ -97,9 +198,9 @@ class Curve:
         return "\n".join([*_aligned(rows), "", self.conclusion()])
 
     def conclusion(self) -> str:
-        finding = self.finding
-        kept = "no rate" if finding.kept is None else f"{finding.kept:,.1f}/s"
-        missed = "no rate" if finding.missed is None else f"{finding.missed:,.1f}/s"
+        result = self.result
+        kept = "no rate" if result.kept is None else f"{result.kept:,.1f}/s"
+        missed = "no rate" if result.missed is None else f"{result.missed:,.1f}/s"
         return {
             "found": f"highest rate that keeps {self.objectives}: {kept}, {self._certainty()}; {missed} does not",
             "ceiling": f"{self.objectives}: kept at {kept}, {self._certainty()}, the highest rate that is tried",
@@ -107,22 +208,22 @@ class Curve:
             "generator": f"INVALID: siege could not keep up with a probe; {kept} was still kept, {missed} missed",
             "unsteady": f"no answer: the server keeps {self.objectives} at a rate and then not; lately {kept}",
             "interrupted": f"interrupted: {kept} was kept, {missed} missed",
-        }[finding.end]
+        }[result.end]
 
     def as_json(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "objectives": self.objectives,
             "confidence": self.confidence,
-            **asdict(self.finding),
-            "rate": self.finding.rate,
+            **asdict(self.result),
+            "rate": self.result.rate,
             "shown": self.shown,
             "curve": [asdict(point) for point in self.points],
         }
 
     def _certainty(self) -> str:
         confidence = f"shown with {self.confidence:.4g} confidence"
-        if self.shown == self.finding.kept:
+        if self.shown == self.result.kept:
             return confidence
         return f"as measured ({'no rate' if self.shown is None else f'{self.shown:,.1f}/s'} {confidence})"
 

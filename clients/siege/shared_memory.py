@@ -1,4 +1,4 @@
-"""Inputs in system shared memory, which the server reads instead of receiving them.
+"""Shared memory with the inputs, which the server reads instead of receiving them.
 
 Source: Triton's "Shared-Memory Extension" of the inference protocol.
 """
@@ -17,22 +17,22 @@ from yais.clients.protocol import InferenceError, from_rpc
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
-_DEVICE = Path("/dev/shm")
+_SHM = Path("/dev/shm")
 _ALIGNMENT = 64
 
 
 @contextmanager
-def shared(target: str, requests: Sequence[pb.ModelInferRequest], timeout: float) -> Iterator[None]:
+def share_inputs(target: str, requests: Sequence[pb.ModelInferRequest], timeout: float) -> Iterator[None]:
     """Moves what `requests` contain to a region that the server knows for as long as this lasts.
 
     Raises InferenceError when the server does not take it, and click's usage error when there is no room. Python's
     resource tracker removes the region even when the process is killed.
     """
     size = sum(_aligned(len(raw)) for request in requests for raw in request.raw_input_contents)
-    free = shutil.disk_usage(_DEVICE).free
+    free = shutil.disk_usage(_SHM).free
     if size > free:
         # To write past the end of the device would kill the process by a signal.
-        raise click.UsageError(f"--shared-memory: the inputs take {size} bytes, and {_DEVICE} has {free} left")
+        raise click.UsageError(f"--shared-memory: the inputs take {size} bytes, and {_SHM} has {free} left")
     memory = SharedMemory(create=True, size=max(size, 1))
     try:
         _move(requests, memory)
@@ -73,7 +73,7 @@ def _registered(target: str, memory: SharedMemory, timeout: float) -> Iterator[N
 
 def _register(target: str, request: pb.SystemSharedMemoryRegisterRequest, timeout: float) -> None:
     try:
-        _call(target, "SystemSharedMemoryRegister", request, timeout)
+        _send(target, "SystemSharedMemoryRegister", request, timeout)
     except InferenceError as error:
         reason = f"--shared-memory needs a server on this machine that takes regions of it: {error.details}"
         raise InferenceError(error.code, reason) from error
@@ -82,13 +82,13 @@ def _register(target: str, request: pb.SystemSharedMemoryRegisterRequest, timeou
 def _unregister(target: str, name: str, timeout: float) -> None:
     """The end of a run is not lost over a server that has gone by now."""
     try:
-        _call(target, "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=name), timeout)
+        _send(target, "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=name), timeout)
     except InferenceError as error:
         if error.code is not grpc.StatusCode.UNIMPLEMENTED:
             click.echo(f"warning: {target}: region {name} may still be registered: {error}", err=True)
 
 
-def _call(
+def _send(
     target: str,
     rpc: str,
     request: pb.SystemSharedMemoryRegisterRequest | pb.SystemSharedMemoryUnregisterRequest,

@@ -1,19 +1,19 @@
-"""The closed loop: the server sets the pace."""
+"""Closed loop: the server sets the pace."""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic_ns
 
-from yais.clients.siege.traffic.flights import Check, Flights, Take
-from yais.clients.siege.traffic.lines import Line
-from yais.clients.siege.traffic.turns import Turns
+from yais.clients.siege.balancer import RoundRobinPicker
+from yais.clients.siege.in_flight import Check, InFlight, NextRequest
+from yais.clients.siege.transports import UnaryCallable
 from yais.clients.stats.histogram import SECOND
 from yais.clients.stats.recorder import Recorder
 
 
 class ClosedLoop:
-    """Keeps `concurrency` requests in flight: the next one is sent when one ends; a `Sender` otherwise.
+    """Keeps `concurrency` requests in flight: the next one is sent when one ends; otherwise as an `OpenLoop`.
 
     Nothing is due at a time of its own, so that latency is service time: a server that stalls is sent less, and its
     stall counts once for each of those in flight. It ends after `count` requests or `duration` nanoseconds, both from
@@ -24,8 +24,8 @@ class ClosedLoop:
 
     def __init__(
         self,
-        lines: Turns | Sequence[Line],
-        take: Take,
+        callables: RoundRobinPicker | Sequence[UnaryCallable],
+        next_request: NextRequest,
         *,
         concurrency: int,
         timeout: float,
@@ -37,7 +37,9 @@ class ClosedLoop:
     ) -> None:
         self.recorder = recorder or Recorder()
         self.started_at = 0
-        self._flights = Flights(lines, take, self.recorder, timeout=timeout, check=check, landed=self._send_soon)
+        self._in_flight = InFlight(
+            callables, next_request, self.recorder, timeout=timeout, check=check, on_done=self._send_soon
+        )
         self._concurrency = concurrency
         self._left = count
         self._duration = duration
@@ -46,14 +48,14 @@ class ClosedLoop:
 
     @property
     def in_flight(self) -> int:
-        return len(self._flights)
+        return len(self._in_flight)
 
     @property
     def counted_from(self) -> int:
         return self.started_at + self._warmup
 
     async def run(self, at: int | None = None) -> None:
-        """Sends until the end, then waits for what is in flight; it begins `at`, as a `Sender` does."""
+        """Sends until the end, then waits for what is in flight; it begins `at`, as an `OpenLoop` does."""
         self.started_at = monotonic_ns() if at is None else at
         self.recorder.start(self.counted_from)
         try:
@@ -61,7 +63,7 @@ class ClosedLoop:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._keep_sending(), self._seconds)
             self.stop()
-            await self._flights.all_landed()
+            await self._in_flight.wait_idle()
         finally:
             self.cancel()
 
@@ -72,7 +74,7 @@ class ClosedLoop:
     def cancel(self) -> None:
         """Ends what is in flight, as cancelled, and sends no more."""
         self.stop()
-        self._flights.cancel()
+        self._in_flight.cancel()
 
     @property
     def _seconds(self) -> float | None:
@@ -87,12 +89,12 @@ class ClosedLoop:
         if self._is_stopping.is_set():
             return
         now = monotonic_ns()
-        self._flights.send(now, now)
+        self._in_flight.send(now, now)
         if self._left is not None and now >= self.counted_from:
             self._left -= 1
             if not self._left:
                 self.stop()
 
     def _send_soon(self) -> None:
-        # Not at once: a line that fails within the send would be asked again from within, without an end.
+        # Not at once: a callable that fails within the send would be asked again from within, without an end.
         asyncio.get_running_loop().call_soon(self._send)
