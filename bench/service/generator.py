@@ -37,7 +37,7 @@ _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the requests that were offered. Those held back were not sent, for too many had no answer yet.
+    """What became of the requests that were offered. Those dropped were not sent, for too many had no answer yet.
 
     `failed` are all that were neither accepted nor refused, `goodput` is in answers a second. Latencies are
     milliseconds from the due times, None where there were none; `lag` is how late the generator sent, at p99. `replies`
@@ -45,7 +45,7 @@ class Tally:
     """
 
     offered: int
-    held_back: int
+    dropped: int
     accepted: int
     refused: int
     failed: dict[str, int]
@@ -128,7 +128,7 @@ def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:
             raise BenchError(f"the server is gone: {failure.text}")
     return Tally(
         report.counts.offered,
-        report.counts.held_back,
+        report.counts.dropped,
         accepted=report.counts.completed,
         refused=report.statuses.get(_UNAVAILABLE.name, 0),
         failed={name: count for name, count in report.statuses.items() if name != _UNAVAILABLE.name},

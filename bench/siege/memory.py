@@ -54,8 +54,8 @@ def run(size: Size) -> list[Row]:
             samples = list(_samples(child, size))
             child.process.wait(_PATIENCE_S)
         report = checked(document.read(path))
-        if report.counts.held_back:
-            raise BenchError(f"{report.counts.held_back:,} requests were held back")
+        if report.counts.dropped:
+            raise BenchError(f"{report.counts.dropped:,} requests were dropped")
         return [row("siege", samples, size)]
 
 

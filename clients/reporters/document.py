@@ -12,7 +12,7 @@ from yais.clients.stats.report import Distribution, Report
 from yais.clients.stats.slo import Assessment
 from yais.clients.stats.verdict import judge
 
-SCHEMA = "yais.siege/1"
+SCHEMA = "yais.siege/2"
 
 
 def write(report: Report, path: Path) -> None:

@@ -40,7 +40,7 @@ def _counts(report: Report) -> str:
     counts = report.counts
     if report.info.loop == "closed":
         return _sent(counts)
-    return f"offered {counts.offered:,} = sent {counts.sent:,} + held back {counts.held_back:,}; {_sent(counts)}"
+    return f"offered {counts.offered:,} = sent {counts.sent:,} + dropped {counts.dropped:,}; {_sent(counts)}"
 
 
 def _sent(counts: Counts) -> str:

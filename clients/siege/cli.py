@@ -159,11 +159,11 @@ def main(common: CommonOptions, inputs: RequestOptions, plan: ArrivalOptions, **
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
     stalls cannot hide it by slowing down the load. The report gives beside it the service time (from the send to the
     answer) and the send lag (from the due time to the send; this is siege's own delay). A request that is due while
-    --max-outstanding are in flight is held back: not sent at all, but counted.
+    --max-outstanding are in flight is dropped: not sent at all, but counted.
 
     The last lines say whether the run was VALID, and whose limit it met if not. Exits with 0 when it was and all was
     answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was late (--max-lag), 4 when the server fell
-    behind or requests were held back, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
+    behind or requests were dropped, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
     what is in flight, a second one cancels that.
     """
     settings = SiegeOptions(**options)

@@ -20,7 +20,7 @@ class ClosedLoop:
     the end of the `warmup` on, whose requests are not counted.
     """
 
-    held_back = 0
+    dropped = 0
 
     def __init__(
         self,

@@ -89,9 +89,9 @@ class Judge:
         limit = judge_run(report).limit
         if limit == "generator":
             return Point.of(rate, report, "invalid", certain=False, settled=settled)
-        # Held back requests are over every percentile; where an objective bounds their number, they may be some.
-        may_hold_back = any(objective.metric == "held_back" for objective in self.objectives)
-        was_borne = limit is None or (limit == "cap" and may_hold_back)
+        # Dropped requests are over every percentile; where an objective bounds their number, they may be some.
+        may_drop = any(objective.metric == "dropped" for objective in self.objectives)
+        was_borne = limit is None or (limit == "cap" and may_drop)
         kept = was_borne and all(each.kept for each in assess(self.objectives, report))
         outcome: ProbeOutcome = "kept" if kept else "missed"
         samples = test.samples(self.shares(Measured.of(report)))

@@ -55,9 +55,9 @@ class InFlight:
         kind, request = self._next_request()
         self._send(due, now, kind, request, may_repeat=True)
 
-    def hold_back(self, due: int) -> None:
+    def drop(self, due: int) -> None:
         kind, _ = self._next_request()
-        self._recorder.hold_back(due, kind)
+        self._recorder.drop(due, kind)
 
     def cancel(self) -> None:
         """Ends what is in flight, as cancelled."""

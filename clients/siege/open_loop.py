@@ -21,7 +21,7 @@ _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 class OpenLoop:
     """Sends a request whenever `pacer` says that an arrival is due, and writes down what became of it.
 
-    An arrival that finds `max_outstanding` requests in flight is held back: recorded as such and never sent, for to
+    An arrival that finds `max_outstanding` requests in flight is dropped: recorded as such and never sent, for to
     send it late would let the server set the pace. What is due in the first `warmup` nanoseconds is not counted.
     """
 
@@ -36,16 +36,16 @@ class OpenLoop:
         warmup: int = 0,
         recorder: Recorder | None = None,
         check: Check | None = None,
-        on_first_held_back: Callable[[], None] = lambda: None,
+        on_first_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self.recorder = recorder or Recorder()
-        self.held_back = 0
+        self.dropped = 0
         self.started_at = 0
         self._in_flight = InFlight(callables, next_request, self.recorder, timeout=timeout, check=check)
         self._arrivals = Arrivals(pacer)
         self._max_outstanding = max_outstanding
         self._warmup = warmup
-        self._on_first_held_back = on_first_held_back
+        self._on_first_drop = on_first_drop
         self._timer: Timer | None = None
         self._is_stopping = False
 
@@ -97,13 +97,13 @@ class OpenLoop:
         if len(self._in_flight) < self._max_outstanding:
             self._in_flight.send(due, monotonic_ns())
         else:
-            self._hold_back(due)
+            self._drop(due)
 
-    def _hold_back(self, due: int) -> None:
-        self._in_flight.hold_back(due)
-        self.held_back += 1
-        if self.held_back == 1:
-            self._on_first_held_back()
+    def _drop(self, due: int) -> None:
+        self._in_flight.drop(due)
+        self.dropped += 1
+        if self.dropped == 1:
+            self._on_first_drop()
 
 
 class Timer:

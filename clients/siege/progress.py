@@ -202,11 +202,11 @@ def lag(snapshot: Snapshot) -> list[Cell]:
 
 
 def losses(snapshot: Snapshot) -> list[Cell]:
-    errors, held_back = snapshot.counts.errors, snapshot.counts.held_back
+    errors, dropped = snapshot.counts.errors, snapshot.counts.dropped
     kinds = ", ".join(f"{status} {count:,}" for status, count in snapshot.failures.items())
     return [
         Cell("failed", f"{errors:,} ({kinds})" if kinds else f"{errors:,}", errors > 0),
-        Cell("held back", f"{held_back:,}", held_back > 0),
+        Cell("dropped", f"{dropped:,}", dropped > 0),
     ]
 
 

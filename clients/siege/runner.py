@@ -131,10 +131,10 @@ class PreparedRun:
 
 @asynccontextmanager
 async def prepare_run(
-    load: LoadConfig, recorder: Recorder, on_first_held_back: Callable[[], None]
+    load: LoadConfig, recorder: Recorder, on_first_drop: Callable[[], None]
 ) -> AsyncIterator[PreparedRun]:
     async with connect(load.endpoint, load.timeout) as balancer:
-        sender = make_loop(load, balancer.picker, recorder, on_first_held_back)
+        sender = make_loop(load, balancer.picker, recorder, on_first_drop)
         # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
         gc.collect()
         gc.freeze()
@@ -142,7 +142,7 @@ async def prepare_run(
 
 
 def make_loop(
-    load: LoadConfig, picker: RoundRobinPicker, recorder: Recorder, on_first_held_back: Callable[[], None]
+    load: LoadConfig, picker: RoundRobinPicker, recorder: Recorder, on_first_drop: Callable[[], None]
 ) -> OpenLoop | ClosedLoop:
     plan, pacer = load.plan, load.pacer()
     if pacer is None:
@@ -166,14 +166,14 @@ def make_loop(
         warmup=plan.warmup_ns,
         recorder=recorder,
         check=load.check,
-        on_first_held_back=on_first_held_back,
+        on_first_drop=on_first_drop,
     )
 
 
 def warn_of_drops(load: LoadConfig) -> None:
     click.echo(
         f"warning: {load.max_outstanding} requests are in flight (--max-outstanding): answers come more slowly than "
-        "requests are due, which are held back until there is room",
+        "requests are due; requests are dropped until there is room",
         err=True,
     )
 

@@ -39,7 +39,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class FirstDrop:
-    """It holds the first request back."""
+    """It dropped its first request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Coordinator:
         self._load = load
         self._merger = SnapshotMerger(processes, show)
         self._workers = [WorkerProcess(share, self.receive) for share in load.split(processes)]
-        self._is_holding_back = False
+        self._has_dropped = False
 
     async def run(self) -> tuple[Tally, list[SendStats]]:
         """Goes through the plan, or what a signal leaves of it; returns what all counted, and what it took each.
@@ -91,8 +91,8 @@ class Coordinator:
         match message:
             case Snapshot():
                 self._merger.take(process, message)
-            case FirstDrop() if not self._is_holding_back:
-                self._is_holding_back = True
+            case FirstDrop() if not self._has_dropped:
+                self._has_dropped = True
                 warn_of_drops(self._load)
 
     def _start(self) -> None:

@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 OK = 0
-HELD_BACK = -1
+DROPPED = -1
 WRONG = -2
 
 STATUS_NUMBERS = MappingProxyType({code: code.value[0] for code in grpc.StatusCode})
 STATUS_NAMES = MappingProxyType(
-    {number: code.name for code, number in STATUS_NUMBERS.items()} | {HELD_BACK: "HELD_BACK", WRONG: "WRONG"}
+    {number: code.name for code, number in STATUS_NUMBERS.items()} | {DROPPED: "DROPPED", WRONG: "WRONG"}
 )
 
 LOWEST_STATUS = WRONG
 STATUSES = max(STATUS_NAMES) - LOWEST_STATUS + 1
 
-OUTCOMES = ("held_back", "completed", "rejected", "timed_out", "cancelled", "failed", "wrong")
+OUTCOMES = ("dropped", "completed", "rejected", "timed_out", "cancelled", "failed", "wrong")
 
 _OUTCOME_OF = MappingProxyType(
     {
-        HELD_BACK: "held_back",
+        DROPPED: "dropped",
         WRONG: "wrong",
         OK: "completed",
         STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE]: "rejected",
@@ -41,7 +41,7 @@ _OUTCOME_OF = MappingProxyType(
 class Counts:
     """How many were offered, and what became of them.
 
-    Of a run and of a kind, `offered = sent + held_back`, and
+    Of a run and of a kind, `offered = sent + dropped`, and
     `sent = completed + rejected + timed_out + cancelled + failed + wrong`, always; seconds only add up to the run.
 
     `rejected` was not taken: by the server, by what stands before it, or for want of a connection (UNAVAILABLE,
@@ -51,7 +51,7 @@ class Counts:
 
     offered: int = 0
     sent: int = 0
-    held_back: int = 0
+    dropped: int = 0
     completed: int = 0
     rejected: int = 0
     timed_out: int = 0
@@ -65,7 +65,7 @@ class Counts:
         """From how often each of `OUTCOMES` occurred."""
         by_name = dict(zip(OUTCOMES, outcomes.tolist(), strict=True))
         offered = int(outcomes.sum())
-        return cls(offered=offered, sent=offered - by_name["held_back"], late=late, **by_name)
+        return cls(offered=offered, sent=offered - by_name["dropped"], late=late, **by_name)
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -78,7 +78,7 @@ class Counts:
     def check(self) -> None:
         """Raises ValueError unless they add up."""
         ended = self.completed + self.rejected + self.timed_out + self.cancelled + self.failed + self.wrong
-        if self.offered != self.sent + self.held_back or self.sent != ended or self.late > self.completed:
+        if self.offered != self.sent + self.dropped or self.sent != ended or self.late > self.completed:
             listed = ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
             raise ValueError(f"counts that do not add up: {listed}")
 
@@ -86,7 +86,7 @@ class Counts:
 def failures(statuses: NDArray[np.int64]) -> dict[str, int]:
     """By name, the most frequent first, from how often each status came; those that were sent and did not complete."""
     counts = Counter({status: n for status, n in enumerate(statuses.tolist(), LOWEST_STATUS) if n})
-    return {STATUS_NAMES[status]: n for status, n in counts.most_common() if status not in (OK, HELD_BACK)}
+    return {STATUS_NAMES[status]: n for status, n in counts.most_common() if status not in (OK, DROPPED)}
 
 
 def outcome_numbers(statuses: NDArray[np.int8]) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yais.clients.stats.histogram import SECOND, Histogram, Nanoseconds, decode_histogram, encode_histogram
 from yais.clients.stats.outcomes import (
-    HELD_BACK,
+    DROPPED,
     LOWEST_STATUS,
     OK,
     OUTCOMES,
@@ -33,7 +33,7 @@ FailureRecord = tuple[int, int, str]
 _DISTINCT_TEXTS = 16
 _OTHER_TEXTS = "(other texts)"
 
-_HELD_BACK = OUTCOMES.index("held_back")
+_DROPPED = OUTCOMES.index("dropped")
 _OFFERED, _SENT, _LATE, _CARRIED = range(len(OUTCOMES), len(OUTCOMES) + 4)
 _COLUMNS = _CARRIED + 1
 
@@ -42,7 +42,7 @@ class RecordBatch(NamedTuple):
     """One entry a request, in the order in which they ended; times are nanoseconds of the monotonic clock.
 
     `due`: when the request had to be sent; `sent`: when it was; `done`: when its answer was in; `status`: gRPC's
-    number, WRONG, or HELD_BACK for one that was never sent, where `sent` and `done` equal `due`; `kind`: which of a
+    number, WRONG, or DROPPED for one that was never sent, where `sent` and `done` equal `due`; `kind`: which of a
     mix it was.
     """
 
@@ -173,7 +173,7 @@ class Tally:
 
     def _count(self, batch: RecordBatch, start: int) -> None:
         late = self._late(batch)
-        completed, was_sent = batch.status == OK, batch.status != HELD_BACK
+        completed, was_sent = batch.status == OK, batch.status != DROPPED
         self.seconds.count(batch, start, late)
         self.span.cover(*map(int, (batch.due.min(), batch.due.max(), batch.sent.max(), batch.done.max())))
         self.service.add((batch.done - batch.sent)[completed])
@@ -230,8 +230,8 @@ class Recorder:
         """An answer that is not what was expected; `text` says why."""
         self.add_failure(due, sent, done, WRONG, text, kind)
 
-    def hold_back(self, due: int, kind: int = 0) -> None:
-        self.add(due, due, due, HELD_BACK, kind)
+    def drop(self, due: int, kind: int = 0) -> None:
+        self.add(due, due, due, DROPPED, kind)
 
     def _fold(self) -> None:
         batch, failures = RecordBatch.of(self._entries), self._failures
@@ -282,7 +282,7 @@ class Seconds:
         due, sent, done = ((column - start) // SECOND for column in (batch.due, batch.sent, batch.done))
         completed = batch.status == OK
         self._add(due, _OFFERED)
-        self._add(sent[batch.status != HELD_BACK], _SENT)
+        self._add(sent[batch.status != DROPPED], _SENT)
         self._add(done, outcome_numbers(batch.status))
         self._add(done[late], _LATE)
         self._record(done[completed], (batch.done - batch.due)[completed])
@@ -309,7 +309,7 @@ class Seconds:
 
     def in_flight(self) -> list[int]:
         """At the end of each second."""
-        ended = self._table[:, : len(OUTCOMES)].sum(axis=1) - self._table[:, _HELD_BACK]
+        ended = self._table[:, : len(OUTCOMES)].sum(axis=1) - self._table[:, _DROPPED]
         in_flight: list[int] = np.cumsum(self._table[:, _SENT] - ended + self._table[:, _CARRIED]).tolist()
         return in_flight
 

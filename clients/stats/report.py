@@ -72,7 +72,7 @@ class Distribution:
 class Interval:
     """A second of the run. `in_flight` at its end; `latency` of what completed in it.
 
-    What was due in it counts as offered or held back, what was sent in it as sent, what ended in it by its outcome:
+    What was due in it counts as offered or dropped, what was sent in it as sent, what ended in it by its outcome:
     they add up over the run, not within a second.
     """
 

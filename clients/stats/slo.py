@@ -2,7 +2,7 @@
 
 objectives = objective {"," objective}
 objective  = metric ("<" | "<=" | ">" | ">=") number unit ["@" number unit]
-metric     = "p" percentile | "max" | "mean" | "errors" | "held_back" | "late" | "rate" | "goodput"
+metric     = "p" percentile | "max" | "mean" | "errors" | "dropped" | "late" | "rate" | "goodput"
 """
 
 import math
@@ -27,7 +27,7 @@ METRICS: Mapping[str, Unit] = MappingProxyType(
         "max": "time",
         "mean": "time",
         "errors": "share",
-        "held_back": "share",
+        "dropped": "share",
         "late": "share",
         "rate": "rate",
         "goodput": "rate",
@@ -76,7 +76,7 @@ class Objective:
 
     Percentiles and the maximum are those of all that was offered, where what was not completed counts as later than
     any bound: a server that refuses most of its requests does not keep them by being quick with the rest. `mean` is of
-    what was completed; `errors` is the share of what was sent that was not; `held_back` and `late` are shares of what
+    what was completed; `errors` is the share of what was sent that was not; `dropped` and `late` are shares of what
     was offered; `rate` counts what was completed, `goodput` what was completed `within` so many nanoseconds.
     """
 
@@ -124,7 +124,7 @@ class Objective:
     def _parts(self, counts: Counts) -> tuple[int, int]:
         if self.metric == "errors":
             return counts.errors, counts.sent
-        return counts.late if self.metric == "late" else counts.held_back, counts.offered
+        return counts.late if self.metric == "late" else counts.dropped, counts.offered
 
     def __str__(self) -> str:
         return self.text

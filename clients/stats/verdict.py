@@ -103,12 +103,12 @@ def busy_remarks(report: Report) -> list[str]:
 
 
 def cap_reasons(report: Report) -> list[str]:
-    held_back, offered = report.counts.held_back, report.counts.offered
-    if not held_back:
+    dropped, offered = report.counts.dropped, report.counts.offered
+    if not dropped:
         return []
     cap = f"{report.info.max_outstanding:,} requests" if report.info.max_outstanding else "as many as may be"
-    share = f"{held_back:,} of {offered:,} requests ({held_back / offered:.1%})"
-    return [f"{share} were held back while {cap} were in flight (--max-outstanding)"]
+    share = f"{dropped:,} of {offered:,} requests ({dropped / offered:.1%})"
+    return [f"{share} were dropped while {cap} were in flight (--max-outstanding)"]
 
 
 def server_reasons(report: Report) -> list[str]:

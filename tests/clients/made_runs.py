@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.stats.outcomes import HELD_BACK, OK, STATUS_NUMBERS
+from yais.clients.stats.outcomes import DROPPED, OK, STATUS_NUMBERS
 from yais.clients.stats.recorder import RecordBatch, Tally
 from yais.clients.stats.report import Report, RunInfo, summarise
 
@@ -29,18 +29,18 @@ def made_report(
     rate: float = 1000.0,
     *,
     failed: int = 0,
-    held_back: int = 0,
+    dropped: int = 0,
     late_after: int | None = None,
     schedule: str = "constant",
     lag: float = 0.0,
 ) -> Report:
     """A constant rate of requests with these latencies and sent with this lag, in seconds.
 
-    The last ones failed or were held back.
+    The last ones failed or were dropped.
     """
     status = np.full(latency.size, OK)
-    status[latency.size - failed - held_back :] = FAILED
-    status[latency.size - held_back :] = HELD_BACK
+    status[latency.size - failed - dropped :] = FAILED
+    status[latency.size - dropped :] = DROPPED
     tally = Tally(start=0, late_after=late_after)
-    tally.fold(chunk(np.arange(latency.size) / rate, latency * (status != HELD_BACK), status, lag))
+    tally.fold(chunk(np.arange(latency.size) / rate, latency * (status != DROPPED), status, lag))
     return summarise(tally, RunInfo(schedule=schedule, rate_asked=rate))

@@ -41,7 +41,7 @@ async def test_latency_is_service_time_for_nothing_is_due() -> None:
     tally = loop.recorder.tally
     assert tally.latency.percentiles() == tally.service.percentiles()
     assert tally.lag.value_at(100) == 0
-    assert (loop.held_back, tally.counts.held_back) == (0, 0)
+    assert (loop.dropped, tally.counts.dropped) == (0, 0)
 
 
 async def test_the_next_is_sent_only_when_one_ends() -> None:

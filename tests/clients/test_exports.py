@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from yais.clients.reporters import document
 from yais.clients.reporters.tabular import RequestLog, by_second, histogram_log, spectrum
 from yais.clients.stats.histogram import Histogram
-from yais.clients.stats.outcomes import HELD_BACK, OK, STATUS_NUMBERS, WRONG
+from yais.clients.stats.outcomes import DROPPED, OK, STATUS_NUMBERS, WRONG
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Report, RunInfo, summarise
 
@@ -36,7 +36,7 @@ ENTRIES: list[Entry] = [
     (OK, 10 * MS, 0, 1_234_567, 1),
     (grpc.StatusCode.UNAVAILABLE, 20 * MS, 0, MS, 1),
     (WRONG, 30 * MS, 0, MS, 0),
-    (HELD_BACK, 40 * MS, 0, 0, 0),
+    (DROPPED, 40 * MS, 0, 0, 0),
     (OK, 900 * MS, 0, 2300 * MS, 0),
 ]
 
@@ -69,7 +69,7 @@ def test_the_histograms_come_back_whole(report: Report) -> None:
 
 def test_the_document_says_what_it_is(report: Report) -> None:
     loaded = json.loads(document.dumps(report))
-    assert loaded["schema"] == "yais.siege/1"
+    assert loaded["schema"] == "yais.siege/2"
     assert loaded["verdict"]["limit"] == "cap"
     assert set(loaded) == {"schema", "verdict", "objectives", *asdict(report)}
 
@@ -85,8 +85,8 @@ def changed(report: Report, **parts: object) -> str:
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"schema": "yais.siege/2"}, "its schema is 'yais.siege/2', not 'yais.siege/1'"),
-        ({"schema": None}, "its schema is None, not 'yais.siege/1'"),
+        ({"schema": "yais.siege/1"}, "its schema is 'yais.siege/1', not 'yais.siege/2'"),
+        ({"schema": None}, "its schema is None, not 'yais.siege/2'"),
         ({"counts": {"offered": 5, "sent": 4}}, "a damaged report: counts that do not add up: offered 5"),
         ({"counts": {"sents": 4}}, "a damaged report: latency is that of [0-9]+ requests, not of 0"),
         ({"info": None}, r"a damaged report: Expected `object`, got `null` - at `\$.info`"),
@@ -222,7 +222,7 @@ def test_csv_by_second_has_a_row_for_each_second(report: Report) -> None:
         ("second", "0"),
         ("offered", "6"),
         ("sent", "5"),
-        ("held_back", "1"),
+        ("dropped", "1"),
         ("completed", "2"),
     ]
     assert (first["rejected"], first["wrong"], first["late"]) == ("1", "1", "0")
@@ -236,7 +236,7 @@ def test_csv_by_request_is_written_as_the_run_goes_on() -> None:
     file = io.StringIO()
     recorder = Recorder(sink=RequestLog(file))
     recorder.start(SECOND)
-    recorder.hold_back(SECOND - 5, 1)
+    recorder.drop(SECOND - 5, 1)
     recorder.add_failure(SECOND, SECOND + 7, SECOND + MS, STATUS_NUMBERS[grpc.StatusCode.INTERNAL], "it broke")
     recorder.add_wrong(SECOND, SECOND + 7, SECOND + MS, "2 is not 3")
     for number in range(1100):
@@ -247,7 +247,7 @@ def test_csv_by_request_is_written_as_the_run_goes_on() -> None:
     rows = file.getvalue().splitlines()
     assert rows[:5] == [
         "due_ns,sent_ns,done_ns,status,kind",
-        "-5,-5,-5,HELD_BACK,1",
+        "-5,-5,-5,DROPPED,1",
         "0,7,1000000,INTERNAL,0",
         "0,7,1000000,WRONG,0",
         "0,1,20,OK,2",

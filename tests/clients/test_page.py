@@ -21,9 +21,9 @@ from yais.clients.stats.slo import assess, parse_objectives
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!--<script>\"'&amp;\ud800é"
 
 
-def run_of(*, failed: int = 7, held_back: int = 3, **parts: object) -> Report:
+def run_of(*, failed: int = 7, dropped: int = 3, **parts: object) -> Report:
     latency = np.random.default_rng(3).gamma(2, 0.004, 4000)
-    return replace(made_report(latency, failed=failed, held_back=held_back), **parts)
+    return replace(made_report(latency, failed=failed, dropped=dropped), **parts)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_table_of_counts_says_what_the_report_says(report: Report, read: Pag
     shown = {name.replace(" ", "_"): int(cells[0].replace(",", "")) for name, cells in rows.items()}
     assert shown == asdict(report.counts)
     Counts(**shown).check()
-    assert rows["held back"][1] == f"{3 / 4000:.2%}"
+    assert rows["dropped"][1] == f"{3 / 4000:.2%}"
     assert rows["failed"][1] == f"{7 / 3997:.2%}"
 
 
@@ -56,7 +56,7 @@ def test_a_share_is_that_of_what_it_is_a_part_of(report: Report) -> None:
     rows = Page(page([NamedReport("", replace(report, counts=counts))])).rows("counts")
     assert {name: cells[1] for name, cells in rows.items()} == {
         "offered": "",
-        "held back": "20.00%",
+        "dropped": "20.00%",
         "sent": "80.00%",
         "completed": "62.50%",
         "late": "10.00%",
@@ -77,12 +77,12 @@ def test_the_table_of_percentiles_says_what_the_report_says(report: Report, read
 
 def test_an_invalid_run_is_shown_with_whose_limit_it_was(read: Page) -> None:
     assert "INVALID, by the cap's limit" in read.text
-    assert "3 of 4,000 requests (0.1%) were held back" in read.text
+    assert "3 of 4,000 requests (0.1%) were dropped" in read.text
     assert [attributes["class"] for attributes in read.all("article")] == ["outcome invalid"]
 
 
 def test_a_valid_run_is_shown_as_one() -> None:
-    read = Page(page([NamedReport("", run_of(failed=0, held_back=0))]))
+    read = Page(page([NamedReport("", run_of(failed=0, dropped=0))]))
     assert "INVALID" not in read.text.replace("the run is INVALID by the generator's limit", "")
     assert [attributes["class"] for attributes in read.all("article")] == ["outcome valid"]
 

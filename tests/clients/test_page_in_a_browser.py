@@ -59,7 +59,7 @@ def runs() -> list[NamedReport]:
     """With a stall from second 3 to 4, and failures at the end."""
     latency = np.random.default_rng(7).gamma(3, 0.003, 8000)
     latency[3000:4000] += np.linspace(1, 0, 1000)
-    return [NamedReport("run.json", made_report(latency, failed=400, held_back=20))]
+    return [NamedReport("run.json", made_report(latency, failed=400, dropped=20))]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from made_runs import made_report
 from yais.clients.reporters.html import NamedReport
 from yais.clients.reporters.html.bokeh import draw
 from yais.clients.reporters.html.plots import Plot, PlotLine, plots, rests, values_at
-from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.outcomes import DROPPED, OK
 from yais.clients.stats.report import Distribution, Report, RunInfo, summarise
 
 
@@ -34,7 +34,7 @@ def test_throughput_is_what_happened_in_each_second() -> None:
         plain(OK, 0, MS, 20 * MS),
         plain(OK, 10 * MS, 0, 1200 * MS),
         plain(grpc.StatusCode.INTERNAL, 20 * MS, 0, MS),
-        plain(HELD_BACK, 1100 * MS),
+        plain(DROPPED, 1100 * MS),
         plain(OK, 1600 * MS, 0, 100 * MS),
     ]
     lines = lines_of(plots_of(summarise(write(entries).tally))["throughput"])
@@ -43,7 +43,7 @@ def test_throughput_is_what_happened_in_each_second() -> None:
         "sent": [3, 1],
         "answered": [1, 2],
         "errors": [1, 0],
-        "held back": [0, 1],
+        "dropped": [0, 1],
     }
 
 
@@ -58,9 +58,9 @@ def test_a_last_second_that_hardly_began_is_no_rate() -> None:
     assert lines_of(shown["latency"])["max"].values[2] == pytest.approx(300, rel=1e-3)
 
 
-def test_held_back_has_a_line_only_where_something_was() -> None:
-    assert "held back" not in lines_of(plots_of(made())["throughput"])
-    assert "held back" in lines_of(plots_of(made(held_back=1))["throughput"])
+def test_dropped_has_a_line_only_where_something_was() -> None:
+    assert "dropped" not in lines_of(plots_of(made())["throughput"])
+    assert "dropped" in lines_of(plots_of(made(dropped=1))["throughput"])
 
 
 def test_latency_over_time_is_that_of_each_second() -> None:
@@ -130,7 +130,7 @@ def test_a_closed_loop_asks_for_no_rate_and_has_no_lag() -> None:
 
 
 def test_one_run_shows_everything_in_colours_of_its_own() -> None:
-    for plot in plots_of(made(held_back=1)).values():
+    for plot in plots_of(made(dropped=1)).values():
         assert all(line.shown for line in plot.lines)
         assert len({line.colour for line in plot.lines}) == len(plot.lines)
 

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yais.clients.stats.histogram import decode_histogram
-from yais.clients.stats.outcomes import HELD_BACK, OK, OUTCOMES, STATUS_NUMBERS, WRONG, Counts
+from yais.clients.stats.outcomes import DROPPED, OK, OUTCOMES, STATUS_NUMBERS, WRONG, Counts
 from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
 from yais.clients.stats.report import Failure, summarise
 
-statuses = st.sampled_from(
-    [OK, HELD_BACK, WRONG, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)]
-)
+statuses = st.sampled_from([OK, DROPPED, WRONG, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)])
 times = st.integers(0, 10**10)
 entries = st.lists(st.tuples(statuses, times, times, times, st.integers(0, 2)))
 
@@ -28,7 +26,7 @@ def test_the_counts_always_add_up(entries: list[Entry]) -> None:
     counts = tally.counts
     counts.check()
     assert counts.offered == len(entries)
-    assert counts.held_back == sum(status == HELD_BACK for status, *_ in entries)
+    assert counts.dropped == sum(status == DROPPED for status, *_ in entries)
     assert counts.completed == sum(status == OK for status, *_ in entries)
     assert counts.errors == sum(tally.texts.values())
     assert summarise(tally).clean == all(status == OK for status, *_ in entries)
@@ -78,7 +76,7 @@ def test_what_was_due_before_the_start_is_in_flight_but_not_counted() -> None:
     recorder.start(10 * SECOND)
     early = grpc.StatusCode.INTERNAL
     write(
-        [plain(OK, 8 * SECOND, 0, SECOND), plain(early, 9 * SECOND, 0, 3 * SECOND), plain(HELD_BACK, 9 * SECOND)],
+        [plain(OK, 8 * SECOND, 0, SECOND), plain(early, 9 * SECOND, 0, 3 * SECOND), plain(DROPPED, 9 * SECOND)],
         recorder,
     )
     write([plain(OK, 10 * SECOND, 0, 3 * SECOND), plain(OK, 11 * SECOND, 0, 5 * MS)], recorder)
@@ -98,7 +96,7 @@ def test_what_was_due_before_the_start_is_in_flight_but_not_counted() -> None:
         (grpc.StatusCode.INTERNAL, "failed"),
         (grpc.StatusCode.UNAUTHENTICATED, "failed"),
         (WRONG, "wrong"),
-        (HELD_BACK, "held_back"),
+        (DROPPED, "dropped"),
     ],
 )
 def test_each_status_has_its_outcome(code: int | grpc.StatusCode, outcome: str) -> None:
@@ -116,17 +114,17 @@ def test_late_is_what_completed_after_more_than_it_was_given() -> None:
 
 
 def test_a_request_may_be_due_sent_and_answered_in_seconds_of_their_own() -> None:
-    report = summarise(write([plain(OK), plain(OK, 900 * MS, 200 * MS, 2 * SECOND), plain(HELD_BACK, SECOND)]).tally)
+    report = summarise(write([plain(OK), plain(OK, 900 * MS, 200 * MS, 2 * SECOND), plain(DROPPED, SECOND)]).tally)
     rows = [(second.counts.offered, second.counts.sent, second.counts.completed) for second in report.intervals]
     assert rows == [(2, 1, 1), (1, 1, 0), (0, 0, 0), (0, 0, 1)]
-    assert [second.counts.held_back for second in report.intervals] == [0, 1, 0, 0]
+    assert [second.counts.dropped for second in report.intervals] == [0, 1, 0, 0]
     assert [second.in_flight for second in report.intervals] == [0, 1, 1, 0]
     assert [second.latency.count for second in report.intervals] == [1, 0, 0, 1]
 
 
-def test_failures_and_held_back_arrivals_have_no_latency() -> None:
+def test_failures_and_dropped_arrivals_have_no_latency() -> None:
     tally = write(
-        [plain(OK, 0, MS, 2 * MS), plain(grpc.StatusCode.UNAVAILABLE, 0, 4 * MS, 9 * MS), plain(HELD_BACK)]
+        [plain(OK, 0, MS, 2 * MS), plain(grpc.StatusCode.UNAVAILABLE, 0, 4 * MS, 9 * MS), plain(DROPPED)]
     ).tally
     assert (tally.latency.total, tally.service.total, tally.lag.total) == (1, 1, 2)
     assert tally.latency.value_at(100) == pytest.approx(3 * MS, rel=1e-3)

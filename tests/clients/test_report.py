@@ -4,7 +4,7 @@ from entries import MS, plain, write
 
 from yais.clients.reporters.text import render
 from yais.clients.stats.histogram import milliseconds
-from yais.clients.stats.outcomes import HELD_BACK, OK, WRONG, Counts
+from yais.clients.stats.outcomes import DROPPED, OK, WRONG, Counts
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import RunInfo, summarise
 from yais.clients.stats.verdict import Verdict
@@ -16,7 +16,7 @@ def test_an_empty_run_has_a_report() -> None:
     report = summarise(Recorder().tally, RunInfo(rate_asked=5.0))
     assert (report.counts, report.elapsed, report.rate_answered, report.latency.ms) == (Counts(), 0.0, 0.0, {})
     assert report.clean
-    assert "offered 0 = sent 0 + held back 0; sent 0 = completed 0 + failed 0" in render(report)
+    assert "offered 0 = sent 0 + dropped 0; sent 0 = completed 0 + failed 0" in render(report)
 
 
 def test_rates_of_a_short_schedule_are_not_overstated() -> None:
@@ -33,10 +33,10 @@ def test_a_tail_of_late_answers_lowers_the_rate_answered_only() -> None:
 
 
 def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
-    tally = write([plain(OK, 0, 2_300_000, 10 * MS), plain(HELD_BACK, 5 * MS)]).tally
-    text = render(summarise(tally, RunInfo(rate_asked=200.0)), Verdict(False, "cap", ("one was held back",)))
+    tally = write([plain(OK, 0, 2_300_000, 10 * MS), plain(DROPPED, 5 * MS)]).tally
+    text = render(summarise(tally, RunInfo(rate_asked=200.0)), Verdict(False, "cap", ("one was dropped",)))
     assert text.splitlines() == [
-        "offered 2 = sent 1 + held back 1; sent 1 = completed 1 + failed 0",
+        "offered 2 = sent 1 + dropped 1; sent 1 = completed 1 + failed 0",
         "rate 200.0/s asked, 100.0/s sent, 81.3/s answered over 12 ms",
         "",
         "latency from the due time to the answer",
@@ -58,7 +58,7 @@ def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
         "  max          10.0 ms       2.30 ms",
         "",
         "INVALID, by the cap's limit:",
-        "  one was held back",
+        "  one was dropped",
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_valid_run_says_so() -> None:
 
 
 def test_a_mix_is_reported_by_model() -> None:
-    tally = write([(OK, 0, 0, MS, 0), (OK, 0, 0, 9 * MS, 1), (HELD_BACK, 0, 0, 0, 1)]).tally
+    tally = write([(OK, 0, 0, MS, 0), (OK, 0, 0, 9 * MS, 1), (DROPPED, 0, 0, 0, 1)]).tally
     report = summarise(tally, RunInfo(kinds=("mlp", "identity")))
     assert [(kind.name, kind.counts.offered) for kind in report.kinds] == [("mlp", 1), ("identity", 2)]
     assert "identity: sent 1 = completed 1 + failed 0; p50 9.00 ms; p99 9.00 ms" in render(report).splitlines()

@@ -24,7 +24,7 @@ from yais.clients.siege.schedules.options import ArrivalOptions
 from yais.clients.siege.schedules.pacer import Constant, Pacer, Until
 from yais.clients.siege.transports import TransportName, UnaryCallable
 from yais.clients.stats.histogram import SECOND
-from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.outcomes import DROPPED, OK
 from yais.clients.stats.recorder import RecordBatch, Recorder, Tally
 from yais.clients.stats.report import Failure, Report, summarise
 from yais.proto import grpc_service_pb2 as pb
@@ -183,10 +183,10 @@ async def test_after_a_stall_answers_are_read_between_blocks_of_what_is_due() ->
     line = FakeLine(answer_soon)
     sender = make_sender(line, Until(Constant(1e6), count=2000), max_outstanding=300)
     await sender.run(monotonic_ns() - SECOND)
-    assert (len(line.calls), sender.held_back) == (2000, 0)
+    assert (len(line.calls), sender.dropped) == (2000, 0)
 
 
-def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arrival_beyond_the_bound_is_dropped_and_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     line, warnings, recorder = FakeLine(), list[str](), Keeper()
 
     async def work() -> OpenLoop:
@@ -197,7 +197,7 @@ def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent(monkeypatch: py
             timeout=1.0,
             max_outstanding=5,
             recorder=recorder,
-            on_first_held_back=lambda: warnings.append("held back"),
+            on_first_drop=lambda: warnings.append("dropped"),
         )
         asyncio.get_running_loop().call_later(0.1, line.end_all)
         await sender.run()
@@ -205,10 +205,10 @@ def test_an_arrival_beyond_the_bound_is_held_back_and_never_sent(monkeypatch: py
 
     sender = run_simulated(monkeypatch, work)
     assert len(line.calls) == 5
-    assert sorted(recorder.entries.status.tolist()) == [HELD_BACK] * 35 + [OK] * 5
-    assert sender.held_back == 35
-    assert recorder.tally.kinds[1].counts.held_back == 18
-    assert warnings == ["held back"]
+    assert sorted(recorder.entries.status.tolist()) == [DROPPED] * 35 + [OK] * 5
+    assert sender.dropped == 35
+    assert recorder.tally.kinds[1].counts.dropped == 18
+    assert warnings == ["dropped"]
 
 
 async def running(sender: OpenLoop, called: asyncio.Event) -> "asyncio.Task[None]":
@@ -351,7 +351,7 @@ async def test_a_server_that_does_not_answer_is_sent_no_more_than_the_bound(
     fake: FakeServer, load: Loader, gate: Gate
 ) -> None:
     report = summarise(await sent(load(ArrivalOptions(200.0, count=40), timeout=0.6, max_outstanding=5)))
-    assert (report.counts.sent, report.counts.held_back) == (5, 35)
+    assert (report.counts.sent, report.counts.dropped) == (5, 35)
     assert report.statuses == {"DEADLINE_EXCEEDED": 5}
     assert len(fake.requests) == 5
 

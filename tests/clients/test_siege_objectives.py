@@ -33,7 +33,7 @@ MS = 10**6
         ("max<250µs", "max", "<", 250_000, 0),
         ("mean>=0.1ms", "mean", ">=", 100_000, 0),
         ("errors<0.1%", "errors", "<", Fraction(1, 1000), 0),
-        ("held_back<=0%", "held_back", "<=", 0, 0),
+        ("dropped<=0%", "dropped", "<=", 0, 0),
         ("late < 100 %", "late", "<", 1, 0),
         ("rate>=2500/s", "rate", ">=", 2500, 0),
         ("goodput>1000.5/s@50ms", "goodput", ">", Fraction("1000.5"), 50 * MS),
@@ -132,10 +132,10 @@ def kept(text: str, **run: int) -> bool:
         ("mean<501ms", "mean<499ms", {}),
         ("errors<2.1%", "errors<2%", {"failed": 20}),
         ("errors<=2%", "errors<1.9%", {"failed": 20}),
-        ("errors<=2.5%", "errors<2.4%", {"failed": 20, "held_back": 200}),
-        ("held_back<=20%", "held_back<20%", {"failed": 20, "held_back": 200}),
+        ("errors<=2.5%", "errors<2.4%", {"failed": 20, "dropped": 200}),
+        ("dropped<=20%", "dropped<20%", {"failed": 20, "dropped": 200}),
         ("late<=40%", "late<39.9%", {"late_after": 600 * MS}),
-        ("late<=20%", "late<19.9%", {"late_after": 600 * MS, "held_back": 200}),
+        ("late<=20%", "late<19.9%", {"late_after": 600 * MS, "dropped": 200}),
         ("rate>500/s", "rate>501/s", {}),
         ("rate>=490/s", "rate>491/s", {"failed": 20}),
         ("goodput>249/s@500ms", "goodput>251/s@500ms", {}),
@@ -147,7 +147,7 @@ def test_an_objective_is_kept_up_to_its_bound(met: str, missed: str, run: dict[s
     assert not kept(missed, **run)
 
 
-@pytest.mark.parametrize("run", [{"failed": 11}, {"held_back": 11}])
+@pytest.mark.parametrize("run", [{"failed": 11}, {"dropped": 11}])
 def test_a_server_that_refuses_does_not_keep_a_percentile_by_being_quick_with_the_rest(run: dict[str, int]) -> None:
     assert kept("p98<2s", **run)
     assert not kept("p99<2s", **run)
@@ -185,7 +185,7 @@ def test_a_percentile_is_kept_exactly_when_no_more_requests_are_over_than_may_be
     [
         ("p99<500ms", Proportion(501, 1000, Fraction(1, 100))),
         ("errors<1%", Proportion(20, 800, Fraction(1, 100))),
-        ("held_back<1%", Proportion(200, 1000, Fraction(1, 100))),
+        ("dropped<1%", Proportion(200, 1000, Fraction(1, 100))),
         ("late<=1%", Proportion(180, 1000, Fraction(1, 100))),
         ("p99>500ms", None),
         ("mean<1s", None),
@@ -194,7 +194,7 @@ def test_a_percentile_is_kept_exactly_when_no_more_requests_are_over_than_may_be
 )
 def test_what_bounds_how_many_may_go_wrong_is_a_share(text: str, share: Proportion | None) -> None:
     (objective,) = parse_objectives(text)
-    report = made_report(np.arange(1, 1001) / 1000, failed=20, held_back=200, late_after=600 * MS)
+    report = made_report(np.arange(1, 1001) / 1000, failed=20, dropped=200, late_after=600 * MS)
     found = objective.share(Measured.of(report))
     assert found == share
 

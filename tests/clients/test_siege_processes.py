@@ -115,12 +115,12 @@ def test_several_processes_may_be_a_closed_loop(siege: Any) -> None:
     assert report.counts.completed >= 101
 
 
-def test_what_several_hold_back_is_told_once(siege: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_several_drop_is_told_once(siege: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     def opening(load: LoadConfig, processes: int, show: Show) -> Coordinator:
-        """Opens the gate when all that is held back has been seen to be."""
+        """Opens the gate when all that is dropped has been seen to be."""
 
         def look(snapshot: Snapshot) -> None:
-            if snapshot.counts.held_back == 180:
+            if snapshot.counts.dropped == 180:
                 gate.opened.set()
             show(snapshot)
 
@@ -130,7 +130,7 @@ def test_what_several_hold_back_is_told_once(siege: Any, gate: Gate, monkeypatch
     result, report = siege("--rate 1000 --count 200 --processes 2 --max-outstanding 20")
     assert result.exit_code == 4
     assert result.stderr.count("warning: 20 requests are in flight (--max-outstanding)") == 1
-    assert (report.counts.held_back, report.counts.completed) == (180, 20)
+    assert (report.counts.dropped, report.counts.completed) == (180, 20)
 
 
 def test_a_process_that_dies_ends_the_run(siege: Any, fake: FakeServer) -> None:

@@ -6,7 +6,7 @@ import pytest
 from entries import MS, SECOND, Entry, plain, write
 from simulated_queue import Gaps, simulated
 
-from yais.clients.stats.outcomes import HELD_BACK, OK
+from yais.clients.stats.outcomes import DROPPED, OK
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Loop, Report, RunInfo, summarise
 from yais.clients.stats.verdict import Verdict, exit_code, grows, judge
@@ -54,11 +54,11 @@ def test_that_siege_s_core_was_busy_is_told_and_no_limit_by_itself(
     assert ["its event loop used 95% of a core" in remark for remark in verdict.remarks] == [True] * is_told
 
 
-def test_what_was_held_back_is_the_cap_s_limit() -> None:
-    verdict = judge(report([*steady(99), plain(HELD_BACK, SECOND)], max_outstanding=950))
+def test_what_was_dropped_is_the_cap_s_limit() -> None:
+    verdict = judge(report([*steady(99), plain(DROPPED, SECOND)], max_outstanding=950))
     assert verdict.limit == "cap"
     assert verdict.reasons == (
-        "1 of 100 requests (1.0%) were held back while 950 requests were in flight (--max-outstanding)",
+        "1 of 100 requests (1.0%) were dropped while 950 requests were in flight (--max-outstanding)",
     )
 
 
@@ -91,7 +91,7 @@ def test_a_schedule_that_begins_with_a_pause_is_judged_by_its_own_seconds() -> N
 
 def test_of_several_limits_the_generator_s_counts_and_all_are_told() -> None:
     entries = [plain(OK, due, 2 * MS, service) for _, due, _, service, _ in piling_up(10, 100, 1.5)]
-    verdict = judge(report([*entries, plain(HELD_BACK, SECOND)]))
+    verdict = judge(report([*entries, plain(DROPPED, SECOND)]))
     assert verdict.limit == "generator"
     assert len(verdict.reasons) == 3
 
@@ -157,11 +157,11 @@ def test_a_load_in_waves_is_no_growth_unless_the_server_falls_behind() -> None:
         ([plain(OK)], None, None, 0),
         ([plain(OK)], Verdict(True), None, 0),
         ([plain(grpc.StatusCode.INTERNAL)], Verdict(True), None, 1),
-        ([plain(HELD_BACK)], None, None, 1),
+        ([plain(DROPPED)], None, None, 1),
         ([plain(OK)], Verdict(False, "generator"), None, 3),
         ([plain(grpc.StatusCode.INTERNAL)], Verdict(False, "generator"), False, 3),
         ([plain(OK)], Verdict(False, "server"), True, 4),
-        ([plain(HELD_BACK)], Verdict(False, "cap"), None, 4),
+        ([plain(DROPPED)], Verdict(False, "cap"), None, 4),
         ([plain(OK)], Verdict(True), False, 5),
         ([plain(grpc.StatusCode.INTERNAL)], Verdict(True), True, 0),
     ],

@@ -17,7 +17,7 @@ from yais.clients.stats.outcomes import Counts
 
 Show = Callable[..., str]
 
-LOST = Counts(offered=2503, sent=2501, held_back=2, completed=2498, rejected=2, failed=1)
+LOST = Counts(offered=2503, sent=2501, dropped=2, completed=2498, rejected=2, failed=1)
 FAILURES = {"UNAVAILABLE": 2, "INTERNAL": 1}
 FINE = Counts(offered=2500, sent=2500, completed=2500)
 
@@ -60,7 +60,7 @@ def test_a_line_says_all_of_a_second(line: Show) -> None:
     said = line(1.5, 12.3, lags=(0.25,), in_flight=17, elapsed=3.0, counts=LOST, failures=FAILURES)
     assert said == (
         "at 3 s  asked 2,500.0/s  answered 2.0/s  in flight 17  p50 1.50 ms  p99 12.3 ms  lag p99 0.250 ms  "
-        "failed 3 (UNAVAILABLE 2, INTERNAL 1)  held back 2\n"
+        "failed 3 (UNAVAILABLE 2, INTERNAL 1)  dropped 2\n"
     )
 
 
@@ -70,7 +70,7 @@ def test_percentiles_are_told_apart(line: Show) -> None:
 
 
 def test_a_second_without_answers_has_no_latency(line: Show) -> None:
-    assert line() == "at 1 s  asked 2,500.0/s  answered 0.0/s  in flight 0  failed 0  held back 0\n"
+    assert line() == "at 1 s  asked 2,500.0/s  answered 0.0/s  in flight 0  failed 0  dropped 0\n"
 
 
 def test_a_closed_loop_has_neither_a_rate_that_was_asked_for_nor_lag(line: Show) -> None:
@@ -130,10 +130,10 @@ def test_where_there_is_little_room_curves_are_of_the_latest_seconds(rows: Calla
 
 def test_what_goes_wrong_stands_out_by_kind(rows: Callable[..., list[str]]) -> None:
     fine = rows(made_snapshot(1.0, counts=FINE), coloured=True)
-    assert not any("failed" in row or "held back" in row or "31m" in row for row in fine)
+    assert not any("failed" in row or "dropped" in row or "31m" in row for row in fine)
     bad = rows(made_snapshot(1.0, counts=LOST, failures=FAILURES), coloured=True)
     assert any("\x1b[1;31m3 (UNAVAILABLE 2, INTERNAL 1)" in row for row in bad)
-    assert any("\x1b[1;31m2" in row and "held back" in row for row in bad)
+    assert any("\x1b[1;31m2" in row and "dropped" in row for row in bad)
 
 
 @pytest.mark.parametrize("width", [1, 5, 12, 30, 45, 46, 60, 80, 97, 98, 200])

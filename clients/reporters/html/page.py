@@ -91,7 +91,7 @@ def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
         KeyFigure("answered", f"{report.rate_answered:,.1f}/s"),
         *percentiles,
         KeyFigure("errors", f"{counts.errors:,}"),
-        KeyFigure("held back", f"{counts.held_back:,}"),
+        KeyFigure("dropped", f"{counts.dropped:,}"),
     )
 
 

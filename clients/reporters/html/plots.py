@@ -114,7 +114,7 @@ def _throughput_plot(runs: Sequence[NamedReport]) -> Plot:
         Quantity("sent", _count(lambda counts: counts.sent), _BLUE, "dotted", "dotted", leading=False),
         Quantity("answered", _count(lambda counts: counts.completed), _GREEN),
         Quantity("errors", _count(_errors), _RED, among="dotdash"),
-        Quantity("held back", _held_back, _ORANGE, among="dashed"),
+        Quantity("dropped", _dropped, _ORANGE, among="dashed"),
     )
     text = (
         "Requests a second: asked for in the second in which they were due, sent and answered in that of the send and "
@@ -197,9 +197,9 @@ def _asked(report: Report) -> Values:
     return _none(values) if report.info.loop == "closed" else values
 
 
-def _held_back(report: Report) -> Values:
+def _dropped(report: Report) -> Values:
     """None where nothing was, which is as it should be and needs no line."""
-    values = _count(lambda counts: counts.held_back)(report)
+    values = _count(lambda counts: counts.dropped)(report)
     return values if values.any() else _none(values)
 
 

@@ -41,7 +41,7 @@ _RATES: Mapping[str, Callable[[Report], str | None]] = MappingProxyType(
 _COUNTS: Mapping[str, str | None] = MappingProxyType(
     {
         "offered": None,
-        "held_back": "offered",
+        "dropped": "offered",
         "sent": "offered",
         "completed": "sent",
         "late": "completed",
