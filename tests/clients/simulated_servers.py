@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from made_runs import SECOND, chunk
 from numpy.typing import NDArray
 
+from clients.made_runs import SECOND, chunk
 from yais.clients.siege.find_max import SequentialTest
 from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.outcomes import Counts

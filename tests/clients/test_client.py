@@ -8,8 +8,8 @@ import grpc
 import ml_dtypes
 import numpy as np
 import pytest
-from fake_server import FakeServer, Gate, echo
 
+from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import AsyncClient, Client, InferenceError, ModelMetadata, ServerMetadata, TensorMetadata
 from yais.clients.channel import channel_options
 from yais.proto import grpc_service_pb2 as pb

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import grpc
 import pytest
-from fake_server import FakeServer, Gate, echo
 
+from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import async_cli, sync_cli
 from yais.clients.siege import cli as siege_cli
 from yais.clients.siege.transports import TransportName

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from fake_server import FakeServer, echo, serving
 
+from clients.fake_server import FakeServer, echo, serving
 from yais.clients import async_cli, sync_cli
 from yais.clients.reporters import document
 from yais.clients.siege import cli as siege_cli

@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from chances import is_plausible
-from made_runs import SECOND, made_report
-from simulated_servers import Server, noisy, probe, queue, rate_of_md1
+from clients.chances import is_plausible
+from clients.made_runs import SECOND, made_report
+from clients.simulated_servers import Server, noisy, probe, queue, rate_of_md1
 
 from yais.clients.siege.find_max import IdleDetector, Judge, Sample, SequentialTest
 from yais.clients.siege.search import ProbeOutcome

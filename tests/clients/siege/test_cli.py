@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from fake_server import FakeModel, FakeServer, echo
+from clients.fake_server import FakeModel, FakeServer, echo
 
 from yais.clients.reporters import document
 from yais.clients.siege import cli

@@ -3,7 +3,7 @@ import pickle
 
 import grpc
 import pytest
-from made_snapshots import MS, histogram, made_snapshot
+from clients.made_snapshots import MS, histogram, made_snapshot
 
 from yais.clients.siege.closed_loop import ClosedLoop
 from yais.clients.siege.open_loop import OpenLoop

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import made_report
+from clients.made_runs import made_report
 
 from yais.clients.reporters import document
 from yais.clients.siege.compare_cli import main, split

@@ -8,7 +8,7 @@ import click
 import grpc
 import numpy as np
 import pytest
-from fake_server import FakeModel, FakeServer, echo
+from clients.fake_server import FakeModel, FakeServer, echo
 
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.options import CommonOptions, common_options

@@ -3,7 +3,7 @@ import pickle
 import grpc
 import numpy as np
 import pytest
-from entries import MS, SECOND, Entry, plain, write
+from clients.entries import MS, SECOND, Entry, plain, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

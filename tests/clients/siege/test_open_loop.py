@@ -8,9 +8,9 @@ import click
 import grpc
 import numpy as np
 import pytest
-from fake_line import FakeCall, FakeLine, answer_soon
-from fake_server import FakeServer, Gate, echo
-from simulated_time import SimulatedLoop, run_simulated
+from clients.fake_line import FakeCall, FakeLine, answer_soon
+from clients.fake_server import FakeServer, Gate, echo
+from clients.simulated_time import SimulatedLoop, run_simulated
 
 from yais import transport as native_transport
 from yais.clients.inputs.workload import WeightedChoice

@@ -1,6 +1,6 @@
 import grpc
 import pytest
-from entries import MS, plain, write
+from clients.entries import MS, plain, write
 
 from yais.clients.reporters.text import render
 from yais.clients.stats.histogram import milliseconds

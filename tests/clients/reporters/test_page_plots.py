@@ -4,8 +4,8 @@ import grpc
 import numpy as np
 import pytest
 from bokeh.models import Scatter
-from entries import MS, SECOND, plain, write
-from made_runs import made_report
+from clients.entries import MS, SECOND, plain, write
+from clients.made_runs import made_report
 
 from yais.clients.reporters.html import NamedReport
 from yais.clients.reporters.html.bokeh import draw

@@ -11,9 +11,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from fake_line import FakeLine
+from clients.fake_line import FakeLine
+from clients.simulated_time import run_simulated
 from numpy.typing import NDArray
-from simulated_time import run_simulated
 
 from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Pacer, Until

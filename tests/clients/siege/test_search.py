@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chances import is_plausible
+from clients.chances import is_plausible
+from clients.made_runs import made_report
+from clients.simulated_servers import Server, constant, noisy, poisson, probe, queue, rate_of_md1
 from hypothesis import example, given
 from hypothesis import strategies as st
-from made_runs import made_report
-from simulated_servers import Server, constant, noisy, poisson, probe, queue, rate_of_md1
 
 from yais.clients.siege.find_max import Judge, SequentialTest, run_search
 from yais.clients.siege.search import Curve, Point, ProbeOutcome, Search, SearchResult

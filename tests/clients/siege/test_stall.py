@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_line import FakeCall, FakeLine
-from simulated_time import run_simulated
+from clients.fake_line import FakeCall, FakeLine
+from clients.simulated_time import run_simulated
 
 from yais.clients.reporters import document
 from yais.clients.siege.closed_loop import ClosedLoop
@@ -120,7 +120,7 @@ def test_a_closed_loop_shows_nothing_of_the_same_stall(monkeypatch: pytest.Monke
 @contextmanager
 def stalling_server(stall_after: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """A real one, of one thread, and its port; it prints how long it has stalled."""
-    script = Path(__file__).with_name("stalling_server.py")
+    script = Path(__file__).parents[1] / "stalling_server.py"
     command = [sys.executable, str(script), str(stall_after), str(STALL)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -4,7 +4,7 @@ from itertools import islice
 
 import grpc
 import pytest
-from fake_line import FakeLine
+from clients.fake_line import FakeLine
 
 from yais.clients.siege.balancer import RoundRobinBalancer, RoundRobinPicker
 from yais.clients.siege.transports import CountingCallable, RawCallable

@@ -12,7 +12,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made_snapshots import MS, histogram, made_snapshot
+from clients.made_snapshots import MS, histogram, made_snapshot
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,7 +23,7 @@ from yais.clients.siege.terminal import open_views
 from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.outcomes import OUTCOMES, Counts
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROMTOOL = ROOT / "build" / "peers" / "prometheus" / "promtool"
 LOCAL = HostPort("127.0.0.1", 0)
 INFO = {"target": "localhost:50051", "version": "0.1.0"}

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import made_report
-from pages import Page
+from clients.made_runs import made_report
+from clients.pages import Page
 
 from yais.clients.reporters import document, html
 from yais.clients.reporters.html import missing_libraries

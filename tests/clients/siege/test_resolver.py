@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 import pytest
-from simulated_time import SimulatedLoop
+from clients.simulated_time import SimulatedLoop
 
 from yais.clients.channel import HostPort, parse_target
 from yais.clients.siege.balancer import (

@@ -3,8 +3,8 @@ from dataclasses import replace
 import grpc
 import numpy as np
 import pytest
-from entries import MS, SECOND, Entry, plain, write
-from simulated_queue import Gaps, simulated
+from clients.entries import MS, SECOND, Entry, plain, write
+from clients.simulated_queue import Gaps, simulated
 
 from yais.clients.stats.outcomes import DROPPED, OK
 from yais.clients.stats.recorder import Recorder

@@ -6,9 +6,9 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from clients.made_runs import made_report
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import made_report
 
 from yais.clients.siege.report_cli import OBJECTIVES
 from yais.clients.stats.slo import (

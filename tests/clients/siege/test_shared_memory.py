@@ -6,7 +6,7 @@ import click
 import grpc
 import numpy as np
 import pytest
-from fake_server import FakeServer
+from clients.fake_server import FakeServer
 
 from yais.clients.options import CommonOptions, common_options
 from yais.clients.protocol import InferenceError, infer_outputs, infer_request

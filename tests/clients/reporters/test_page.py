@@ -6,9 +6,9 @@ from dataclasses import asdict, fields, replace
 import grpc
 import numpy as np
 import pytest
-from entries import plain, write
-from made_runs import made_report
-from pages import Page
+from clients.entries import plain, write
+from clients.made_runs import made_report
+from clients.pages import Page
 
 from yais.clients.reporters.html import NamedReport
 from yais.clients.reporters.html.page import page

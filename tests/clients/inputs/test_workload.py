@@ -5,7 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import Result
-from fake_server import FakeModel, FakeServer
+from clients.fake_server import FakeModel, FakeServer
 from PIL import Image
 
 from yais.clients.protocol import TensorMetadata

@@ -16,7 +16,7 @@ import grpc
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from fake_server import FakeServer, Gate, echo
+from clients.fake_server import FakeServer, Gate, echo
 
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.reporters import document

@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from fake_line import FakeLine
-from fake_server import FakeServer, Gate
+from clients.fake_line import FakeLine
+from clients.fake_server import FakeServer, Gate
 
 from yais.clients.siege.requests import INFER
 from yais.clients.siege.transports import Call, RawCallable, TransportName, UnaryCallable, open_callable

@@ -2,8 +2,8 @@ import asyncio
 from itertools import cycle, repeat
 
 import pytest
-from fake_line import FakeCall, FakeLine, answer_soon
-from simulated_time import run_simulated
+from clients.fake_line import FakeCall, FakeLine, answer_soon
+from clients.simulated_time import run_simulated
 
 from yais.clients.siege.closed_loop import ClosedLoop
 from yais.clients.siege.in_flight import NextRequest

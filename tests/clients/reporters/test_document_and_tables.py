@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from entries import MS, SECOND, Entry, plain, write
+from clients.entries import MS, SECOND, Entry, plain, write
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 from hypothesis import given, settings

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from made_snapshots import made_snapshot
+from clients.made_snapshots import made_snapshot
 from rich.console import Console
 
 from yais.clients.siege.terminal import BLOCKS, WINDOW, PlainLines, Screen, open_views, sparkline
