@@ -14,7 +14,7 @@ import numpy as np
 from yais.clients.stats.histogram import HALF_OCTAVE, Histogram
 from yais.clients.stats.outcomes import LOWEST_STATUS, STATUS_NAMES, STATUSES, Counts
 from yais.clients.stats.recorder import RecordBatch
-from yais.clients.stats.report import Interval, Report
+from yais.clients.stats.report import Report
 
 REQUEST_COLUMNS = ("due_ns", "sent_ns", "done_ns", "status", "kind")
 
@@ -49,7 +49,9 @@ def by_second(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SECOND_COLUMNS)
-    writer.writerows(_row(second) for second in report.intervals)
+    for interval in report.intervals:
+        latencies = [interval.latency.ms.get(name, "") for name in ("p50", "p99", "max")]
+        writer.writerow([interval.second, *asdict(interval.counts).values(), interval.in_flight, *latencies])
     return text.getvalue()
 
 
@@ -59,7 +61,12 @@ def spectrum(histogram: Histogram) -> str:
     for value, percentile, count in _steps(histogram):
         rest = f" {1 / (1 - percentile / 100):16.2f}" if percentile < 100 else ""
         lines.append(f"{value / _MS:12.3f} {percentile / 100:14.12f} {count:10d}{rest}")
-    return "\n".join([*lines, *_footer(histogram)]) + "\n"
+    lines += [
+        f"#[Mean    = {histogram.mean() / _MS:12.3f}, StdDeviation   = {histogram.deviation() / _MS:12.3f}]",
+        f"#[Max     = {histogram.value_at(100) / _MS:12.3f}, Total count    = {histogram.total:12d}]",
+        f"#[Buckets = {histogram.octaves:12d}, SubBuckets     = {2 * HALF_OCTAVE:12d}]",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def histogram_log(report: Report) -> str:
@@ -69,12 +76,11 @@ def histogram_log(report: Report) -> str:
         started = datetime.fromisoformat(report.info.started)
         lines.append(f"#[StartTime: {started.timestamp():.3f} (seconds since epoch), {started.isoformat()}]")
     lines.append(_LOG_LEGEND)
-    return "\n".join(lines + [_line(second) for second in report.intervals if second.latency.count]) + "\n"
-
-
-def _row(interval: Interval) -> list[object]:
-    latencies = [interval.latency.ms.get(name, "") for name in ("p50", "p99", "max")]
-    return [interval.second, *asdict(interval.counts).values(), interval.in_flight, *latencies]
+    for interval in report.intervals:
+        if interval.latency.count:
+            latency = interval.latency
+            lines.append(f"{interval.second:.3f},1.000,{latency.ms['max']:.3f},{latency.histogram}")
+    return "\n".join(lines) + "\n"
 
 
 def _steps(histogram: Histogram) -> Iterator[tuple[int, float, int]]:
@@ -87,22 +93,5 @@ def _steps(histogram: Histogram) -> Iterator[tuple[int, float, int]]:
             if count == total:
                 yield value, 100.0, count
                 return
-            level = _next(level)
-
-
-def _next(level: float) -> float:
-    halvings = int(log2(100 / (100 - level)))
-    return level + 50.0 / _TICKS / (1 << halvings)
-
-
-def _footer(histogram: Histogram) -> list[str]:
-    most = histogram.value_at(100)
-    return [
-        f"#[Mean    = {histogram.mean() / _MS:12.3f}, StdDeviation   = {histogram.deviation() / _MS:12.3f}]",
-        f"#[Max     = {most / _MS:12.3f}, Total count    = {histogram.total:12d}]",
-        f"#[Buckets = {histogram.octaves:12d}, SubBuckets     = {2 * HALF_OCTAVE:12d}]",
-    ]
-
-
-def _line(interval: Interval) -> str:
-    return f"{interval.second:.3f},1.000,{interval.latency.ms['max']:.3f},{interval.latency.histogram}"
+            halvings = int(log2(100 / (100 - level)))
+            level += 50.0 / _TICKS / (1 << halvings)

@@ -11,15 +11,23 @@ _SELDOM = ("rejected", "timed_out", "cancelled", "wrong")
 def render(report: Report, verdict: Verdict | None = None) -> str:
     """The whole report; one line a percentile, as in `p99   12.3 ms`."""
     is_open = report.info.loop == "open"
-    lines = [_counts(report), _rates(report)]
-    lines += [f"failed {kind.count} x {kind.status}: {kind.text}" for kind in report.failures]
+    counts = report.counts
+    offered = f"offered {counts.offered:,} = sent {counts.sent:,} + dropped {counts.dropped:,}; " if is_open else ""
+    lines = [f"{offered}{_sent(counts)}", _rates(report)]
+    lines += [f"failed {failure.count} x {failure.status}: {failure.text}" for failure in report.failures]
     if report.latency.ms:
         origin = "the due time" if is_open else "the send"
         lines += ["", f"latency from {origin} to the answer", *latency_lines(report.latency.ms)]
     if is_open and report.lag.ms:
         lines += ["", *_side_by_side({"service": report.service.ms, "send lag": report.lag.ms})]
-    lines += [f"{kind.name}: {_sent(kind.counts)}{_tail(kind.latency.ms)}" for kind in report.kinds]
-    lines += _addresses(report.info.addresses)
+    for kind in report.kinds:
+        shown = ((name, kind.latency.ms[name]) for name in ("p50", "p99") if kind.latency.ms)
+        latency = "".join(f"; {name} {milliseconds(value)} ms" for name, value in shown)
+        lines.append(f"{kind.name}: {_sent(kind.counts)}{latency}")
+    addresses = report.info.addresses
+    if len(addresses) > 1:
+        width = max(map(len, addresses))
+        lines += ["", "sent to each address", *(f"  {name:<{width}}{n:>14,}" for name, n in addresses.items())]
     return "\n".join(lines + ([] if verdict is None else ["", *verdict_lines(verdict)]))
 
 
@@ -36,13 +44,6 @@ def latency_lines(distribution: dict[str, float]) -> list[str]:
     return [f"{name:<6}{value:>{width}} ms" for name, value in values.items()]
 
 
-def _counts(report: Report) -> str:
-    counts = report.counts
-    if report.info.loop == "closed":
-        return _sent(counts)
-    return f"offered {counts.offered:,} = sent {counts.sent:,} + dropped {counts.dropped:,}; {_sent(counts)}"
-
-
 def _sent(counts: Counts) -> str:
     """Outcomes that did not occur are left out, but for `failed`."""
     seldom = [(name.replace("_", " "), getattr(counts, name)) for name in _SELDOM if getattr(counts, name)]
@@ -52,27 +53,12 @@ def _sent(counts: Counts) -> str:
 
 
 def _rates(report: Report) -> str:
-    answered = f"{report.rate_answered:,.1f}/s answered over {_seconds(report.elapsed)}"
+    elapsed = f"{report.elapsed:.1f} s" if report.elapsed >= 1 else f"{report.elapsed * 1000:.0f} ms"
+    answered = f"{report.rate_answered:,.1f}/s answered over {elapsed}"
     if report.info.loop == "closed":
         return f"closed loop: rate {answered}, which the server's pace set"
     asked = "" if report.info.rate_asked is None else f"{report.info.rate_asked:,.1f}/s asked, "
     return f"rate {asked}{report.rate_sent:,.1f}/s sent, {answered}"
-
-
-def _addresses(counts: dict[str, int]) -> list[str]:
-    """Of only one there is nothing to be told."""
-    if len(counts) < 2:
-        return []
-    width = max(map(len, counts))
-    return ["", "sent to each address", *(f"  {address:<{width}}{count:>14,}" for address, count in counts.items())]
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
-
-
-def _tail(distribution: dict[str, float]) -> str:
-    return "".join(f"; {name} {milliseconds(distribution[name])} ms" for name in ("p50", "p99") if distribution)
 
 
 def _side_by_side(columns: dict[str, dict[str, float]]) -> list[str]:

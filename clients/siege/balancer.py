@@ -103,7 +103,7 @@ class RoundRobinBalancer:
         """Opens what is new, and leaves what is no longer there; `addresses` are not empty."""
         for gone in self._subchannels.keys() - set(addresses):
             for subchannel in self._subchannels.pop(gone):
-                self._leave(subchannel)
+                self._closing.append(asyncio.create_task(subchannel.close(self._grace)))
         for new in dict.fromkeys(addresses):
             if new not in self._subchannels:
                 self._subchannels[new] = [self._connect(new) for _ in range(self._count)]
@@ -149,9 +149,6 @@ class RoundRobinBalancer:
         self._callables.append((address, send))
         subchannel = Subchannel(channel, send, lambda: self._note(subchannel))
         return subchannel
-
-    def _leave(self, subchannel: Subchannel) -> None:
-        self._closing.append(asyncio.create_task(subchannel.close(self._grace)))
 
     def _note(self, subchannel: Subchannel) -> None:
         if subchannel.state in _DOWN:

@@ -58,10 +58,14 @@ class ClosedLoop:
         """Sends until the end, then waits for what is in flight; it begins `at`, as an `OpenLoop` does."""
         self.started_at = monotonic_ns() if at is None else at
         self.recorder.start(self.counted_from)
+        seconds = None if self._duration is None else (self._warmup + self._duration) / SECOND
         try:
             await asyncio.sleep((self.started_at - monotonic_ns()) / SECOND)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._keep_sending(), self._seconds)
+                async with asyncio.timeout(seconds):
+                    for _ in range(self._concurrency):
+                        self._send()
+                    await self._is_stopping.wait()
             self.stop()
             await self._in_flight.wait_idle()
         finally:
@@ -75,15 +79,6 @@ class ClosedLoop:
         """Ends what is in flight, as cancelled, and sends no more."""
         self.stop()
         self._in_flight.cancel()
-
-    @property
-    def _seconds(self) -> float | None:
-        return None if self._duration is None else (self._warmup + self._duration) / SECOND
-
-    async def _keep_sending(self) -> None:
-        for _ in range(self._concurrency):
-            self._send()
-        await self._is_stopping.wait()
 
     def _send(self) -> None:
         if self._is_stopping.is_set():

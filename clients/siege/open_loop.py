@@ -89,21 +89,16 @@ class OpenLoop:
         if self._is_stopping:
             return None
         for due in self._arrivals.take(monotonic_ns() - self.started_at):
-            self._offer(self.started_at + due)
+            due += self.started_at
+            if len(self._in_flight) < self._max_outstanding:
+                self._in_flight.send(due, monotonic_ns())
+            else:
+                self._in_flight.drop(due)
+                self.dropped += 1
+                if self.dropped == 1:
+                    self._on_first_drop()
         next_due = self._arrivals.next_due
         return None if next_due is None else self.started_at + next_due
-
-    def _offer(self, due: int) -> None:
-        if len(self._in_flight) < self._max_outstanding:
-            self._in_flight.send(due, monotonic_ns())
-        else:
-            self._drop(due)
-
-    def _drop(self, due: int) -> None:
-        self._in_flight.drop(due)
-        self.dropped += 1
-        if self.dropped == 1:
-            self._on_first_drop()
 
 
 class Timer:

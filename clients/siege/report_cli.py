@@ -70,11 +70,8 @@ def report(file: Path, form: str) -> None:
     """Prints what siege --report wrote to FILE, a .json file. Exits with 1 when that holds no report."""
     if form == "html" and (reason := missing_libraries()):
         raise click.UsageError(f"--format html: {reason}")
-    try:
-        report = document.read(file)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(render(report, judge(report)) if form == "text" else FORMATS[f".{form}"](report, ()), nl=form == "text")
+    saved = _read_report(file)
+    click.echo(render(saved, judge(saved)) if form == "text" else FORMATS[f".{form}"](saved, ()), nl=form == "text")
 
 
 class ObjectivesType(click.ParamType[tuple[Objective, ...], str]):
@@ -119,13 +116,11 @@ def plot(files: tuple[Path, ...], output: TextIO, names: tuple[str, ...], slo: t
     # Bokeh takes half a second to import, and is not always there.
     from yais.clients.reporters.html.page import page
 
+    # With their folders where they would be the same without.
+    known = Counter(file.name for file in files)
+    shown = names or [file.name if known[file.name] == 1 else str(file) for file in files]
     reports = [_read_report(file) for file in files]
-    runs = [
-        NamedReport(*named, assess(slo or (), named[1]))
-        for named in zip(names or _file_names(files), reports, strict=True)
-    ]
-    text = page(runs)
-    output.write(text)
+    output.write(page([NamedReport(n, r, assess(slo or (), r)) for n, r in zip(shown, reports, strict=True)]))
 
 
 def write_report(report: Report, assessments: Sequence[Assessment], path: Path) -> None:
@@ -159,12 +154,6 @@ def _read_report(file: Path) -> Report:
         return document.read(file)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def _file_names(files: Sequence[Path]) -> list[str]:
-    """With their folders where they would be the same without."""
-    known = Counter(file.name for file in files)
-    return [file.name if known[file.name] == 1 else str(file) for file in files]
 
 
 def _write(text: str, path: Path) -> None:

@@ -84,7 +84,13 @@ Mix = tuple[MixEntry, ...]
 
 def parse_mix(text: str) -> Mix:
     """Raises ValueError, naming the part that is no NAME=WEIGHT or NAME:VERSION=WEIGHT."""
-    return tuple(MixEntry(label, *_split_label(label), weight) for label, weight in parse_weights(text, "=").items())
+    entries = []
+    for label, weight in parse_weights(text, "=").items():
+        # Versions are numbers; any other colon belongs to the name.
+        name, _, version = label.rpartition(":")
+        is_versioned = bool(name) and version.isdecimal()
+        entries.append(MixEntry(label, name if is_versioned else label, version if is_versioned else "", weight))
+    return tuple(entries)
 
 
 def prepare_mix(mix: Mix, options: CommonOptions) -> list[Workload]:
@@ -94,8 +100,17 @@ def prepare_mix(mix: Mix, options: CommonOptions) -> list[Workload]:
     """
     with Client(options.target) as client:
         models = [describe(client, part.model, part.version, options.timeout) for part in mix]
-    _check_mix(models, options)
-    return [Workload(model, find_inputs(model, _options_for(model, options)), options.seed) for model in models]
+    if options.batch and not any(model.is_batched for model in models):
+        raise click.UsageError("--batch: no model of --mix has a batch dimension (max_batch_size 0)")
+    unknown = options.shape.keys() - {name for model in models for name in _input_names(model)}
+    if unknown:
+        raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input")
+    workloads = []
+    for model in models:
+        shapes = {name: shape for name, shape in options.shape.items() if name in _input_names(model)}
+        own = replace(options, batch=options.batch if model.is_batched else None, shape=shapes)
+        workloads.append(Workload(model, find_inputs(model, own), options.seed))
+    return workloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,28 +222,13 @@ def find_golden(common: CommonOptions, inputs: RequestOptions, requests: Request
     if inputs.write_golden is not None:
         with report_errors(common.target):
             arrays = _ask_golden(common, requests, read)
-            _write_golden(inputs.write_golden, arrays)
+            try:
+                golden.save(inputs.write_golden, arrays)
+            except (ValueError, OSError) as error:
+                raise click.BadParameter(str(error), param_hint="--write-golden") from error
+            click.echo(f"{inputs.write_golden}: {len(arrays)} outputs written")
             return Golden(requests.named, arrays, read, tolerance)
     return None
-
-
-def _split_label(label: str) -> tuple[str, str]:
-    # Versions are numbers; any other colon belongs to the name.
-    name, _, version = label.rpartition(":")
-    return (name, version) if name and version.isdecimal() else (label, "")
-
-
-def _check_mix(models: Sequence[Model], options: CommonOptions) -> None:
-    if options.batch and not any(model.is_batched for model in models):
-        raise click.UsageError("--batch: no model of --mix has a batch dimension (max_batch_size 0)")
-    unknown = options.shape.keys() - {name for model in models for name in _input_names(model)}
-    if unknown:
-        raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input")
-
-
-def _options_for(model: Model, options: CommonOptions) -> CommonOptions:
-    shapes = {name: shape for name, shape in options.shape.items() if name in _input_names(model)}
-    return replace(options, batch=options.batch if model.is_batched else None, shape=shapes)
 
 
 def _input_names(model: Model) -> set[str]:
@@ -273,7 +273,12 @@ def _infer_requests(common: CommonOptions, inputs: RequestOptions, stack: ExitSt
         stack.enter_context(share_inputs(common.target, contents, common.timeout))
     for workload in workloads:
         click.echo(f"{common.target} {workload}")
-    return Requests(INFER, kinds, [_serialised(choice) for choice in choices], common.seed)
+    # What is in shared memory by now is serialised without its contents.
+    serialised = [
+        WeightedChoice(choice.weight, tuple((kind, request.SerializeToString()) for kind, request in choice.items))
+        for choice in choices
+    ]
+    return Requests(INFER, kinds, serialised, common.seed)
 
 
 def _weigh_requests(
@@ -284,13 +289,9 @@ def _weigh_requests(
     for kind, (workload, weight) in enumerate(zip(workloads, weights, strict=True)):
         total = sum(choice.weight for choice in workload.choices)
         for choice in workload.choices:
-            turns = tuple((kind, workload.request(inputs)) for inputs in choice.items)
-            choices.append(WeightedChoice(weight * choice.weight / total, turns))
+            items = tuple((kind, workload.request(inputs)) for inputs in choice.items)
+            choices.append(WeightedChoice(weight * choice.weight / total, items))
     return choices
-
-
-def _serialised(choice: WeightedChoice[tuple[int, ModelInferRequest]]) -> WeightedChoice[tuple[int, bytes]]:
-    return WeightedChoice(choice.weight, tuple((kind, request.SerializeToString()) for kind, request in choice.items))
 
 
 def _ask_golden(common: CommonOptions, requests: Requests, read: Read) -> Arrays:
@@ -300,11 +301,3 @@ def _ask_golden(common: CommonOptions, requests: Requests, read: Read) -> Arrays
             return golden.record(requests.named, lambda request: method(request, timeout=common.timeout), read)
         except grpc.RpcError as error:
             raise from_rpc(error) from error
-
-
-def _write_golden(path: Path, arrays: Arrays) -> None:
-    try:
-        golden.save(path, arrays)
-    except (ValueError, OSError) as error:
-        raise click.BadParameter(str(error), param_hint="--write-golden") from error
-    click.echo(f"{path}: {len(arrays)} outputs written")

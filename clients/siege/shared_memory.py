@@ -65,27 +65,20 @@ def _registered(target: str, memory: SharedMemory, timeout: float) -> Iterator[N
     # The key is what shm_open() takes; Python leaves its slash out of the name.
     request = pb.SystemSharedMemoryRegisterRequest(name=memory.name, key=f"/{memory.name}", byte_size=memory.size)
     try:
-        _register(target, request, timeout)
+        try:
+            _send(target, "SystemSharedMemoryRegister", request, timeout)
+        except InferenceError as error:
+            reason = f"--shared-memory needs a server on this machine that takes regions of it: {error.details}"
+            raise InferenceError(error.code, reason) from error
         yield
     finally:
-        _unregister(target, memory.name, timeout)
-
-
-def _register(target: str, request: pb.SystemSharedMemoryRegisterRequest, timeout: float) -> None:
-    try:
-        _send(target, "SystemSharedMemoryRegister", request, timeout)
-    except InferenceError as error:
-        reason = f"--shared-memory needs a server on this machine that takes regions of it: {error.details}"
-        raise InferenceError(error.code, reason) from error
-
-
-def _unregister(target: str, name: str, timeout: float) -> None:
-    """The end of a run is not lost over a server that has gone by now."""
-    try:
-        _send(target, "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=name), timeout)
-    except InferenceError as error:
-        if error.code is not grpc.StatusCode.UNIMPLEMENTED:
-            click.echo(f"warning: {target}: region {name} may still be registered: {error}", err=True)
+        # The end of a run is not lost over a server that has gone by now.
+        removal = pb.SystemSharedMemoryUnregisterRequest(name=memory.name)
+        try:
+            _send(target, "SystemSharedMemoryUnregister", removal, timeout)
+        except InferenceError as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                click.echo(f"warning: {target}: region {memory.name} may still be registered: {error}", err=True)
 
 
 def _send(

@@ -3,7 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -56,7 +56,12 @@ def open_views(metrics: HostPort | None, info: Mapping[str, str]) -> Iterator[Vi
         views: list[View] = []
         if metrics is not None:
             views.append(stack.enter_context(_open_metrics(metrics, info)))
-        views.append(stack.enter_context(_open_for_people()))
+        # FORCE_COLOR makes rich take a file for a terminal, TERM=dumb cannot go back.
+        console = Console(stderr=True)
+        is_screen = console.is_interactive and console.file.isatty()
+        view: Screen | PlainLines = Screen(console) if is_screen else PlainLines()
+        views.append(view)
+        stack.enter_context(view)
         yield Views(*views)
 
 
@@ -82,11 +87,11 @@ class Frame:
     """
 
     def __init__(self, snapshot: Snapshot, samples: Sequence[SecondStats]) -> None:
-        self._glance = snapshot
+        self._snapshot = snapshot
         self._samples = samples
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        snapshot, width = self._glance, options.max_width
+        snapshot, width = self._snapshot, options.max_width
         yield from _row([*rates(snapshot), *lag(snapshot)], width)
         answered, p50, p99 = zip(*self._samples, strict=True)
         room = 0 if options.ascii_only else width
@@ -150,12 +155,6 @@ class PlainLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def _open_for_people() -> AbstractContextManager[View]:
-    """A screen where there is one: FORCE_COLOR makes rich take a file for a terminal, TERM=dumb cannot go back."""
-    console = Console(stderr=True)
-    return Screen(console) if console.is_interactive and console.file.isatty() else PlainLines()
 
 
 @contextmanager

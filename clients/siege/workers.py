@@ -77,14 +77,20 @@ class Coordinator:
         Raises click's exception when one of them cannot connect, or dies: its part of the run is lost.
         """
         try:
-            self._start()
+            with _ignore_signals():
+                for worker in self._workers:
+                    worker.start()
             await asyncio.gather(*(worker.connected for worker in self._workers))
             with handle_signals(lambda: self._command("stop"), lambda: self._command("cancel")):
                 self._command(monotonic_ns() + _NOTICE)
-                return _merge(await asyncio.gather(*(worker.ended for worker in self._workers)))
+                ends = await asyncio.gather(*(worker.ended for worker in self._workers))
         finally:
             for worker in self._workers:
                 worker.close()
+        tally = Tally()
+        for end in ends:
+            tally.merge(end.tally)
+        return tally, [end.sent for end in ends]
 
     def receive(self, process: int, message: News) -> None:
         """A message of one of them."""
@@ -94,11 +100,6 @@ class Coordinator:
             case FirstDrop() if not self._has_dropped:
                 self._has_dropped = True
                 warn_of_drops(self._load)
-
-    def _start(self) -> None:
-        with _signals_ignored():
-            for worker in self._workers:
-                worker.start()
 
     def _command(self, command: Command) -> None:
         for worker in self._workers:
@@ -202,14 +203,13 @@ class CommandReader:
 
     def _receive(self) -> None:
         try:
-            self._execute(self._pipe.recv())
+            command: Command = self._pipe.recv()
         except EOFError:
             self.close()
             self.start_time.cancel()
             self._sender.stop()
             self._sender.cancel()
-
-    def _execute(self, command: Command) -> None:
+            return
         match command:
             case "stop":
                 self._sender.stop()
@@ -219,15 +219,8 @@ class CommandReader:
                 self.start_time.set_result(at)
 
 
-def _merge(ends: list[Ended]) -> tuple[Tally, list[SendStats]]:
-    tally = Tally()
-    for end in ends:
-        tally.merge(end.tally)
-    return tally, [end.sent for end in ends]
-
-
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
+def _ignore_signals() -> Iterator[None]:
     """Processes that are started meanwhile ignore them from their first moment on."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -123,9 +123,18 @@ class Report:
 
 
 def summarise(tally: Tally, info: RunInfo | None = None) -> Report:
-    counts, span = tally.counts, tally.span
-    scheduled = _scheduled(span, counts.offered)
+    counts, span, seconds = tally.counts, tally.span, tally.seconds
+    # n arrivals are n - 1 gaps apart; the n-th gap belongs to the schedule too, or short runs would seem too fast.
+    spread = 0 if span.first_due is None else span.last_due - span.first_due
+    scheduled = spread * counts.offered / max(counts.offered - 1, 1) / 1e9
     elapsed = _elapsed(span, span.last_done, scheduled)
+    rows = zip(seconds.counts(), seconds.in_flight(), seconds.latencies(), strict=True)
+    names = info.kinds if info else ()
+    # A single model is the whole run.
+    kinds = tuple(
+        ModelReport(names[number], scenario.counts, Distribution.of(scenario.latency))
+        for number, scenario in (sorted(tally.kinds.items()) if len(names) > 1 else ())
+    )
     return Report(
         info=info or RunInfo(),
         counts=counts,
@@ -139,33 +148,12 @@ def summarise(tally: Tally, info: RunInfo | None = None) -> Report:
         latency=Distribution.of(tally.latency),
         service=Distribution.of(tally.service),
         lag=Distribution.of(tally.lag),
-        intervals=_intervals(tally),
-        kinds=_kinds(tally, info.kinds if info else ()),
+        intervals=tuple(
+            Interval(second, ended, in_flight, Distribution.packed(latency))
+            for second, (ended, in_flight, latency) in enumerate(rows)
+        ),
+        kinds=kinds,
     )
-
-
-def _intervals(tally: Tally) -> tuple[Interval, ...]:
-    seconds = tally.seconds
-    rows = zip(seconds.counts(), seconds.in_flight(), seconds.latencies(), strict=True)
-    return tuple(
-        Interval(second, counts, in_flight, Distribution.packed(latency))
-        for second, (counts, in_flight, latency) in enumerate(rows)
-    )
-
-
-def _kinds(tally: Tally, names: tuple[str, ...]) -> tuple[ModelReport, ...]:
-    if len(names) < 2:
-        return ()
-    return tuple(
-        ModelReport(names[number], kind.counts, Distribution.of(kind.latency))
-        for number, kind in sorted(tally.kinds.items())
-    )
-
-
-def _scheduled(span: TimeSpan, arrivals: int) -> float:
-    # n arrivals are n - 1 gaps apart; the n-th gap belongs to the schedule too, or short runs would seem too fast.
-    spread = 0 if span.first_due is None else span.last_due - span.first_due
-    return spread * arrivals / max(arrivals - 1, 1) / 1e9
 
 
 def _elapsed(span: TimeSpan, end: int, scheduled: float) -> float:

@@ -100,7 +100,12 @@ class Objective:
     def measure(self, measured: Measured) -> float | Fraction | None:
         """In the unit of the bound: infinite for the latency of what was not completed, None without anything."""
         if self.quantile is not None:
-            return _value_at(self.quantile, measured)
+            # The least latency that covers this part of what was offered.
+            rank = math.ceil(self.quantile * measured.counts.offered)
+            if not rank or rank > measured.latency.total:
+                return math.inf if rank else None
+            values, counts = measured.latency.steps()
+            return float(values[np.searchsorted(np.cumsum(counts), rank)])
         if self.kind == "share":
             part, whole = self._parts(measured.counts)
             return Fraction(part, whole) if whole else None
@@ -193,17 +198,6 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     return tuple(objectives)
 
 
-def _value_at(quantile: Fraction, measured: Measured) -> float | None:
-    """The least latency that covers `quantile` of what was offered."""
-    rank = math.ceil(quantile * measured.counts.offered)
-    if not rank:
-        return None
-    if rank > measured.latency.total:
-        return math.inf
-    values, counts = measured.latency.steps()
-    return float(values[np.searchsorted(np.cumsum(counts), rank)])
-
-
 class _Scanner:
     """Goes through a text, past what is taken and past blanks."""
 
@@ -254,14 +248,11 @@ def _read_quantity(reader: _Scanner, kind: Unit) -> Fraction:
     start = reader.at
     number = Fraction(reader.take(r"\d+(\.\d+)?", "a number"))
     units = _UNITS[kind]
-    quantity = number * units[reader.take(rf"({'|'.join(units)})(?![\w%/])", _one_of(units))]
+    *others, last = units
+    expected = f"{', '.join(others)} or {last}" if others else last
+    quantity = number * units[reader.take(rf"({'|'.join(units)})(?![\w%/])", expected)]
     if kind == "share" and quantity > 1:
         raise ObjectiveError(reader.text, start, "at most 100 %")
     if kind != "share" and not quantity:
         raise ObjectiveError(reader.text, start, "more than 0")
     return quantity
-
-
-def _one_of(units: Mapping[str, Fraction]) -> str:
-    *others, last = units
-    return f"{', '.join(others)} or {last}" if others else last

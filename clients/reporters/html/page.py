@@ -12,7 +12,7 @@ from typing import Self
 from bokeh.embed import components
 from bokeh.model import Model
 from bokeh.resources import Resources
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from yais.clients.reporters.html import NamedReport
@@ -70,9 +70,16 @@ def page(runs: Sequence[NamedReport]) -> str:
     policy names its own scripts by their digests.
     """
     figures, scripts = _figures(plots(runs))
-    text = _template().render(
-        title=_title(runs),
-        policy=_policy(scripts),
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        title=f"siege: {', '.join(run.name or run.report.info.target for run in runs)}",
+        policy=_security_policy(scripts),
         style=Markup(files(_PACKAGE).joinpath("style.css").read_text("ascii")),
         scripts=[Markup(script) for script in scripts],
         summaries=[RunSummary.of(run) for run in runs],
@@ -95,17 +102,6 @@ def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
     )
 
 
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(_PACKAGE, ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
-
-
 def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
     """With the scripts that draw them: none where nothing is to be drawn."""
     drawn = {plot.name: plot for plot in shown if plot.lines}
@@ -114,27 +110,18 @@ def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
     figures: dict[str, Model] = dict(zip(drawn, draw(list(drawn.values())), strict=True))
     script, elements = components(figures, wrap_script=False)
     library = Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw
-    scripts = [_ascii(script) for script in (*library, script)]
+    # Escaped letters change nothing in JavaScript's literals and comments, which is where others than ASCII's stand.
+    scripts = [
+        re.sub("[^\\x00-\\x7f]+", lambda letters: json.dumps(letters[0])[1:-1], each) for each in (*library, script)
+    ]
     return [Figure(plot, Markup(elements[plot.name]) if plot.name in drawn else None) for plot in shown], scripts
 
 
-def _title(runs: Sequence[NamedReport]) -> str:
-    return f"siege: {', '.join(run.name or run.report.info.target for run in runs)}"
-
-
-def _ascii(script: str) -> str:
-    """With other letters escaped, which in JavaScript's literals and comments changes nothing."""
-    return re.sub("[^\\x00-\\x7f]+", lambda letters: json.dumps(letters[0])[1:-1], script)
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """What the page may do: run these scripts, and show what is in it."""
-    digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'"
+def _security_policy(scripts: Sequence[str]) -> str:
+    """The page may run these scripts, and show what is in it."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii") for script in scripts)
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return (
-        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from yais.clients.reporters.html import NamedReport
 from yais.clients.stats.outcomes import Counts
-from yais.clients.stats.report import Distribution, Interval, Report
+from yais.clients.stats.report import Distribution, Report
 
 Values = NDArray[np.float64]
 Dash = Literal["solid", "dashed", "dotted", "dotdash"]
@@ -109,11 +109,14 @@ def _plot_line(run: NamedReport, number: int, quantity: Quantity, length: int, *
 
 
 def _throughput_plot(runs: Sequence[NamedReport]) -> Plot:
+    offered = _count(lambda counts: counts.offered)
+    # Within a second sent - completed are not the errors: what is sent ends later.
+    errors = _count(lambda c: c.rejected + c.timed_out + c.cancelled + c.wrong + c.failed)
     quantities = (
-        Quantity("asked", _asked, _GREY, "dashed", "dashed", leading=False),
+        Quantity("asked", lambda report: _if_open(report, offered(report)), _GREY, "dashed", "dashed", leading=False),
         Quantity("sent", _count(lambda counts: counts.sent), _BLUE, "dotted", "dotted", leading=False),
         Quantity("answered", _count(lambda counts: counts.completed), _GREEN),
-        Quantity("errors", _count(_errors), _RED, among="dotdash"),
+        Quantity("errors", errors, _RED, among="dotdash"),
         Quantity("dropped", _dropped, _ORANGE, among="dashed"),
     )
     text = (
@@ -136,9 +139,11 @@ def _latency_plot(runs: Sequence[NamedReport]) -> Plot:
 
 
 def _in_flight_plot(runs: Sequence[NamedReport]) -> Plot:
-    quantities = (Quantity("in flight", _in_flight_of, _BLUE),)
+    in_flight = Quantity(
+        "in flight", lambda report: np.array([second.in_flight for second in report.intervals], float), _BLUE
+    )
     text = "Requests without an answer at the end of each second. What grows steadily is a server that falls behind."
-    return _plot_by_second("in-flight", "In flight", text, "requests", runs, quantities)
+    return _plot_by_second("in-flight", "In flight", text, "requests", runs, [in_flight])
 
 
 def _plot_by_second(
@@ -173,8 +178,15 @@ def _spectrum_plot(runs: Sequence[NamedReport]) -> Plot:
 def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
     x = rests(max(run.report.lag.count for run in runs))
     quantities = (
-        Quantity("send lag", lambda report: _open_lag(report, x), _BLUE),
-        Quantity("bound", lambda report: _bound(report, x), _GREY, "dashed", "dashed", leading=False),
+        Quantity("send lag", lambda report: _if_open(report, values_at(report.lag, x)), _BLUE),
+        Quantity(
+            "bound",
+            lambda report: _if_open(report, np.full(x.size, report.info.max_lag, float)),
+            _GREY,
+            "dashed",
+            "dashed",
+            leading=False,
+        ),
     )
     text = (
         "How long after they were due requests were sent, which is siege's own delay, drawn from 1 µs up. Where the "
@@ -184,46 +196,30 @@ def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
     return Plot("lag", "Send lag by percentile", text, "percentile", x, "milliseconds", lines, logarithmic=True)
 
 
-def _open_lag(report: Report, x: Values) -> Values:
-    return _none(x) if report.info.loop == "closed" else values_at(report.lag, x)
-
-
-def _bound(report: Report, x: Values) -> Values:
-    return _none(x) if report.info.loop == "closed" else np.full(x.size, report.info.max_lag, float)
-
-
-def _asked(report: Report) -> Values:
-    values = _count(lambda counts: counts.offered)(report)
-    return _none(values) if report.info.loop == "closed" else values
-
-
 def _dropped(report: Report) -> Values:
     """None where nothing was, which is as it should be and needs no line."""
     values = _count(lambda counts: counts.dropped)(report)
     return values if values.any() else _none(values)
 
 
+def _if_open(report: Report, values: Values) -> Values:
+    """None in a closed loop, where nothing is due."""
+    return _none(values) if report.info.loop == "closed" else values
+
+
 def _count(of: Callable[[Counts], int]) -> Callable[[Report], Values]:
-    return lambda report: np.array([of(second.counts) for second in _rated(report)], float)
+    def count(report: Report) -> Values:
+        seconds = report.intervals
+        # A last second that is less than half of one has no rate.
+        if len(seconds) > 1 and report.elapsed < len(seconds) - 0.5:
+            seconds = seconds[:-1]
+        return np.array([of(second.counts) for second in seconds], float)
 
-
-def _rated(report: Report) -> Sequence[Interval]:
-    """The seconds of which a count is a rate."""
-    seconds = report.intervals
-    return seconds[:-1] if len(seconds) > 1 and report.elapsed < len(seconds) - 0.5 else seconds
-
-
-def _errors(counts: Counts) -> int:
-    # Within a second sent - completed are not the errors: what is sent ends later.
-    return counts.rejected + counts.timed_out + counts.cancelled + counts.wrong + counts.failed
+    return count
 
 
 def _percentile(name: str) -> Callable[[Report], Values]:
     return lambda report: np.array([second.latency.ms.get(name, np.nan) for second in report.intervals], float)
-
-
-def _in_flight_of(report: Report) -> Values:
-    return np.array([second.in_flight for second in report.intervals], float)
 
 
 def _none(values: Values) -> Values:

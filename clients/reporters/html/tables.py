@@ -6,7 +6,6 @@ from types import MappingProxyType
 
 from yais.clients.reporters.html import NamedReport
 from yais.clients.stats.histogram import QUANTILES, milliseconds
-from yais.clients.stats.outcomes import Counts
 from yais.clients.stats.report import Distribution, Report, RunInfo
 
 _NONE = "-"
@@ -83,25 +82,31 @@ class Table:
 
 
 def tables(runs: Sequence[NamedReport]) -> tuple[Table, ...]:
-    made = _counts(runs), _percentiles(runs), _rates(runs), *_kinds(runs), *_failures(runs), _info(runs)
+    rates = (Row(name, tuple(_text(of(run.report)) for run in runs)) for name, of in _RATES.items())
+    info = (Row(name, tuple(_text(of(run.report.info)) for run in runs)) for name, of in _INFO.items())
+    known = tuple(row for row in info if any(cell != _NONE for cell in row.cells))
+    made = (
+        _counts(runs),
+        _percentiles(runs),
+        Table("rates", "Rates and times", _names(runs), tuple(rates)),
+        *_models(runs),
+        *_failures(runs),
+        Table("info", "What was run", _names(runs), known, numeric=False),
+    )
     return tuple(table for table in made if table.rows)
 
 
 def _counts(runs: Sequence[NamedReport]) -> Table:
-    rows = tuple(Row(_words(name), _count_cells(runs, name), _depth(name)) for name in _COUNTS)
+    rows = []
+    for name, whole in _COUNTS.items():
+        cells = []
+        for counts in (run.report.counts for run in runs):
+            count, total = getattr(counts, name), getattr(counts, whole) if whole else 0
+            cells += [f"{count:,}", f"{count / total:.2%}" if total else ""]
+        rows.append(Row(name.replace("_", " "), tuple(cells), _depth(name)))
     units = tuple(Head(text) for _ in runs for text in ("requests", "share"))
     caption = "What became of the requests: of each, the share of what it is a part of"
-    return Table("counts", caption, (*_names(runs, columns=2), units), rows)
-
-
-def _count_cells(runs: Sequence[NamedReport], name: str) -> tuple[str, ...]:
-    return tuple(cell for run in runs for cell in _count_and_share(run.report.counts, name))
-
-
-def _count_and_share(counts: Counts, name: str) -> tuple[str, str]:
-    whole, count = _COUNTS[name], getattr(counts, name)
-    total = getattr(counts, whole) if whole else 0
-    return f"{count:,}", f"{count / total:.2%}" if total else ""
+    return Table("counts", caption, (*_names(runs, columns=2), units), tuple(rows))
 
 
 def _depth(name: str) -> int:
@@ -113,7 +118,8 @@ def _percentiles(runs: Sequence[NamedReport]) -> Table:
     groups: dict[str, list[Distribution | None]] = {
         "latency": [run.report.latency for run in runs],
         "service": [run.report.service for run in runs],
-        "send lag": [_lag(run.report) for run in runs],
+        # In a closed loop nothing is due.
+        "send lag": [None if run.report.info.loop == "closed" else run.report.lag for run in runs],
     }
     columns = [distribution for group in groups.values() for distribution in group]
     rows = [Row(name, tuple(_cell(column, name) for column in columns)) for name in QUANTILES]
@@ -127,45 +133,21 @@ def _percentiles(runs: Sequence[NamedReport]) -> Table:
     return Table("percentiles", caption, (heads, *names), (*rows, means))
 
 
-def _lag(report: Report) -> Distribution | None:
-    """None in a closed loop, where nothing is due."""
-    return None if report.info.loop == "closed" else report.lag
-
-
 def _cell(distribution: Distribution | None, name: str) -> str:
     value = None if distribution is None else distribution.ms.get(name)
     return _NONE if value is None else milliseconds(value)
 
 
-def _rates(runs: Sequence[NamedReport]) -> Table:
-    rows = tuple(Row(name, tuple(_text(of(run.report)) for run in runs)) for name, of in _RATES.items())
-    return Table("rates", "Rates and times", _names(runs), rows)
-
-
-def _info(runs: Sequence[NamedReport]) -> Table:
-    rows = (Row(name, tuple(_text(of(run.report.info)) for run in runs)) for name, of in _INFO.items())
-    known = tuple(row for row in rows if any(cell != _NONE for cell in row.cells))
-    return Table("info", "What was run", _names(runs), known, numeric=False)
-
-
-def _kinds(runs: Sequence[NamedReport]) -> list[Table]:
+def _models(runs: Sequence[NamedReport]) -> list[Table]:
     heads = tuple(Head(text) for text in ("sent", "completed", "p50, ms", "p99, ms"))
-    return [Table("kinds", _titled("Models of the mix", run, runs), (heads,), _kind_rows(run.report)) for run in runs]
-
-
-def _kind_rows(report: Report) -> tuple[Row, ...]:
-    return tuple(
-        Row(
-            kind.name,
-            (
-                f"{kind.counts.sent:,}",
-                f"{kind.counts.completed:,}",
-                _cell(kind.latency, "p50"),
-                _cell(kind.latency, "p99"),
-            ),
-        )
-        for kind in report.kinds
-    )
+    tables = []
+    for run in runs:
+        rows = []
+        for model in run.report.kinds:
+            percentiles = (_cell(model.latency, name) for name in ("p50", "p99"))
+            rows.append(Row(model.name, (f"{model.counts.sent:,}", f"{model.counts.completed:,}", *percentiles)))
+        tables.append(Table("kinds", _titled("Models of the mix", run, runs), (heads,), tuple(rows)))
+    return tables
 
 
 def _failures(runs: Sequence[NamedReport]) -> list[Table]:
@@ -193,7 +175,3 @@ def _titled(text: str, run: NamedReport, runs: Sequence[NamedReport]) -> str:
 
 def _text(value: str | int | None) -> str:
     return _NONE if value is None or value == "" else str(value)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

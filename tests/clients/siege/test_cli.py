@@ -58,7 +58,7 @@ def test_a_saved_report_can_be_printed_again(siege: Any, tmp_path: Path, form: s
         assert again.stdout
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": "yais.siege/2"}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": "yais.siege/1"}'])
 def test_what_is_no_report_is_told(tmp_path: Path, content: str) -> None:
     path = tmp_path / "run.json"
     path.write_text(content)
