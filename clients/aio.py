@@ -44,7 +44,10 @@ class AsyncClient:
 
         Raises ValueError for an input that the protocol cannot carry.
         """
-        return await self._send(protocol.infer(model, inputs, version, outputs, request_id, parameters), timeout)
+        rpc = protocol.infer(
+            model, inputs, version=version, outputs=outputs, request_id=request_id, parameters=parameters
+        )
+        return await self._send(rpc, timeout)
 
     async def server_live(self, *, timeout: float | None = None) -> bool:
         return await self._send(protocol.server_live(), timeout)

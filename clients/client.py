@@ -42,7 +42,10 @@ class Client:
 
         Raises ValueError for an input that the protocol cannot carry.
         """
-        return self._send(protocol.infer(model, inputs, version, outputs, request_id, parameters), timeout)
+        rpc = protocol.infer(
+            model, inputs, version=version, outputs=outputs, request_id=request_id, parameters=parameters
+        )
+        return self._send(rpc, timeout)
 
     def server_live(self, *, timeout: float | None = None) -> bool:
         return self._send(protocol.server_live(), timeout)

@@ -129,7 +129,9 @@ def infer(
     request_id: str,
     parameters: Mapping[str, Parameter] | None,
 ) -> Rpc[Arrays]:
-    request = infer_request(model, inputs, version, outputs, request_id, parameters)
+    request = infer_request(
+        model, inputs, version=version, outputs=outputs, request_id=request_id, parameters=parameters
+    )
     return Rpc("ModelInfer", request, infer_outputs)
 
 

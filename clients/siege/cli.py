@@ -17,7 +17,7 @@ from yais.clients.reporters.text import render
 from yais.clients.siege.balancer import Endpoint
 from yais.clients.siege.find_max import Judge, find_max
 from yais.clients.siege.report_cli import OBJECTIVES, ReportFile, write_curve, write_report
-from yais.clients.siege.requests import RequestOptions, find_golden, open_requests, request_options
+from yais.clients.siege.requests import RequestOptions, Requests, find_golden, open_requests, request_options
 from yais.clients.siege.runner import LoadConfig, run_local
 from yais.clients.siege.schedules.options import ArrivalOptions, arrival_options
 from yais.clients.siege.search import Curve, Search
@@ -180,16 +180,7 @@ def main(common: CommonOptions, inputs: RequestOptions, plan: ArrivalOptions, **
             golden=golden,
             late_after=None if settings.late_after is None else round(settings.late_after * 1e6),
         )
-        info = replace(
-            run_info(common),
-            schedule=str(plan),
-            loop="closed" if plan.is_closed else "open",
-            rate_asked=plan.rate,
-            seed=plan.arrival_seed,
-            kinds=requests.kinds,
-            max_outstanding=plan.concurrency or settings.max_outstanding,
-            max_lag=settings.max_lag,
-        )
+        info = describe_run(common, plan, settings, requests)
         if settings.find_max:
             end_search(search(load, info, settings), settings)
         report = run(load, info, settings)
@@ -214,6 +205,19 @@ class SiegeOptions:
     metrics: HostPort | None
     log: TextIO | None
     transport: TransportName
+
+
+def describe_run(common: CommonOptions, plan: ArrivalOptions, settings: SiegeOptions, requests: Requests) -> RunInfo:
+    return replace(
+        run_info(common),
+        schedule=str(plan),
+        loop="closed" if plan.is_closed else "open",
+        rate_asked=plan.rate,
+        seed=plan.arrival_seed,
+        kinds=requests.kinds,
+        max_outstanding=plan.concurrency or settings.max_outstanding,
+        max_lag=settings.max_lag,
+    )
 
 
 def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Report:

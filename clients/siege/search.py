@@ -146,7 +146,17 @@ class Point:
         counts, percentiles = report.counts, report.latency.ms
         errors = counts.errors / counts.sent if counts.sent else 0.0
         p50, p99 = percentiles.get("p50"), percentiles.get("p99")
-        return cls(rate, report.rate_answered, p50, p99, errors, counts.offered, outcome, certain, settled)
+        return cls(
+            rate=rate,
+            answered=report.rate_answered,
+            p50=p50,
+            p99=p99,
+            errors=errors,
+            requests=counts.offered,
+            outcome=outcome,
+            certain=certain,
+            settled=settled,
+        )
 
     def cells(self) -> tuple[str, ...]:
         """By `_TITLES`."""

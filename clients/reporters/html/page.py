@@ -52,7 +52,14 @@ class RunSummary:
         verdict = judge(run.report)
         sentence = verdict_lines(verdict)[0]
         reasons = (*verdict.reasons, *verdict.remarks)
-        return cls(run.name, verdict.valid, sentence, reasons, run.assessments, _key_figures(run.report))
+        return cls(
+            name=run.name,
+            valid=verdict.valid,
+            sentence=sentence,
+            reasons=reasons,
+            assessments=run.assessments,
+            figures=_key_figures(run.report),
+        )
 
 
 @dataclass(frozen=True, slots=True)

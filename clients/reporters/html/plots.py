@@ -124,7 +124,9 @@ def _throughput_plot(runs: Sequence[NamedReport]) -> Plot:
         "of the answer. Errors are rejected, timed out, cancelled, wrong and failed. A last second that is less than "
         "half of one is left out."
     )
-    return _plot_by_second("throughput", "Throughput", text, "requests a second", runs, quantities)
+    return _plot_by_second(
+        runs, quantities, name="throughput", title="Throughput", text=text, y_label="requests a second"
+    )
 
 
 def _latency_plot(runs: Sequence[NamedReport]) -> Plot:
@@ -135,7 +137,15 @@ def _latency_plot(runs: Sequence[NamedReport]) -> Plot:
         Quantity("max", _percentile("max"), _RED, among="dotdash", leading=False),
     )
     text = "Of what was answered in each second, from the due time to the answer; in a closed loop from the send."
-    return _plot_by_second("latency", "Latency over time", text, "milliseconds", runs, quantities, logarithmic=True)
+    return _plot_by_second(
+        runs,
+        quantities,
+        name="latency",
+        title="Latency over time",
+        text=text,
+        y_label="milliseconds",
+        logarithmic=True,
+    )
 
 
 def _in_flight_plot(runs: Sequence[NamedReport]) -> Plot:
@@ -143,22 +153,45 @@ def _in_flight_plot(runs: Sequence[NamedReport]) -> Plot:
         "in flight", lambda report: np.array([second.in_flight for second in report.intervals], float), _BLUE
     )
     text = "Requests without an answer at the end of each second. What grows steadily is a server that falls behind."
-    return _plot_by_second("in-flight", "In flight", text, "requests", runs, [in_flight])
+    return _plot_by_second(runs, [in_flight], name="in-flight", title="In flight", text=text, y_label="requests")
 
 
 def _plot_by_second(
+    runs: Sequence[NamedReport],
+    quantities: Sequence[Quantity],
+    *,
     name: str,
     title: str,
     text: str,
     y_label: str,
-    runs: Sequence[NamedReport],
-    quantities: Sequence[Quantity],
-    *,
     logarithmic: bool = False,
 ) -> Plot:
     length = max(len(run.report.intervals) for run in runs)
-    lines = lines_of(runs, quantities, length)
-    return Plot(name, title, text, "second", np.arange(length, dtype=float), y_label, lines, logarithmic)
+    return Plot(
+        name=name,
+        title=title,
+        text=text,
+        axis="second",
+        x=np.arange(length, dtype=float),
+        y_label=y_label,
+        lines=lines_of(runs, quantities, length),
+        logarithmic=logarithmic,
+    )
+
+
+def _plot_by_percentile(
+    x: Values, runs: Sequence[NamedReport], quantities: Sequence[Quantity], *, name: str, title: str, text: str
+) -> Plot:
+    return Plot(
+        name=name,
+        title=title,
+        text=text,
+        axis="percentile",
+        x=x,
+        y_label="milliseconds",
+        lines=lines_of(runs, quantities, x.size),
+        logarithmic=True,
+    )
 
 
 def _spectrum_plot(runs: Sequence[NamedReport]) -> Plot:
@@ -171,8 +204,7 @@ def _spectrum_plot(runs: Sequence[NamedReport]) -> Plot:
         "How long the given share of the answers took at most: latency from the due time, service time from the send. "
         "With each equal step to the right the rest becomes a tenth; the line ends at the slowest answer."
     )
-    lines = lines_of(runs, quantities, x.size)
-    return Plot("spectrum", "Latency by percentile", text, "percentile", x, "milliseconds", lines, logarithmic=True)
+    return _plot_by_percentile(x, runs, quantities, name="spectrum", title="Latency by percentile", text=text)
 
 
 def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
@@ -192,8 +224,7 @@ def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
         "How long after they were due requests were sent, which is siege's own delay, drawn from 1 µs up. Where the "
         "line is above the bound (--max-lag) at 99 %, the run is INVALID by the generator's limit."
     )
-    lines = lines_of(runs, quantities, x.size)
-    return Plot("lag", "Send lag by percentile", text, "percentile", x, "milliseconds", lines, logarithmic=True)
+    return _plot_by_percentile(x, runs, quantities, name="lag", title="Send lag by percentile", text=text)
 
 
 def _dropped(report: Report) -> Values:
