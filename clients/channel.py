@@ -69,7 +69,10 @@ def parse_target(text: str) -> Target:
     scheme, _, rest = text.partition(":")
     parse = _SCHEMES.get(scheme.lower())
     try:
-        return parse(text, _decode_path(rest)) if parse else _parse_plain(text)
+        if parse:
+            return parse(text, _decode_path(rest))
+        _split_address(text)
+        return Target(text, (text,))
     except ValueError as error:
         raise ValueError(f"{text!r} is no target for gRPC: {error}") from None
 
@@ -116,11 +119,6 @@ def _decode_path(rest: str) -> str:
     return unquote(rest, errors="surrogateescape")
 
 
-def _parse_plain(text: str) -> Target:
-    _split_address(text)
-    return Target(text, (text,))
-
-
 def _parse_ip(text: str, path: str, check: Callable[[str], object]) -> Target:
     pairs = [_split_address(each) for each in path.removeprefix("/").split(",")]
     for host, _ in pairs:
@@ -132,7 +130,10 @@ def _split_address(text: str) -> tuple[str, int]:
     """Host and port; without a port it is 443, as everywhere in gRPC."""
     found = _PAIR.fullmatch(text)
     if not found:
-        return _parse_ipv6(text), _DEFAULT_PORT
+        try:
+            return str(IPv6Address(text)), _DEFAULT_PORT
+        except ValueError:
+            raise ValueError(f"{text!r} is not {_FORMS}") from None
     host = found["host"] or str(IPv6Address(found["v6"]))
     # What getaddrinfo would refuse later: labels that are empty or too long.
     host.encode("idna")
@@ -140,10 +141,3 @@ def _split_address(text: str) -> tuple[str, int]:
     if port > 65535:
         raise ValueError(f"port {port} is above 65535")
     return host, port
-
-
-def _parse_ipv6(text: str) -> str:
-    try:
-        return str(IPv6Address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not {_FORMS}") from None

@@ -223,7 +223,11 @@ def run_info(options: CommonOptions) -> RunInfo:
         target=options.target,
         seed=options.seed,
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        versions=_find_versions(),
+        versions={
+            "yais": __version__,
+            **{name: version(name) for name in ("grpcio", "numpy")},
+            "python": python_version(),
+        },
     )
 
 
@@ -281,11 +285,6 @@ def _find_target(host: str | None, port: int | None, target: str | None) -> str:
     given = {"--host": host, "--port": port}
     allow_one_of("--target", *(name for name, value in given.items() if value))
     return target
-
-
-def _find_versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("grpcio", "numpy")}
-    return {"yais": __version__, **packages, "python": python_version()}
 
 
 def _announce() -> None:

@@ -149,11 +149,21 @@ def model_ready(model: str, version: str) -> Rpc[bool]:
 
 
 def server_metadata() -> Rpc[ServerMetadata]:
-    return Rpc("ServerMetadata", pb.ServerMetadataRequest(), _read_server_metadata)
+    def read(response: pb.ServerMetadataResponse) -> ServerMetadata:
+        return ServerMetadata(response.name, response.version, tuple(response.extensions))
+
+    return Rpc("ServerMetadata", pb.ServerMetadataRequest(), read)
 
 
 def model_metadata(model: str, version: str) -> Rpc[ModelMetadata]:
-    return Rpc("ModelMetadata", pb.ModelMetadataRequest(name=model, version=version), _read_model_metadata)
+    def read(response: pb.ModelMetadataResponse) -> ModelMetadata:
+        inputs, outputs = (
+            tuple(TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
+            for tensors in (response.inputs, response.outputs)
+        )
+        return ModelMetadata(response.name, tuple(response.versions), response.platform, inputs, outputs)
+
+    return Rpc("ModelMetadata", pb.ModelMetadataRequest(name=model, version=version), read)
 
 
 def model_config(model: str, version: str) -> Rpc[ModelConfig]:
@@ -163,18 +173,6 @@ def model_config(model: str, version: str) -> Rpc[ModelConfig]:
 def model_statistics(model: str, version: str) -> Rpc[tuple[pb.ModelStatistics, ...]]:
     request = pb.ModelStatisticsRequest(name=model, version=version)
     return Rpc("ModelStatistics", request, lambda response: tuple(response.model_stats))
-
-
-def _read_server_metadata(response: pb.ServerMetadataResponse) -> ServerMetadata:
-    return ServerMetadata(response.name, response.version, tuple(response.extensions))
-
-
-def _read_model_metadata(response: pb.ModelMetadataResponse) -> ModelMetadata:
-    inputs, outputs = (
-        tuple(TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
-        for tensors in (response.inputs, response.outputs)
-    )
-    return ModelMetadata(response.name, tuple(response.versions), response.platform, inputs, outputs)
 
 
 def _to_datatype(name: str, value: Array) -> tuple[str, Array]:

@@ -120,17 +120,11 @@ def _convert_data(data: list[Any], datatype: str) -> Array:
             raise ValueError("BYTES are written as texts")
         return strings
     natural = np.array(data)
-    if natural.size and natural.dtype.kind not in _array_kinds(datatype):
+    kinds = "b" if datatype == "BOOL" else "iu" if "INT" in datatype else "iuf"
+    if natural.size and natural.dtype.kind not in kinds:
         raise ValueError(f"the data are not {datatype}")
     with np.errstate(over="ignore"):
         array = np.array(data, DTYPES[datatype])
     if np.any(np.isinf(array) & np.isfinite(natural)):
         raise ValueError(f"a number is too large for {datatype}")
     return array
-
-
-def _array_kinds(datatype: str) -> str:
-    """The kinds of numpy's arrays that may become it."""
-    if datatype == "BOOL":
-        return "b"
-    return "iu" if "INT" in datatype else "iuf"

@@ -61,7 +61,10 @@ def parse_sizes(text: str) -> Sizes:
         return _geometric_sizes(text)
     if ".." in text:
         first, _, last = text.partition("..")
-        return _even_sizes(_parse_size(first), _parse_size(last))
+        least, most = _parse_size(first), _parse_size(last)
+        if not 0 <= most - least < _MOST_SIZES:
+            raise ValueError(f"{least}..{most} is not a range of 1 to {_MOST_SIZES} sizes")
+        return dict.fromkeys(range(least, most + 1), 1.0)
     return {_parse_size(size): weight for size, weight in parse_weights(text, ":").items()}
 
 
@@ -97,12 +100,6 @@ def _parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(f"{size} is not in the range x>=1")
     return size
-
-
-def _even_sizes(first: int, last: int) -> Sizes:
-    if not 0 <= last - first < _MOST_SIZES:
-        raise ValueError(f"{first}..{last} is not a range of 1 to {_MOST_SIZES} sizes")
-    return dict.fromkeys(range(first, last + 1), 1.0)
 
 
 def _geometric_sizes(text: str) -> Sizes:

@@ -15,7 +15,7 @@ from yais.clients.inputs import images
 from yais.clients.inputs.files import MemoryLimit, list_files, load_json, load_npz
 from yais.clients.inputs.generated import generate_inputs
 from yais.clients.options import CommonOptions
-from yais.clients.protocol import Array, Arrays, InferenceError, ModelMetadata, infer_request
+from yais.clients.protocol import Arrays, InferenceError, ModelMetadata, infer_request
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 T = TypeVar("T")
@@ -184,18 +184,16 @@ def _images(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays
     if len(tensor.shape) == 3:
         return (WeightedChoice(1.0, tuple({tensor.name: picture} for picture in fitted)),)
     memory = MemoryLimit("--picture")
-    return tuple(
-        WeightedChoice(
-            weight, tuple(memory.keep({tensor.name: batch}) for batch in _batches_of_images(fitted, size or 1))
+    choices = []
+    for size, weight in rows:
+        size = size or 1
+        # Batches in which the pictures take turns, as few as hold each of them once.
+        batches = (
+            np.stack([fitted[row % len(fitted)] for row in range(first, first + size)])
+            for first in range(0, len(fitted), size)
         )
-        for size, weight in rows
-    )
-
-
-def _batches_of_images(fitted: Sequence[Array], size: int) -> Iterator[Array]:
-    """Batches in which the pictures take turns, as few as hold each of them once."""
-    for first in range(0, len(fitted), size):
-        yield np.stack([fitted[row % len(fitted)] for row in range(first, first + size)])
+        choices.append(WeightedChoice(weight, tuple(memory.keep({tensor.name: batch}) for batch in batches)))
+    return tuple(choices)
 
 
 def _generated(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:

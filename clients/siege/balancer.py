@@ -147,13 +147,14 @@ class RoundRobinBalancer:
     def _connect(self, address: str) -> Subchannel:
         channel, send = self._open(address)
         self._callables.append((address, send))
-        subchannel = Subchannel(channel, send, lambda: self._note(subchannel))
-        return subchannel
 
-    def _note(self, subchannel: Subchannel) -> None:
-        if subchannel.state in _DOWN:
-            self.lost.set()
-        self._update()
+        def note() -> None:
+            if subchannel.state in _DOWN:
+                self.lost.set()
+            self._update()
+
+        subchannel = Subchannel(channel, send, note)
+        return subchannel
 
     def _update(self) -> None:
         self.picker.update([subchannel.send for subchannel in self._ready or self._all])
@@ -280,6 +281,7 @@ async def background_tasks(*awaitables: Awaitable[Any]) -> AsyncIterator[None]:
 
 
 def _format_address(host: str, port: int, flow: int = 0, scope: int = 0) -> str:
+    # A link-local address of IPv6 needs its scope.
     return join_address(f"{host}%{scope}" if scope and "%" not in host else host, port)
 
 

@@ -62,10 +62,7 @@ class ClosedLoop:
         try:
             await asyncio.sleep((self.started_at - monotonic_ns()) / SECOND)
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    for _ in range(self._concurrency):
-                        self._send()
-                    await self._is_stopping.wait()
+                await asyncio.wait_for(self._keep_sending(), seconds)
             self.stop()
             await self._in_flight.wait_idle()
         finally:
@@ -79,6 +76,11 @@ class ClosedLoop:
         """Ends what is in flight, as cancelled, and sends no more."""
         self.stop()
         self._in_flight.cancel()
+
+    async def _keep_sending(self) -> None:
+        for _ in range(self._concurrency):
+            self._send()
+        await self._is_stopping.wait()
 
     def _send(self) -> None:
         if self._is_stopping.is_set():

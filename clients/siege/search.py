@@ -1,6 +1,5 @@
 """Search for the highest rate that is kept, and the curve of its probes; it knows neither clock nor server."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -91,36 +90,27 @@ class Search:
         """What came of the rate that was asked for last."""
         self._probes_left -= 1
         if outcome == "invalid":
-            self._doubt(rate)
-        elif outcome == "missed":
-            self._miss(rate)
+            # A rate is tried once more when siege itself was the limit.
+            if self._doubted == rate:
+                self._end = "generator"
+            self._doubted = rate
         else:
-            self._keep(rate)
+            self._doubted = None
+        if outcome == "missed":
+            self._missed = rate
+            self._kept = [kept for kept in self._kept if kept < rate]
+            if not self._kept and rate <= self._start / _DEEPEST:
+                self._end = "none"
+        elif outcome == "kept" and rate in self._kept:
+            self._end = "found" if self._missed is not None else "ceiling"
+        elif outcome == "kept":
+            self._kept.append(rate)
         if self._end is None and self._probes_left <= 0:
             self._end = "unsteady"
 
     def abandon(self) -> None:
         """Ends the search here."""
         self._end = self._end or "interrupted"
-
-    def _doubt(self, rate: float) -> None:
-        if self._doubted == rate:
-            self._end = "generator"
-        self._doubted = rate
-
-    def _miss(self, rate: float) -> None:
-        self._doubted = None
-        self._missed = rate
-        self._kept = [kept for kept in self._kept if kept < rate]
-        if not self._kept and rate <= self._start / _DEEPEST:
-            self._end = "none"
-
-    def _keep(self, rate: float) -> None:
-        self._doubted = None
-        if rate in self._kept:
-            self._end = "found" if self._missed is not None else "ceiling"
-        else:
-            self._kept.append(rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +195,13 @@ class Curve:
     def table(self) -> str:
         """The probes by rate, and a sentence that tells the end."""
         rows = [_TITLES, *(point.cells() for point in sorted(self.points, key=lambda point: point.rate))]
-        return "\n".join([*_aligned(rows), "", self.conclusion()])
+        # Right-aligned, but for the last column.
+        *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = (
+            "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+            for row in rows
+        )
+        return "\n".join([*lines, "", self.conclusion()])
 
     def conclusion(self) -> str:
         result = self.result
@@ -236,12 +232,3 @@ class Curve:
         if self.shown == self.result.kept:
             return confidence
         return f"as measured ({'no rate' if self.shown is None else f'{self.shown:,.1f}/s'} {confidence})"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Right-aligned, but for the last column."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    return [
-        "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
-        for row in rows
-    ]

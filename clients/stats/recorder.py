@@ -172,8 +172,10 @@ class Tally:
             self.texts[status, text if known else _OTHER_TEXTS] += times
 
     def _count(self, batch: RecordBatch, start: int) -> None:
-        late = self._late(batch)
         completed, was_sent = batch.status == OK, batch.status != DROPPED
+        late = np.zeros(batch.size, np.bool_)
+        if self.late_after is not None:
+            late = completed & (batch.done - batch.due > self.late_after)
         self.seconds.count(batch, start, late)
         self.span.cover(*map(int, (batch.due.min(), batch.due.max(), batch.sent.max(), batch.done.max())))
         self.service.add((batch.done - batch.sent)[completed])
@@ -184,12 +186,6 @@ class Tally:
             kind.statuses += np.bincount(batch.status[of_kind].astype(np.intp) - LOWEST_STATUS, minlength=STATUSES)
             kind.late += int(late[of_kind].sum())
             kind.latency.add((batch.done - batch.due)[completed & of_kind])
-
-    def _late(self, batch: RecordBatch) -> NDArray[np.bool_]:
-        if self.late_after is None:
-            return np.zeros(batch.size, np.bool_)
-        late: NDArray[np.bool_] = (batch.status == OK) & (batch.done - batch.due > self.late_after)
-        return late
 
 
 class Recorder:
@@ -285,7 +281,9 @@ class Seconds:
         self._add(sent[batch.status != DROPPED], _SENT)
         self._add(done, outcome_numbers(batch.status))
         self._add(done[late], _LATE)
-        self._record(done[completed], (batch.done - batch.due)[completed])
+        ends, latencies = done[completed], (batch.done - batch.due)[completed]
+        for second in np.flatnonzero(np.bincount(ends)).tolist():
+            self._at(second).add(latencies[ends == second])
 
     def carry(self, batch: RecordBatch, start: int) -> None:
         """What was due before `start` was in flight until it ended, and is not counted otherwise."""
@@ -326,10 +324,6 @@ class Seconds:
     def _reserve(self, seconds: int) -> None:
         if seconds > len(self):
             self._table = np.pad(self._table, ((0, seconds - len(self)), (0, 0)))
-
-    def _record(self, seconds: Nanoseconds, latencies: Nanoseconds) -> None:
-        for second in np.flatnonzero(np.bincount(seconds)).tolist():
-            self._at(second).add(latencies[seconds == second])
 
     def _at(self, second: int) -> Histogram:
         """The histogram of `second`, to be written to until another one is asked for."""
