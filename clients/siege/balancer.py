@@ -165,7 +165,7 @@ class RoundRobinBalancer:
 class ResolveInterval:
     """When a name is resolved again, in seconds after the last time.
 
-    `maximum` is when all is well, since nothing else tells of new addresses; when a connection is lost or cannot be
+    `maximum` is when all is well, since nothing else announces new addresses; when a connection is lost or cannot be
     made, it is at once, but not before `minimum`.
     """
 
@@ -174,7 +174,7 @@ class ResolveInterval:
 
 
 async def resolve_host(name: HostPort) -> tuple[str, ...]:
-    """What the system knows, in its order of preference; it does not tell for how long that holds."""
+    """What the system knows, in its order of preference; it does not say for how long that holds."""
     found = await asyncio.get_running_loop().getaddrinfo(name.host, name.port)
     return tuple(dict.fromkeys(_format_address(*sockaddr) for *_, sockaddr in found))
 

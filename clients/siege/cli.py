@@ -255,7 +255,7 @@ def search(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Curve:
 
 
 def labels(info: RunInfo) -> dict[str, str]:
-    """What the metrics tell about the run as a whole."""
+    """The labels of `siege_info`."""
     return {"target": info.target, "schedule": info.schedule, "version": info.versions["yais"]}
 
 

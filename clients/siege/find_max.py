@@ -58,9 +58,9 @@ class Sample:
 class Judge:
     """Says of a probe whether it kept the objectives, and how long it must go on to say so; seconds.
 
-    It looks after `shortest`, twice that, four times that and so on, and at the end, after `longest` at most; each look
-    may be wrong with an equal part of the risk, so that all of them together are wrong no more often than `confidence`
-    allows. Objectives that are no share of the requests (mean, rate, goodput) are taken as measured.
+    It checks after `shortest`, twice that, four times that and so on, and at the end, after `longest` at most. Each
+    check may be wrong with an equal part of the risk, so that all of them together are wrong no more often than
+    `confidence` allows. Objectives that are no share of the requests (mean, rate, goodput) are taken as measured.
     """
 
     objectives: tuple[Objective, ...]
@@ -70,7 +70,7 @@ class Judge:
 
     @property
     def checks(self) -> int:
-        """The most looks at one probe; the last one is at its end."""
+        """The most checks of one probe; the last one is at its end."""
         return 1 + max(math.ceil(math.log2(self.longest / self.shortest)), 0)
 
     def shares(self, measured: Measured) -> list[Proportion]:
@@ -100,7 +100,7 @@ class Judge:
 
 
 async def find_max(load: LoadConfig, info: RunInfo, judge: Judge, search: Search, show: Show) -> Curve:
-    """Searches with the load's plan at other rates; each point is told as soon as it is there."""
+    """Searches with the load's plan at other rates; each point is printed as soon as it is there."""
 
     async def probe(rate: float, test: SequentialTest) -> Report:
         plan = replace(load.plan, rate=rate, duration=judge.longest)
@@ -133,7 +133,7 @@ def make_ping(load: LoadConfig, picker: RoundRobinPicker) -> Callable[[], "async
 
 
 class SenderStats(Protocol):
-    """The part of a sending loop that is looked at; `counted_from` in nanoseconds of the monotonic clock."""
+    """The part of a sending loop that is observed; `counted_from` in nanoseconds of the monotonic clock."""
 
     @property
     def recorder(self) -> Recorder: ...
@@ -160,7 +160,7 @@ class SequentialTest:
 
     So many requests say less than as many independent ones would. How much less shows in how unevenly those that are
     over lie in up to 16 equal parts of the probe; since these may be too few to show it, the slowest tenth of all is
-    looked at as well, and the more uneven of the two counts. A look is taken when there are 16 parts; then two of them
+    taken as well, and the more uneven of the two counts. A check is made when there are 16 parts; then two of them
     become one.
     """
 
@@ -175,7 +175,7 @@ class SequentialTest:
         return (len(self._checkpoints) + 1) * self._distance
 
     def check(self, measured: Measured, in_flight: int) -> ProbeOutcome | None:
-        """What is shown by now; None for what is not clear yet, and where a part ends without a look."""
+        """What is shown by now; None for what is not clear yet, and where a part ends without a check."""
         shares = tuple(self._judge.shares(measured))
         self._checkpoints.append(Checkpoint(shares, measured.latency.copy()))
         if len(self._checkpoints) < _CHECKPOINTS:
@@ -186,7 +186,7 @@ class SequentialTest:
         return self._judge.shown(samples)
 
     def samples(self, shares: Sequence[Proportion], in_flight: int = 0) -> list[Sample]:
-        # Too few parts do not tell; the requests then count as independent.
+        # Too few parts show nothing; the requests then count as independent.
         if len(self._checkpoints) < _CHECKPOINTS // 2:
             return [Sample(share, in_flight=in_flight) for share in shares]
         slow = self._design_effect([self._slow(checkpoint) for checkpoint in self._checkpoints])
@@ -197,7 +197,7 @@ class SequentialTest:
     async def follow(
         self, sender: SenderStats, now: Callable[[], int] = monotonic_ns, sleep: Sleep = asyncio.sleep
     ) -> None:
-        """Stops the sender as soon as a look shows how its probe ends; to be run beside it, and cancelled after it."""
+        """Stops the sender as soon as a check shows how its probe ends; to be run beside it, and cancelled after it."""
         while True:
             seconds = self.next_checkpoint
             await sleep(max(sender.counted_from / SECOND + seconds - now() / SECOND, 0))

@@ -82,7 +82,7 @@ class OpenLoop:
         self._in_flight.cancel()
 
     def _release(self) -> int | None:
-        """Sends what is due, and tells when the next arrival will be; None at the end of the schedule.
+        """Sends what is due, and returns when the next arrival will be; None at the end of the schedule.
 
         After a stall that is a block at a time, so that answers are read in between.
         """

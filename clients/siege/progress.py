@@ -38,7 +38,7 @@ class Snapshot:
 
     @classmethod
     def merged(cls, snapshots: Sequence["Snapshot"]) -> "Snapshot":
-        """The sum over processes that were looked at together."""
+        """The sum over processes that were observed together."""
         asked = [snapshot.asked for snapshot in snapshots if snapshot.asked is not None]
         failures: Counter[str] = Counter()
         for snapshot in snapshots:
@@ -86,9 +86,9 @@ def sum_histograms(histograms: Iterable[Histogram]) -> Histogram:
 
 
 class Observer:
-    """Looks at what a sender's records add up to, and at what was added since; `pacer` None for a closed loop.
+    """Observes what a sender's records add up to, and what was added since; `pacer` None for a closed loop.
 
-    It looks on the event loop that sends, whose next send it delays.
+    It runs on the event loop that sends, whose next send it delays.
     """
 
     def __init__(self, sender: OpenLoop | ClosedLoop, pacer: Pacer | None) -> None:
@@ -99,7 +99,7 @@ class Observer:
         self._observed_at = sender.started_at
 
     def observe(self, now: int, last: bool = False) -> Snapshot:
-        """What happened since the last look; `now` in nanoseconds of the monotonic clock."""
+        """What happened since the last snapshot; `now` in nanoseconds of the monotonic clock."""
         tally, started_at = self._sender.recorder.tally, self._sender.started_at
         # A sender that shall begin at a time yet to come has not.
         now = max(now, started_at)
@@ -142,9 +142,9 @@ async def show_snapshots(
 
 
 class SnapshotMerger:
-    """Shows the sum as soon as every process that still sends has told something new.
+    """Shows the sum as soon as every process that still sends has a new snapshot.
 
-    A process that told its last snapshot is not waited for; what it did stays in the sum.
+    A process whose last snapshot has come is not waited for; what it did stays in the sum.
     """
 
     def __init__(self, processes: int, show: Callable[[Snapshot], object]) -> None:

@@ -50,8 +50,8 @@ class MetricsState(NamedTuple):
 class SiegeCollector(Collector):
     """Adds up snapshots over all runs, of which there are several in a search; `info` are the labels of `siege_info`.
 
-    It is told on the event loop that sends, and asked in a thread: what it was told is replaced as a whole, and worked
-    out when it is asked.
+    Snapshots come on the event loop that sends, scrapes in a thread: the state is replaced as a whole, and worked
+    out when it is scraped.
     """
 
     def __init__(self, info: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ def buckets(histogram: Histogram) -> tuple[list[tuple[str, int]], float]:
 
 @contextmanager
 def serve_metrics(collector: Collector, address: HostPort) -> Iterator[HostPort]:
-    """Answers scrapes of what the collector tells, in a thread; gives the address with the port that it got.
+    """Answers scrapes of the collector, in a thread; gives the address with the port that it got.
 
     Raises click's usage error where the address cannot be had.
     """

@@ -83,7 +83,7 @@ class LoadConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SendStats:
+class SendCost:
     """What it took to send: the share of a core, and which of several addresses got how many requests."""
 
     cpu: float
@@ -96,7 +96,7 @@ async def send(
     show: Show,
     follow: Follow | None = None,
     on_stop: Callable[[], None] = lambda: None,
-) -> SendStats:
+) -> SendCost:
     """Goes through the plan, or what a signal leaves of it; `show` gets a snapshot each second.
 
     `follow` runs beside the sender until that has ended; `on_stop` is called besides at the first signal.
@@ -120,13 +120,13 @@ class PreparedRun:
     sender: OpenLoop | ClosedLoop
     balancer: RoundRobinBalancer
 
-    async def go(self, show: Show, *followers: Awaitable[None], at: int | None = None) -> SendStats:
+    async def go(self, show: Show, *followers: Awaitable[None], at: int | None = None) -> SendCost:
         """Sends, from `at` on where several processes have agreed on a time; `followers` run beside that."""
         began = monotonic_ns(), thread_time_ns()
         async with background_tasks(show_snapshots(self.sender, self.load.pacer(), show), *followers):
             await self.sender.run(at)
         cpu = (thread_time_ns() - began[1]) / max(monotonic_ns() - began[0], 1)
-        return SendStats(cpu, self.balancer.counts())
+        return SendCost(cpu, self.balancer.counts())
 
 
 @asynccontextmanager
@@ -178,7 +178,7 @@ def warn_of_drops(load: LoadConfig) -> None:
     )
 
 
-async def run_local(load: LoadConfig, log: TextIO | None, show: Show) -> tuple[Tally, list[SendStats]]:
+async def run_local(load: LoadConfig, log: TextIO | None, show: Show) -> tuple[Tally, list[SendCost]]:
     """One siege by this process; `log` gets every request as a line of CSV."""
     recorder = Recorder(late_after=load.late_after, sink=None if log is None else RequestLog(log))
     sent = await send(load, recorder, show)

@@ -13,7 +13,7 @@ TransportName = Literal["native", "grpcio"]
 
 
 class Call(Protocol):
-    """A request that was sent; once it is over, `status`, gRPC's number, and `details` tell what became of it.
+    """A request that was sent; once it is over, `status`, gRPC's number, and `details` say what became of it.
 
     `message` is the answer, if there is one, and can be read until the callback returns.
     """

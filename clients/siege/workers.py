@@ -17,7 +17,7 @@ from yais.clients.options import handle_signals
 from yais.clients.siege.closed_loop import ClosedLoop
 from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.progress import Snapshot, SnapshotMerger
-from yais.clients.siege.runner import LoadConfig, SendStats, Show, prepare_run, warn_of_drops
+from yais.clients.siege.runner import LoadConfig, SendCost, Show, prepare_run, warn_of_drops
 from yais.clients.stats.recorder import Recorder, Tally
 
 Command = int | Literal["stop", "cancel"]
@@ -47,7 +47,7 @@ class Ended:
     """All it was to send has ended."""
 
     tally: Tally
-    sent: SendStats
+    sent: SendCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Coordinator:
         self._workers = [WorkerProcess(share, self.receive) for share in load.split(processes)]
         self._has_dropped = False
 
-    async def run(self) -> tuple[Tally, list[SendStats]]:
+    async def run(self) -> tuple[Tally, list[SendCost]]:
         """Goes through the plan, or what a signal leaves of it; returns what all counted, and what it took each.
 
         Raises click's exception when one of them cannot connect, or dies: its part of the run is lost.
@@ -106,7 +106,7 @@ class Coordinator:
             worker.command(command)
 
 
-async def run_distributed(load: LoadConfig, processes: int, show: Show) -> tuple[Tally, list[SendStats]]:
+async def run_distributed(load: LoadConfig, processes: int, show: Show) -> tuple[Tally, list[SendCost]]:
     """One siege by several processes, each with its part of the load."""
     return await Coordinator(load, processes, show).run()
 
@@ -171,7 +171,7 @@ class WorkerProcess:
         for awaited in (self.connected, self.ended):
             if not awaited.done():
                 awaited.set_exception(click.ClickException(text))
-                # Of several that fail at once, one is told.
+                # Of several that fail at once, one is reported.
                 awaited.exception()
 
 

@@ -166,7 +166,7 @@ def _bursts_from(seconds: Sequence[Interval], duration: int) -> float:
 
 
 def _bursts(overs: Sequence[int], totals: Sequence[int]) -> float:
-    """Too few seconds do not tell; the requests then count as independent."""
+    """Too few seconds show nothing; the requests then count as independent."""
     return design_effect(overs, totals) if len(overs) >= _FEWEST_BATCHES else 1.0
 
 

@@ -10,7 +10,7 @@ _NEEDED = ("bokeh", "jinja2")
 
 
 def missing_libraries() -> str | None:
-    """What to tell somebody who wants a page and has not installed what draws it."""
+    """The error for whoever wants a page and has not installed what draws it; None where it is installed."""
     if all(find_spec(module) for module in _NEEDED):
         return None
     return "a page needs Bokeh: pip install 'yais[plot]'"

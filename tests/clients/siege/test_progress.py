@@ -35,7 +35,7 @@ def test_each_look_sees_what_is_new(sender: OpenLoop) -> None:
     assert (second.latency, second.lag) == (histogram(9), histogram(4))
 
 
-def test_a_glance_is_not_changed_by_what_comes_after(sender: OpenLoop) -> None:
+def test_a_snapshot_is_not_changed_by_what_comes_after(sender: OpenLoop) -> None:
     observer = Observer(sender, Constant(10.0))
     sender.recorder.add(0, 0, MS)
     first = observer.observe(SECOND)
@@ -85,7 +85,7 @@ def test_before_a_beginning_that_was_agreed_upon_nothing_has_elapsed(sender: Ope
     assert (late.elapsed, late.interval) == (1.0, 1.0)
 
 
-async def test_a_watch_shows_a_glance_each_second_and_a_last_one_when_it_is_over(sender: OpenLoop) -> None:
+async def test_a_watch_shows_a_snapshot_each_second_and_a_last_one_when_it_is_over(sender: OpenLoop) -> None:
     times = iter((1 * SECOND, 2 * SECOND, 2 * SECOND + 500 * MS))
     shown: list[Snapshot] = []
     waited: list[float] = []
@@ -111,7 +111,7 @@ async def test_a_watch_shows_a_glance_each_second_and_a_last_one_when_it_is_over
     assert shown[-1].counts.completed == 1
 
 
-def test_glances_at_several_processes_add_up() -> None:
+def test_snapshots_at_several_processes_add_up() -> None:
     one = made_snapshot(
         1, 2, lags=(0.1,), elapsed=3.0, asked=10.0, failures={"INTERNAL": 1, "UNAVAILABLE": 1}, warm_up=1
     )
@@ -138,7 +138,7 @@ def test_closed_loops_together_ask_for_no_rate() -> None:
     assert Snapshot.merged([made_snapshot(asked=None), made_snapshot(asked=None)]).asked is None
 
 
-def test_merging_leaves_the_glances_as_they_were() -> None:
+def test_merging_leaves_the_snapshots_as_they_were() -> None:
     one, other = made_snapshot(1), made_snapshot(2)
     Snapshot.merged([one, other])
     one.combine(other)
@@ -152,7 +152,7 @@ def test_two_intervals_become_one() -> None:
     assert (both.elapsed, both.in_flight, both.counts) == (3.0, 7, later.counts)
 
 
-def test_a_glance_goes_through_a_pipe() -> None:
+def test_a_snapshot_goes_through_a_pipe() -> None:
     snapshot = made_snapshot(1, 2, lags=(3,), failures={"INTERNAL": 1})
     assert pickle.loads(pickle.dumps(snapshot)) == snapshot
 

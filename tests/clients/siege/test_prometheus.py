@@ -79,7 +79,7 @@ def test_what_went_wrong_is_told_by_status(told: Callable[..., Samples]) -> None
     assert (values["siege_late_requests_total"], values["siege_warm_up_requests_total"]) == (1, 9)
 
 
-def test_durations_are_those_of_all_glances(told: Callable[..., Samples]) -> None:
+def test_durations_are_those_of_all_snapshots(told: Callable[..., Samples]) -> None:
     values = told(
         made_snapshot(0.7, 3.0, lags=(0.05, 0.2), counts=Counts(2, 2, 0, 2)),
         made_snapshot(20_000.0, lags=(0.2,), counts=Counts(3, 3, 0, 3)),
@@ -181,7 +181,7 @@ def scraped(url: str) -> Samples:
         return samples(answer.read().decode())
 
 
-def test_a_scrape_sees_the_latest_glance(endpoint: Callable[[], tuple[Any, str]]) -> None:
+def test_a_scrape_sees_the_latest_snapshot(endpoint: Callable[[], tuple[Any, str]]) -> None:
     views, url = endpoint()
     assert scraped(url)["siege_requests_total completed"] == 0
     views.show(made_snapshot(1.0, 2.0))

@@ -83,7 +83,7 @@ def test_a_warm_up_does_not_look_like_a_server_that_is_silent(line: Show) -> Non
     assert "warm-up" not in line(1.0, warm_up=1200)
 
 
-def test_the_last_glance_is_left_to_the_report(line: Show, rows: Callable[..., list[str]]) -> None:
+def test_the_last_snapshot_is_left_to_the_report(line: Show, rows: Callable[..., list[str]]) -> None:
     assert line(1.0, last=True) == ""
     shown, output = screen()
     with shown:
@@ -108,7 +108,7 @@ def test_a_second_without_answers_is_a_gap_in_the_curve(rows: Callable[..., list
     assert p50.split()[2:] == p99.split()[2:] == ["-", "top", "1.00", "ms"]
 
 
-def test_each_glance_takes_the_place_of_the_one_before() -> None:
+def test_each_snapshot_takes_the_place_of_the_one_before() -> None:
     shown, output = screen()
     with shown:
         shown.show(made_snapshot(1.0))
