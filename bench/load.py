@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.measure import BenchError
 from bench.transport.contract import Transport, interface
-from yais.clients.messages import infer_outputs, infer_request
+from yais.clients.protocol import infer_outputs, infer_request
 from yais.proto import grpc_service_pb2 as pb
 
 Array = NDArray[Any]

@@ -10,13 +10,14 @@ import click
 import grpc
 import uvloop
 
-from yais.clients import channels, commands, interrupts
-from yais.clients.async_client import AsyncClient
-from yais.clients.errors import InferenceError
-from yais.clients.options import POSITIVE, Common, common_options
-from yais.clients.records import STATUS_NUMBERS, Recorder
-from yais.clients.report import summarise
-from yais.clients.workload import Workload
+from yais.clients.aio import AsyncClient
+from yais.clients.channel import round_robin_options
+from yais.clients.inputs.workload import Workload, announce
+from yais.clients.options import POSITIVE, CommonOptions, common_options, end_command, handle_signals, run_info
+from yais.clients.protocol import InferenceError
+from yais.clients.stats.outcomes import STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import summarise
 
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 
@@ -33,25 +34,25 @@ Examples:
 @common_options
 @click.option("--count", type=POSITIVE, default=1000, show_default=True, help="Requests to send.")
 @click.option("--concurrency", type=POSITIVE, default=64, show_default=True, help="The most requests in flight.")
-def main(common: Common, count: int, concurrency: int) -> None:
+def main(common: CommonOptions, count: int, concurrency: int) -> None:
     """Calls a model with many requests in flight and prints the latencies.
 
     This is a closed loop: a slow server is sent less, so that the latencies are those of a load it can bear; `siege`
     measures at a rate of your choice. Exits with 0 when all requests were answered, 1 when one was not, 2 for bad
     usage. Ctrl-C ends the run after the requests in flight, a second one cancels them.
     """
-    workload = commands.begin(common)
-    facts = replace(commands.facts(common), loop="closed", schedule=f"{concurrency} requests at a time")
+    workload = announce(common)
+    info = replace(run_info(common), loop="closed", schedule=f"{concurrency} requests at a time")
     recorder = uvloop.run(call(common, workload, count, concurrency))
-    commands.end(summarise(recorder.tally, facts))
+    end_command(summarise(recorder.tally, info))
 
 
-async def call(options: Common, workload: Workload, count: int, concurrency: int) -> Recorder:
+async def call(options: CommonOptions, workload: Workload, count: int, concurrency: int) -> Recorder:
     """The records of `count` requests, fewer after a signal."""
     caller = Caller(workload, options.timeout, count)
-    async with AsyncClient(options.target, options=channels.spreading(options.target)) as client:
+    async with AsyncClient(options.target, options=round_robin_options(options.target)) as client:
         workers = [asyncio.create_task(caller.work(client)) for _ in range(min(concurrency, count))]
-        with interrupts.handled(caller.stop, partial(cancel, workers)):
+        with handle_signals(caller.stop, partial(cancel, workers)):
             await asyncio.wait(workers)
     for worker in workers:
         if not worker.cancelled():

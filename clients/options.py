@@ -1,20 +1,30 @@
-"""The options that all commands share, and what they add up to."""
+"""Options that all commands share, and how a command ends: by a signal, or with its report."""
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from platform import python_version
+from types import FrameType
+from typing import Any, NoReturn, TypeVar, get_args
 
 import click
 
-from yais.clients.inputs.sizes import Sizes, parse_sizes
-from yais.clients.targets import Server, address, parse_target
+from yais import __version__
+from yais.clients.channel import HostPort, join_address, parse_target
+from yais.clients.inputs.generated import Filling, Shapes, Sizes, parse_sizes
+from yais.clients.inputs.images import Scaling
+from yais.clients.reporters.text import render
+from yais.clients.stats.report import Report, RunInfo
 
-Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
-Filling = Literal["random", "zeros"]
-Shapes = Mapping[str, tuple[int, ...]]
 Group = TypeVar("Group")
 
 POSITIVE = click.IntRange(min=1)
@@ -22,6 +32,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 _DAY = 86_400
 _HOST, _PORT = "localhost", 50051
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Number(click.FloatRange):
@@ -42,7 +54,7 @@ class Positive(Number):
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonOptions:
     """Which server and model to call, and with what; the fields are the options."""
 
     target: str
@@ -73,7 +85,7 @@ class Common:
         return [name for name, path in options.items() if path]
 
     @property
-    def _server(self) -> Server:
+    def _server(self) -> HostPort:
         """Where the target is one server's. Raises click's usage error where it is not."""
         try:
             return parse_target(self.target).server
@@ -174,33 +186,25 @@ _OPTIONS = (
 )
 
 
-def gather(group: type[Group], values: dict[str, Any]) -> Group:
+def take_fields(group: type[Group], values: dict[str, Any]) -> Group:
     """Takes a dataclass's fields out of a command's values."""
     return group(**{field.name: values.pop(field.name) for field in fields(group)})  # type: ignore[arg-type]
 
 
-def exclude(*options: str) -> None:
+def allow_one_of(*options: str) -> None:
     """Of options that exclude each other only one may be given."""
     if len(options) > 1:
         raise click.UsageError(f"{options[0]} and {options[1]} exclude each other")
 
 
-def _find_target(host: str | None, port: int | None, target: str | None) -> str:
-    if target is None:
-        return address(host or _HOST, port or _PORT)
-    given = {"--host": host, "--port": port}
-    exclude("--target", *(name for name, value in given.items() if value))
-    return target
-
-
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the shared options to a command, which gets them as its first argument, a `Common`."""
+    """Adds the shared options to a command, which gets them as its first argument, a `CommonOptions`."""
 
     @wraps(command)
     def call(**values: Any) -> None:
         values["target"] = _find_target(values.pop("host"), values.pop("port"), values["target"])
-        common = gather(Common, values)
-        exclude(*common.files)
+        common = take_fields(CommonOptions, values)
+        allow_one_of(*common.files)
         if common.batch and (common.npz or common.json):
             raise click.UsageError(f"{common.files[0]} and --batch exclude each other: the file has whole requests")
         if common.files and common.shape:
@@ -210,3 +214,78 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         call = option(call)
     return call
+
+
+def run_info(options: CommonOptions) -> RunInfo:
+    """What is known of a run that begins now."""
+    return RunInfo(
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        target=options.target,
+        seed=options.seed,
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        versions={
+            "yais": __version__,
+            **{name: version(name) for name in ("grpcio", "numpy")},
+            "python": python_version(),
+        },
+    )
+
+
+def end_command(report: Report) -> NoReturn:
+    """Prints the report, and exits with 0 only when all that was offered was answered."""
+    click.echo(render(report))
+    sys.exit(0 if report.clean else 1)
+
+
+@contextmanager
+def signal_flag() -> Iterator[Callable[[], bool]]:
+    """For blocking code: what it yields says whether there was a signal; a second one raises KeyboardInterrupt."""
+    received = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        _announce()
+
+    before = {number: signal.signal(number, receive) for number in _SIGNALS}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def handle_signals(stop: Callable[[], None], cancel: Callable[[], None]) -> Iterator[None]:
+    """For the running event loop: the first signal calls `stop`, every later one `cancel`."""
+    received = []
+
+    def receive(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            cancel()
+        else:
+            _announce()
+            stop()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _find_target(host: str | None, port: int | None, target: str | None) -> str:
+    if target is None:
+        return join_address(host or _HOST, port or _PORT)
+    given = {"--host": host, "--port": port}
+    allow_one_of("--target", *(name for name, value in given.items() if value))
+    return target
+
+
+def _announce() -> None:
+    click.echo("stopping: what is in flight is waited for; Ctrl-C again to cancel it", err=True)

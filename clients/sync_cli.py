@@ -7,14 +7,15 @@ from time import monotonic_ns
 import click
 import grpc
 
-from yais.clients import channels, commands, interrupts, pictures
-from yais.clients.errors import InferenceError
-from yais.clients.messages import Arrays
-from yais.clients.options import FILE, POSITIVE, Common, common_options
-from yais.clients.records import STATUS_NUMBERS, Recorder
-from yais.clients.report import summarise
-from yais.clients.sync_client import Client
-from yais.clients.workload import Workload
+from yais.clients.channel import round_robin_options
+from yais.clients.client import Client
+from yais.clients.inputs import images
+from yais.clients.inputs.workload import Workload, announce
+from yais.clients.options import FILE, POSITIVE, CommonOptions, common_options, end_command, run_info, signal_flag
+from yais.clients.protocol import Arrays, InferenceError
+from yais.clients.stats.outcomes import STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
+from yais.clients.stats.report import summarise
 
 _COUNT = 100
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
@@ -33,28 +34,28 @@ Examples:
 @click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or each picture once.")
 @click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")
 @click.option("--top", type=POSITIVE, default=5, show_default=True, help="Classes to print for a picture.")
-def main(common: Common, count: int | None, labels: Path | None, top: int) -> None:
+def main(common: CommonOptions, count: int | None, labels: Path | None, top: int) -> None:
     """Calls a model with one request in flight and prints the latencies.
 
     With --picture it also prints the most probable classes of the picture. Exits with 0 when all requests were
     answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
     """
-    workload = commands.begin(common)
-    facts = replace(commands.facts(common), loop="closed", schedule="one request at a time")
-    pictures_given = len(workload.shares[0].turns) if common.picture else _COUNT
+    workload = announce(common)
+    info = replace(run_info(common), loop="closed", schedule="one request at a time")
+    pictures_given = len(workload.choices[0].items) if common.picture else _COUNT
     recorder, outputs = call(common, workload, count or pictures_given)
     if common.picture and outputs:
         print_classes(outputs, labels, top)
-    commands.end(summarise(recorder.tally, facts))
+    end_command(summarise(recorder.tally, info))
 
 
-def call(options: Common, workload: Workload, count: int) -> tuple[Recorder, Arrays]:
+def call(options: CommonOptions, workload: Workload, count: int) -> tuple[Recorder, Arrays]:
     """The records of `count` requests, fewer after a signal, and the outputs of the last one answered."""
     recorder, outputs = Recorder(), Arrays()
     drawn = workload.draw()
     with (
-        Client(options.target, options=channels.spreading(options.target)) as client,
-        interrupts.noticed() as interrupted,
+        Client(options.target, options=round_robin_options(options.target)) as client,
+        signal_flag() as interrupted,
     ):
         for _ in range(count):
             if interrupted():
@@ -69,8 +70,8 @@ def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
     if scores.dtype == object or not scores.size:
         raise click.UsageError(f"--picture: output {name} holds no scores")
     row = scores.reshape(-1, scores.shape[-1])[0]
-    label = pictures.find_labels(labels, row.size)
-    best = [(label(index), score) for index, score in pictures.top_classes(row, top)]
+    label = images.find_labels(labels, row.size)
+    best = [(label(index), score) for index, score in images.top_classes(row, top)]
     width = max(len(text) for text, _ in best)
     for text, score in best:
         click.echo(f"{text:<{width}}  {score:.3f}")

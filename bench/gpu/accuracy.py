@@ -18,7 +18,7 @@ from bench.gpu.photographs import photographs, pieces
 from bench.load import Array
 from bench.measure import ROOT, BenchError, Size
 from bench.transport.rounds import Bound
-from yais.clients.pictures import crop
+from yais.clients.inputs.images import crop
 from yais.engines import EngineOptions, open_engine
 
 # Requests are pictures here.

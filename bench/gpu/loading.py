@@ -77,7 +77,7 @@ def _together(tallies: Sequence[Tally]) -> Tally:
     """Of generators that sent at the same time; latencies are those of the one that had the worst."""
     return Tally(
         offered=sum(one.offered for one in tallies),
-        held_back=sum(one.held_back for one in tallies),
+        dropped=sum(one.dropped for one in tallies),
         accepted=sum(one.accepted for one in tallies),
         refused=sum(one.refused for one in tallies),
         failed=dict(sum((Counter(one.failed) for one in tallies), Counter[str]())),

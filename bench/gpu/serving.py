@@ -20,7 +20,7 @@ from bench.load import METHOD, Array, message
 from bench.measure import BenchError, Child, Subject, launched, running, script
 from bench.service.questions import Question
 from bench.transport.contract import Transport, interface
-from yais.clients.messages import infer_outputs
+from yais.clients.protocol import infer_outputs
 from yais.proto import grpc_service_pb2 as pb
 
 # Of the largest logit: what two bytes of a float may come to in a whole network.

@@ -18,14 +18,14 @@ import uvloop
 
 from bench.load import METHOD
 from bench.measure import BenchError, uncollected
-from yais.clients.channels import options
-from yais.clients.chunk import Chunk
-from yais.clients.histogram import Histogram
-from yais.clients.records import OK, STATUS_NUMBERS, Recorder
-from yais.clients.report import Report, summarise
+from yais.clients.channel import channel_options
+from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Constant, Until
-from yais.clients.siege.traffic.lines import Done, Line
-from yais.clients.siege.traffic.sender import Sender
+from yais.clients.siege.transports import Done, UnaryCallable
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
+from yais.clients.stats.recorder import RecordBatch, Recorder
+from yais.clients.stats.report import Report, summarise
 from yais.transport import Channel, insecure_channel
 from yais.transport.client_call import ClientCall
 from yais.transport.raw import RawUnary
@@ -37,7 +37,7 @@ _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the requests that were offered. Those held back were not sent, for too many had no answer yet.
+    """What became of the requests that were offered. Those dropped were not sent, for too many had no answer yet.
 
     `failed` are all that were neither accepted nor refused, `goodput` is in answers a second. Latencies are
     milliseconds from the due times, None where there were none; `lag` is how late the generator sent, at p99. `replies`
@@ -45,7 +45,7 @@ class Tally:
     """
 
     offered: int
-    held_back: int
+    dropped: int
     accepted: int
     refused: int
     failed: dict[str, int]
@@ -79,7 +79,7 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
             refusals = Refusals()
             recorder = Recorder(sink=refusals)
             take = repeat((0, request)).__next__
-            sender = Sender(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
+            sender = OpenLoop(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
             replies.clear()
             with uncollected():
                 await sender.run()
@@ -89,7 +89,7 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
 
 @asynccontextmanager
 async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]:
-    channels = [insecure_channel(f"127.0.0.1:{port}", options()) for _ in range(connections)]
+    channels = [insecure_channel(f"127.0.0.1:{port}", channel_options()) for _ in range(connections)]
     try:
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         yield channels
@@ -97,7 +97,7 @@ async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]
         await asyncio.gather(*(channel.close() for channel in channels))
 
 
-def keeping(raw: RawUnary, replies: set[bytes]) -> Line:
+def keeping(raw: RawUnary, replies: set[bytes]) -> UnaryCallable:
     """A line that adds the distinct replies to `replies`."""
 
     def send(request: bytes, done: Done, timeout: float, /) -> ClientCall:
@@ -117,8 +117,8 @@ class Refusals:
     def __init__(self) -> None:
         self.latency = Histogram()
 
-    def __call__(self, chunk: Chunk, start: int) -> None:
-        self.latency.add((chunk.done - chunk.due)[chunk.status == STATUS_NUMBERS[_UNAVAILABLE]])
+    def __call__(self, batch: RecordBatch, start: int) -> None:
+        self.latency.add((batch.done - batch.due)[batch.status == STATUS_NUMBERS[_UNAVAILABLE]])
 
 
 def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:
@@ -128,7 +128,7 @@ def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:
             raise BenchError(f"the server is gone: {failure.text}")
     return Tally(
         report.counts.offered,
-        report.counts.held_back,
+        report.counts.dropped,
         accepted=report.counts.completed,
         refused=report.statuses.get(_UNAVAILABLE.name, 0),
         failed={name: count for name, count in report.statuses.items() if name != _UNAVAILABLE.name},

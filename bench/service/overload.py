@@ -208,7 +208,7 @@ def _row(case: str, name: str, factor: float, rate: float, rounds: Sequence[Step
         factor,
         rate,
         offered=sum(one.offered for one in tallies),
-        sent=sum(one.offered - one.held_back for one in tallies),
+        sent=sum(one.offered - one.dropped for one in tallies),
         accepted=sum(one.accepted for one in tallies),
         refused=sum(one.refused for one in tallies),
         failed=sum(sum(one.failed.values()) for one in tallies),

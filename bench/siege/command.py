@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench.measure import BenchError, script
 from bench.transport.contract import METHOD, message
-from yais.clients.exports import document
-from yais.clients.report import Report
+from yais.clients.reporters import document
+from yais.clients.stats.report import Report
 
 # Of what goes to the echo server, there and back.
 BYTES = 100

@@ -8,7 +8,7 @@ import sys
 from bench.measure import Size, choose_cores, launched
 from bench.siege.memory import Row, resident, row
 from bench.siege.records import blocks, record
-from yais.clients.records import Recorder
+from yais.clients.stats.recorder import Recorder
 
 SHORT = Size(rounds=12, requests=50_000)
 FULL = Size(rounds=60, requests=600_000)

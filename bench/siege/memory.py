@@ -12,7 +12,7 @@ from bench.measure import BenchError, Child, Size, Subject, choose_cores, launch
 from bench.siege.command import checked, command
 from bench.siege.records import RATE
 from bench.transport.peers import require_native, serving
-from yais.clients.exports import document
+from yais.clients.reporters import document
 
 SHORT = Size(rounds=12, requests=2_500)
 FULL = Size(rounds=60, requests=600_000)
@@ -54,8 +54,8 @@ def run(size: Size) -> list[Row]:
             samples = list(_samples(child, size))
             child.process.wait(_PATIENCE_S)
         report = checked(document.read(path))
-        if report.counts.held_back:
-            raise BenchError(f"{report.counts.held_back:,} requests were held back")
+        if report.counts.dropped:
+            raise BenchError(f"{report.counts.dropped:,} requests were dropped")
         return [row("siege", samples, size)]
 
 

@@ -41,7 +41,7 @@ def _siege(server: Subject, transport: str) -> Burst:
 
     def burst(calls: int) -> Sample:
         report, spent = metered(server, lambda: besiege(server.port, *shape, "--count", str(calls)))
-        busy = sum(report.facts.cpu)
+        busy = sum(report.info.cpu)
         return Sample(busy * 1e6 / report.rate_answered, report.rate_answered, busy, spent.others_share)
 
     return burst

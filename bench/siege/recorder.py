@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from bench.measure import Size, Spread, choose_cores, pinned
 from bench.siege.records import Times, blocks, record
 from bench.transport.rounds import Bound
-from yais.clients.records import Recorder
+from yais.clients.stats.recorder import Recorder
 
 SHORT = Size(rounds=3, requests=50_000)
 FULL = Size(rounds=11, requests=1_000_000)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import grpc
 import numpy as np
 
-from yais.clients.records import STATUS_NUMBERS, Recorder
+from yais.clients.stats.outcomes import STATUS_NUMBERS
+from yais.clients.stats.recorder import Recorder
 
 RATE = 10_000
 

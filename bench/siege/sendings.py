@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.measure import Size, Spread, Subject
 from bench.siege.command import besiege
 from bench.transport.rounds import Bound, metered
-from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.stats.verdict import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def siege(server: Subject, rate: float, *options: str) -> Send:
             lag["p50"],
             lag["p99"],
             lag["max"],
-            sum(report.facts.cpu),
+            sum(report.info.cpu),
             spent.others_share,
             judge(report).valid,
         )

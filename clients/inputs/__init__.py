@@ -1,1 +1,1 @@
-"""What the commands send: made up, or read from files; and which of several inputs is next."""
+"""Inputs of requests: generated, or read from files."""

@@ -1,1 +1,1 @@
-"""`siege`, the load generator: pacer (when), sender (what is due), records and report (what became of it)."""
+"""Siege, the load generator: pacer (when), loop (what is due), recorder and report (what became of it)."""

@@ -1,33 +1,41 @@
 """`siege`: requests on a schedule, whatever the server makes of them."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 import click
+import uvloop
 
-from yais.clients import commands
-from yais.clients.options import POSITIVE, Common, Positive, common_options
-from yais.clients.siege import files
-from yais.clients.siege.files import ReportFile
-from yais.clients.siege.operations import besiege, search_for_max
-from yais.clients.siege.requests.options import Inputs, input_options
-from yais.clients.siege.requests.prepared import find_golden, opened
-from yais.clients.siege.schedules.options import Plan, schedule_options
-from yais.clients.siege.search.curve import Curve
-from yais.clients.siege.settings import Settings, facts_of, load_of
-from yais.clients.siege.traffic.lines import has_native
-from yais.clients.siege.verdicts.objective_text import OBJECTIVES
-from yais.clients.siege.verdicts.objectives import assess
-from yais.clients.siege.verdicts.verdict import judge
-from yais.clients.siege.views.address import metrics_option
+from yais.clients.channel import HostPort
+from yais.clients.options import POSITIVE, CommonOptions, Positive, common_options, run_info
+from yais.clients.reporters.text import render
+from yais.clients.siege.balancer import Endpoint
+from yais.clients.siege.find_max import Judge, find_max
+from yais.clients.siege.report_cli import OBJECTIVES, ReportFile, write_curve, write_report
+from yais.clients.siege.requests import RequestOptions, Requests, find_golden, open_requests, request_options
+from yais.clients.siege.runner import LoadConfig, run_local
+from yais.clients.siege.schedules.options import ArrivalOptions, arrival_options
+from yais.clients.siege.search import Curve, Search
+from yais.clients.siege.terminal import open_views
+from yais.clients.siege.transports import TransportName, has_native
+from yais.clients.siege.workers import run_distributed
+from yais.clients.stats.report import Report, RunInfo, summarise
+from yais.clients.stats.slo import Assessment, Objective, assess
+from yais.clients.stats.verdict import exit_code, judge
+
+# Seconds.
+_SHORTEST_PROBE, _LONGEST_PROBE = 2.0, 60.0
 
 SUBCOMMANDS = {
-    "chaos": "yais.clients.siege.chaos.cli",
-    "compare": "yais.clients.siege.compare_cli",
-    "plot": "yais.clients.siege.plot_cli",
-    "report": "yais.clients.siege.report_cli",
+    "chaos": "yais.clients.siege.chaos.cli:main",
+    "compare": "yais.clients.siege.compare_cli:main",
+    "plot": "yais.clients.siege.report_cli:plot",
+    "report": "yais.clients.siege.report_cli:report",
 }
 
 EXAMPLES = """\b
@@ -52,21 +60,54 @@ Other commands, each with --help:
 """
 
 
+_LOCAL = "127.0.0.1"
+_HIGHEST_PORT = 65_535
+
+
 class Siege(click.Command):
     """A command by itself, and the way to those that are named as its first argument."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         given = list(sys.argv[1:] if args is None else args)
-        module = SUBCOMMANDS.get(given[0]) if given else None
-        if module is None:
+        if not given or given[0] not in SUBCOMMANDS:
             return super().main(given, prog_name, **extra)
-        return import_module(module).main.main(given[1:], f"siege {given[0]}", **extra)
+        module, name = SUBCOMMANDS[given[0]].split(":")
+        return getattr(import_module(module), name).main(given[1:], f"siege {given[0]}", **extra)
+
+
+def parse_address(text: str) -> HostPort:
+    """Raises ValueError for what is neither PORT nor HOST:PORT."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else _LOCAL
+    if not host or not port.isdecimal() or (":" in host and not text.startswith("[")):
+        raise ValueError(f"{text!r} is not PORT or HOST:PORT, where an IPv6 host stands in brackets")
+    if int(port) > _HIGHEST_PORT:
+        raise ValueError(f"port {port} is above {_HIGHEST_PORT}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{host!r} is no name of a host") from None
+    return HostPort(host, int(port))
+
+
+class HostPortType(click.ParamType[HostPort]):
+    """An address as `parse_address` reads it."""
+
+    name = "address"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> HostPort:
+        if isinstance(value, HostPort):
+            return value
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
 
 
 @click.command(cls=Siege, epilog=EXAMPLES)
 @common_options
-@input_options
-@schedule_options
+@request_options
+@arrival_options
 @click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
 @click.option(
@@ -98,7 +139,12 @@ class Siege(click.Command):
     help="Write the report: .json whole, .html as a page of plots, .csv by second, .hgrm percentiles, .hlog "
     "HdrHistogram's log (repeatable).",
 )
-@metrics_option
+@click.option(
+    "--metrics",
+    type=HostPortType(),
+    metavar="PORT|HOST:PORT",
+    help="Answer Prometheus there at /metrics while siege runs; a PORT alone is on 127.0.0.1, 0 is any free one.",
+)
 @click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")
 @click.option(
     "--transport",
@@ -107,37 +153,122 @@ class Siege(click.Command):
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
 )
-def main(common: Common, inputs: Inputs, plan: Plan, **options: Any) -> None:
+def main(common: CommonOptions, inputs: RequestOptions, plan: ArrivalOptions, **options: Any) -> None:
     """Sends requests on a schedule, whatever the replies do, and prints the latencies.
 
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
     stalls cannot hide it by slowing down the load. The report gives beside it the service time (from the send to the
     answer) and the send lag (from the due time to the send; this is siege's own delay). A request that is due while
-    --max-outstanding are in flight is held back: not sent at all, but counted.
+    --max-outstanding are in flight is dropped: not sent at all, but counted.
 
     The last lines say whether the run was VALID, and whose limit it met if not. Exits with 0 when it was and all was
     answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was late (--max-lag), 4 when the server fell
-    behind or requests were held back, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
+    behind or requests were dropped, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
     what is in flight, a second one cancels that.
     """
-    settings = Settings(**options)
+    settings = SiegeOptions(**options)
     if settings.transport == "native" and not has_native():
         raise click.UsageError("--transport: 'native' was not built into this installation; 'grpcio' is there")
-    with opened(common, inputs) as requests:
+    with open_requests(common, inputs) as requests:
         golden = find_golden(common, inputs, requests)
-        load = load_of(common, plan, settings, requests, golden)
-        facts = facts_of(common, plan, settings, requests)
+        load = LoadConfig(
+            endpoint=Endpoint(settings.transport, common.target, requests.method, settings.connections),
+            requests=requests,
+            plan=plan,
+            timeout=common.timeout,
+            max_outstanding=settings.max_outstanding,
+            golden=golden,
+            late_after=None if settings.late_after is None else round(settings.late_after * 1e6),
+        )
+        info = describe_run(common, plan, settings, requests)
         if settings.find_max:
-            end_search(search_for_max(load, facts, settings), settings)
-        report = besiege(load, facts, settings)
+            end_search(search(load, info, settings), settings)
+        report = run(load, info, settings)
     assessments = assess(settings.slo or (), report)
     for file in settings.reports:
-        files.write(report, assessments, file)
-    commands.end(report, judge(report), assessments)
+        write_report(report, assessments, file)
+    end(report, assessments)
 
 
-def end_search(curve: Curve, settings: Settings) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class SiegeOptions:
+    """The options that are neither common to all commands, nor about inputs or the schedule."""
+
+    max_outstanding: int
+    connections: int
+    processes: int
+    max_lag: float
+    late_after: float | None
+    slo: tuple[Objective, ...] | None
+    find_max: bool
+    reports: tuple[Path, ...]
+    metrics: HostPort | None
+    log: TextIO | None
+    transport: TransportName
+
+
+def describe_run(common: CommonOptions, plan: ArrivalOptions, settings: SiegeOptions, requests: Requests) -> RunInfo:
+    return replace(
+        run_info(common),
+        schedule=str(plan),
+        loop="closed" if plan.is_closed else "open",
+        rate_asked=plan.rate,
+        seed=plan.arrival_seed,
+        kinds=requests.kinds,
+        max_outstanding=plan.concurrency or settings.max_outstanding,
+        max_lag=settings.max_lag,
+    )
+
+
+def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Report:
+    """Raises click's usage error for options that do not go with several processes."""
+    if settings.processes > 1 and settings.log is not None:
+        raise click.UsageError("--log is written by one process, and --processes asks for several")
+    with open_views(settings.metrics, labels(info)) as views:
+        if settings.processes > 1:
+            work = run_distributed(load, settings.processes, views.show)
+        else:
+            work = run_local(load, settings.log, views.show)
+        tally, sent = uvloop.run(work)
+    addresses: Counter[str] = Counter()
+    for each in sent:
+        # A sum of counters would leave out an address that got nothing.
+        addresses.update(each.addresses)
+    return summarise(tally, replace(info, cpu=tuple(each.cpu for each in sent), addresses=dict(addresses)))
+
+
+def search(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Curve:
+    """Raises click's usage error where there is nothing to search for, or by."""
+    plan = load.plan
+    if not settings.slo:
+        raise click.UsageError("--find-max needs --slo, which it is to keep")
+    if plan.rate is None or plan.count is not None or settings.log:
+        raise click.UsageError("--find-max needs --rate to start from, and takes no --count or --log")
+    if any(file.suffix != ".json" for file in settings.reports):
+        raise click.UsageError("--report: the curve of --find-max is written as .json only")
+    if settings.processes > 1:
+        raise click.UsageError("--find-max is done by one process, and --processes asks for several")
+    longest = plan.duration or _LONGEST_PROBE
+    judge = Judge(settings.slo, shortest=min(_SHORTEST_PROBE, longest), longest=longest)
+    with open_views(settings.metrics, labels(info)) as views:
+        return uvloop.run(find_max(load, info, judge, Search(plan.rate), views.show))
+
+
+def labels(info: RunInfo) -> dict[str, str]:
+    """The labels of `siege_info`."""
+    return {"target": info.target, "schedule": info.schedule, "version": info.versions["yais"]}
+
+
+def end(report: Report, assessments: Sequence[Assessment]) -> NoReturn:
+    """Prints the report and its verdict, and exits as they say; objectives decide of a valid run."""
+    verdict = judge(report)
+    click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
+    is_met = all(each.kept for each in assessments) if assessments else None
+    sys.exit(exit_code(report, verdict, is_met))
+
+
+def end_search(curve: Curve, settings: SiegeOptions) -> NoReturn:
     for file in settings.reports:
-        files.write_curve(curve, file)
+        write_curve(curve, file)
     click.echo(curve.table())
     sys.exit(curve.exit_code)

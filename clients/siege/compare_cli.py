@@ -3,16 +3,25 @@
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
-from yais.clients.exports import document
-from yais.clients.rendering import milliseconds
-from yais.clients.report import Report
-from yais.clients.siege.verdicts.comparison import Comparison, Estimate, Side, compare
+from yais.clients.reporters import document
+from yais.clients.stats.compare import Comparison, Estimate, Side, compare
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
 
 _VERSUS = "--versus"
+_FORMATS: Mapping[str, Callable[[float], str]] = MappingProxyType(
+    {
+        "time": lambda value: f"{milliseconds(value)} ms",
+        "rate": lambda value: f"{value:,.1f}/s",
+        "errors": lambda value: f"{value:.3%}",
+    }
+)
 
 EXAMPLES = """\b
 Examples:
@@ -74,7 +83,15 @@ def read(files: Sequence[str]) -> dict[str, Report]:
     repeated = next((file for file in files if files.count(file) > 1), None)
     if repeated is not None:
         raise click.UsageError(f"{repeated} is given twice for one side: it would count twice")
-    return {file: _read(file) for file in files}
+    reports = {}
+    for file in files:
+        try:
+            reports[file] = document.read(Path(file))
+        except OSError as error:
+            raise click.UsageError(f"{file} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    return reports
 
 
 def require_one_schedule(reports: Mapping[str, Report]) -> None:
@@ -90,33 +107,26 @@ def require_one_schedule(reports: Mapping[str, Report]) -> None:
 
 def render(comparisons: Sequence[Comparison], confidence: float) -> str:
     """One line a metric, each value with its interval."""
-    rows = [("", "A", "B", "difference", "ratio", ""), *map(_cells, comparisons)]
+    rows: list[tuple[str, ...]] = [("", "A", "B", "difference", "ratio", "")]
+    for comparison in comparisons:
+        show = _FORMATS.get(comparison.metric, _FORMATS["time"])
+        a, b = (_with_bounds(estimate, show) for estimate in (comparison.a, comparison.b))
+        difference = _with_bounds(comparison.difference, partial(_with_sign, show))
+        ratio = _with_bounds(comparison.ratio, lambda value: f"{value:.3f}")
+        rows.append((comparison.metric, a, b, difference, ratio, comparison.verdict))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, "", f"B against A; in brackets what is plausible with {confidence:.4g} confidence"])
 
 
-def _read(file: str) -> Report:
-    try:
-        return document.read(Path(file))
-    except OSError as error:
-        raise click.UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
 def _schedule(report: Report) -> str:
-    facts = report.facts
-    rate = "no rate" if facts.rate_asked is None else f"{facts.rate_asked:,g}/s"
-    return ", ".join((f"{facts.loop} loop", facts.schedule or "no schedule", rate, *facts.kinds))
+    info = report.info
+    rate = "no rate" if info.rate_asked is None else f"{info.rate_asked:,g}/s"
+    return ", ".join((f"{info.loop} loop", info.schedule or "no schedule", rate, *info.kinds))
 
 
-def _cells(comparison: Comparison) -> tuple[str, ...]:
-    show = {"rate": _rate, "errors": _share}.get(comparison.metric, _time)
-    values = (_with_bounds(estimate, show) for estimate in (comparison.a, comparison.b))
-    difference = _with_bounds(comparison.difference, lambda value: f"{'-' if value < 0 else '+'}{show(abs(value))}")
-    ratio = _with_bounds(comparison.ratio, lambda value: f"{value:.3f}")
-    return (comparison.metric, *values, difference, ratio, comparison.verdict)
+def _with_sign(show: Callable[[float], str], value: float) -> str:
+    return f"{'-' if value < 0 else '+'}{show(abs(value))}"
 
 
 def _with_bounds(estimate: Estimate, show: Callable[[float], str]) -> str:
@@ -124,15 +134,3 @@ def _with_bounds(estimate: Estimate, show: Callable[[float], str]) -> str:
         "?" if not math.isfinite(number) else show(number) for number in (estimate.value, estimate.low, estimate.high)
     )
     return f"{value} [{low} to {high}]"
-
-
-def _time(value: float) -> str:
-    return f"{milliseconds(value)} ms"
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.1f}/s"
-
-
-def _share(value: float) -> str:
-    return f"{value:.3%}"

@@ -1,25 +1,62 @@
-"""`siege report`: a saved report, once more."""
+"""`siege report` and `siege plot`: saved reports once more; and the files that reports are written to."""
 
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TextIO
 
 import click
 
-from yais.clients.exports import document
-from yais.clients.exports.html import library
 from yais.clients.options import FILE
-from yais.clients.rendering import render
-from yais.clients.siege.files import FORMATS
-from yais.clients.siege.verdicts.verdict import judge
+from yais.clients.reporters import document
+from yais.clients.reporters.document import dumps
+from yais.clients.reporters.html import NamedReport, missing_libraries
+from yais.clients.reporters.tabular import by_second, histogram_log, spectrum
+from yais.clients.reporters.text import render
+from yais.clients.siege.search import Curve
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment, Objective, ObjectiveError, assess, parse_objectives
+from yais.clients.stats.verdict import judge
 
-EXAMPLES = """\b
+_REPORT_EXAMPLES = """\b
 Examples:
   siege report run.json
   siege report run.json --format hgrm > run.hgrm
   siege report run.json --format html > run.html
 """
 
+_PLOT_EXAMPLES = """\b
+Examples:
+  siege plot run.json
+  siege plot before.json after.json --output both.html
+  siege plot a.json b.json --name onnxruntime --name tensorrt --slo "p99<20ms"
+"""
 
-@click.command(epilog=EXAMPLES)
+Format = Callable[[Report, Sequence[Assessment]], str]
+"""Takes what the run's objectives came to as well, where there were any."""
+
+
+def _render_page(report: Report, assessments: Sequence[Assessment]) -> str:
+    # What draws it is optional, and slow to import.
+    from yais.clients.reporters.html.page import page
+
+    return page([NamedReport("", report, tuple(assessments))])
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        ".json": dumps,
+        ".csv": lambda report, _: by_second(report),
+        ".hgrm": lambda report, _: spectrum(report.latency.opened()),
+        ".hlog": lambda report, _: histogram_log(report),
+        ".html": _render_page,
+    }
+)
+
+
+@click.command(epilog=_REPORT_EXAMPLES)
 @click.argument("file", type=FILE)
 @click.option(
     "--format",
@@ -29,12 +66,98 @@ Examples:
     show_default=True,
     help="Text for people; json; csv by second; hgrm, the percentiles; hlog, HdrHistogram's log; html, a page.",
 )
-def main(file: Path, form: str) -> None:
+def report(file: Path, form: str) -> None:
     """Prints what siege --report wrote to FILE, a .json file. Exits with 1 when that holds no report."""
-    if form == "html" and (reason := library.missing()):
+    if form == "html" and (reason := missing_libraries()):
         raise click.UsageError(f"--format html: {reason}")
+    saved = _read_report(file)
+    click.echo(render(saved, judge(saved)) if form == "text" else FORMATS[f".{form}"](saved, ()), nl=form == "text")
+
+
+class ObjectivesType(click.ParamType[tuple[Objective, ...], str]):
+    """The type of an option that takes objectives."""
+
+    name = "objectives"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[Objective, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_objectives(value)
+        except ObjectiveError as error:
+            self.fail(str(error), parameter, context)
+
+
+OBJECTIVES = ObjectivesType()
+
+
+@click.command(epilog=_PLOT_EXAMPLES)
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--output",
+    type=click.File("w", encoding="ascii", lazy=True),
+    default="plot.html",
+    show_default=True,
+    help="Where the page goes; - for the standard output.",
+)
+@click.option("--name", "names", multiple=True, help="What to call each run; by default as its file (repeatable).")
+@click.option("--slo", type=OBJECTIVES, help='Objectives to hold each run against: "p99<20ms, errors<0.1%".')
+def plot(files: tuple[Path, ...], output: TextIO, names: tuple[str, ...], slo: tuple[Objective, ...] | None) -> None:
+    """Draws what siege --report wrote to FILES, .json files, over each other in one page of HTML.
+
+    It is one file, which needs no network. Exits with 1 when a file holds no report.
+    """
+    if absent := missing_libraries():
+        raise click.UsageError(absent)
+    if names and len(names) != len(files):
+        raise click.UsageError(f"--name: there are {len(names)} for {len(files)} files")
+    # Bokeh takes half a second to import, and is not always there.
+    from yais.clients.reporters.html.page import page
+
+    # With their folders where they would be the same without.
+    known = Counter(file.name for file in files)
+    shown = names or [file.name if known[file.name] == 1 else str(file) for file in files]
+    reports = [_read_report(file) for file in files]
+    output.write(page([NamedReport(n, r, assess(slo or (), r)) for n, r in zip(shown, reports, strict=True)]))
+
+
+def write_report(report: Report, assessments: Sequence[Assessment], path: Path) -> None:
+    """Exits with 1 where it cannot be written."""
+    _write(FORMATS[path.suffix](report, assessments), path)
+
+
+def write_curve(curve: Curve, path: Path) -> None:
+    """As JSON. Exits with 1 where it cannot be written."""
+    _write(json.dumps(curve.as_json(), indent=2), path)
+
+
+class ReportFile(click.ParamType[Path]):
+    """A file for a report, in a folder that is there, with one of the suffixes."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(str(value))
+        if path.suffix not in FORMATS:
+            self.fail(f"'{path}' ends in none of {', '.join(FORMATS)}", param, ctx)
+        if path.suffix == ".html" and (reason := missing_libraries()):
+            self.fail(reason, param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder '{path.parent}'", param, ctx)
+        return path
+
+
+def _read_report(file: Path) -> Report:
     try:
-        report = document.read(file)
+        return document.read(file)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(render(report, judge(report)) if form == "text" else FORMATS[f".{form}"](report, ()), nl=form == "text")
+
+
+def _write(text: str, path: Path) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error

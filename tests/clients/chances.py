@@ -1,6 +1,6 @@
 """What chance can explain."""
 
-from yais.clients.siege.verdicts.confidence import at_least
+from yais.clients.stats.statistics import at_least
 
 
 def is_plausible(off: int, searches: int, chance: float) -> bool:

@@ -4,10 +4,10 @@ from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner
-from fake_server import FakeServer, Gate, serving
 
+from clients.fake_server import FakeServer, Gate, serving
 from yais.clients import AsyncClient, Client
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 
 
 @pytest.fixture

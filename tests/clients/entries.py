@@ -2,7 +2,8 @@
 
 import grpc
 
-from yais.clients.records import HELD_BACK, STATUS_NUMBERS, WRONG, Recorder
+from yais.clients.stats.outcomes import DROPPED, STATUS_NUMBERS, WRONG
+from yais.clients.stats.recorder import Recorder
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -17,8 +18,8 @@ def write(entries: list[Entry], recorder: Recorder | None = None) -> Recorder:
         sent, done = due + lag, due + lag + service
         if isinstance(status, grpc.StatusCode):
             recorder.add_failure(due, sent, done, STATUS_NUMBERS[status], f"text {due % 3}", kind)
-        elif status == HELD_BACK:
-            recorder.hold_back(due, kind)
+        elif status == DROPPED:
+            recorder.drop(due, kind)
         elif status == WRONG:
             recorder.add_wrong(due, sent, done, f"text {due % 3}", kind)
         else:

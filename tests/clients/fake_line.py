@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from yais.clients.records import OK
-from yais.clients.siege.traffic.lines import Done
+from yais.clients.siege.transports import Done
+from yais.clients.stats.outcomes import OK
 
 
 class FakeCall:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from yais.clients.messages import TensorMetadata
+from yais.clients.protocol import TensorMetadata
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import (
     GRPCInferenceServiceServicer,

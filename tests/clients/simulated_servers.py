@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from made_runs import SECOND, chunk
 from numpy.typing import NDArray
 
-from yais.clients.histogram import Histogram
-from yais.clients.outcomes import Counts
-from yais.clients.report import Facts, Report, summarise
-from yais.clients.siege.search.probing import Watch
-from yais.clients.siege.verdicts.objectives import Measured
-from yais.clients.tally import Tally
+from clients.made_runs import SECOND, chunk
+from yais.clients.siege.find_max import SequentialTest
+from yais.clients.stats.histogram import Histogram
+from yais.clients.stats.outcomes import Counts
+from yais.clients.stats.recorder import Tally
+from yais.clients.stats.report import Report, RunInfo, summarise
+from yais.clients.stats.slo import Measured
 
 Floats = NDArray[np.float64]
 Server = Callable[[Floats, np.random.Generator], Floats]
@@ -58,7 +58,7 @@ def constant(rate: float, seconds: float, random: np.random.Generator) -> Floats
 def probe(
     server: Server,
     rate: float,
-    watch: Watch,
+    test: SequentialTest,
     longest: float,
     random: np.random.Generator,
     arrivals: Callable[[float, float, np.random.Generator], Floats] = poisson,
@@ -70,18 +70,18 @@ def probe(
     due, done = due[order], done[order]
     sent, seen, ended = np.sort(due), Histogram(), 0
     while True:
-        now = watch.next_mark
+        now = test.next_checkpoint
         until = int(np.searchsorted(done, now, "right"))
         seen.add(np.round((done - due)[ended:until] * SECOND).astype(np.int64))
         ended = until
         in_flight = int(np.searchsorted(sent, now, "right")) - ended
         counts = Counts(offered=ended, sent=ended, completed=ended)
-        if now >= longest or watch.look(Measured(counts, seen, now), in_flight):
+        if now >= longest or test.check(Measured(counts, seen, now), in_flight):
             break
     was_sent = due <= now
     tally = Tally(start=0)
     tally.fold(chunk(due[was_sent], (done - due)[was_sent]))
-    return summarise(tally, Facts(rate_asked=rate))
+    return summarise(tally, RunInfo(rate_asked=rate))
 
 
 def rate_of_md1(service: float, bound: float, quantile: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from yais.clients.siege.schedules.pacer import SECOND
-from yais.clients.siege.traffic import closed, flights, sender
+from yais.clients.siege import closed_loop, in_flight, open_loop
+from yais.clients.stats.histogram import SECOND
 
 Result = TypeVar("Result")
 
@@ -46,15 +46,15 @@ class _Skipping(DefaultSelector):
         return super().select(0)
 
 
-class SimulatedAlarm:
-    """The sender's alarm on a timer of the loop, which here is as exact as the clock."""
+class SimulatedTimer:
+    """The timer of an open loop, on one of the loop, which here is as exact as the clock."""
 
-    def __init__(self, ring: Callable[[], int | None]) -> None:
-        self._ring = ring
+    def __init__(self, fire: Callable[[], int | None]) -> None:
+        self._fire = fire
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        while (when := self._ring()) is not None:
+        while (when := self._fire()) is not None:
             reached = asyncio.Event()
             loop.call_at(when / SECOND, reached.set)
             await reached.wait()
@@ -65,7 +65,7 @@ def run_simulated(patch: pytest.MonkeyPatch, work: Callable[[], Coroutine[Any, A
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, SimulatedLoop)
-        for module in (closed, flights, sender):
+        for module in (closed_loop, in_flight, open_loop):
             patch.setattr(module, "monotonic_ns", loop.now_ns)
-        patch.setattr(sender, "Alarm", SimulatedAlarm)
+        patch.setattr(open_loop, "Timer", SimulatedTimer)
         return runner.run(work())

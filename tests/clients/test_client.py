@@ -8,10 +8,10 @@ import grpc
 import ml_dtypes
 import numpy as np
 import pytest
-from fake_server import FakeServer, Gate, echo
 
+from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import AsyncClient, Client, InferenceError, ModelMetadata, ServerMetadata, TensorMetadata
-from yais.clients.channels import options
+from yais.clients.channel import channel_options
 from yais.proto import grpc_service_pb2 as pb
 
 ARRAYS = {
@@ -172,7 +172,7 @@ def test_a_message_beyond_grpcs_default_limit_passes(client: Client) -> None:
 
 
 def test_channel_options_override_the_defaults(fake: FakeServer) -> None:
-    assert dict(options({"grpc.max_send_message_length": 8}))["grpc.max_receive_message_length"] == 2**31 - 1
+    assert dict(channel_options({"grpc.max_send_message_length": 8}))["grpc.max_receive_message_length"] == 2**31 - 1
     small = Client(fake.target, options={"grpc.max_receive_message_length": 1000})
     with small as client, pytest.raises(InferenceError, match="RESOURCE_EXHAUSTED"):
         client.infer("identity", {"INPUT0": np.zeros(1000)})

@@ -9,11 +9,11 @@ from typing import Any
 import click
 import grpc
 import pytest
-from fake_server import FakeServer, Gate, echo
 
+from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import async_cli, sync_cli
 from yais.clients.siege import cli as siege_cli
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 from yais.proto import grpc_service_pb2 as pb
 
 COMMANDS = {"client-sync": sync_cli, "client-async": async_cli, "siege": siege_cli}
@@ -126,20 +126,18 @@ def test_help_ends_with_examples_that_are_good_usage(
         module.main.make_context(name, arguments)
 
 
-def test_held_back_requests_are_warned_of_counted_and_end_with_4(
-    run: Any, gate: Gate, transport: TransportName
-) -> None:
+def test_dropped_requests_are_warned_of_counted_and_end_with_4(run: Any, gate: Gate, transport: TransportName) -> None:
     result = run(
         siege_cli.main,
         f"--rate 200 --count 30 --max-outstanding 5 --timeout 0.5 --max-lag 60000 --transport {transport}",
     )
     assert result.exit_code == 4
     assert result.stderr.count("warning: 5 requests are in flight (--max-outstanding)") == 1
-    assert "offered 30 = sent 5 + held back 25; sent 5 = completed 0 + timed out 5 + failed 0" in result.stdout
+    assert "offered 30 = sent 5 + dropped 25; sent 5 = completed 0 + timed out 5 + failed 0" in result.stdout
     assert "failed 5 x DEADLINE_EXCEEDED: " in result.stdout
     assert result.stdout.splitlines()[-2:] == [
         "INVALID, by the cap's limit:",
-        "  25 of 30 requests (83.3%) were held back while 5 requests were in flight (--max-outstanding)",
+        "  25 of 30 requests (83.3%) were dropped while 5 requests were in flight (--max-outstanding)",
     ]
 
 
@@ -179,7 +177,7 @@ def test_siege_tells_once_a_second_how_it_goes(run: Any) -> None:
     result = run(siege_cli.main, "--rate 50 --duration 1.3 --max-lag 60000")
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
-    pattern = r"at 1 s  asked 50\.0/s  answered \d+\.\d/s  in flight \d+  p50 .* ms  p99 .* ms  failed 0  held back 0"
+    pattern = r"at 1 s  asked 50\.0/s  answered \d+\.\d/s  in flight \d+  p50 .* ms  p99 .* ms  failed 0  dropped 0"
     assert re.fullmatch(pattern, line)
 
 
@@ -223,3 +221,12 @@ def test_a_second_interrupt_cancels_what_is_in_flight(fake: FakeServer, gate: Ga
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 1, errors
     assert "x CANCELLED: " in output
+
+
+@pytest.mark.parametrize("module", ["sync_cli", "async_cli"])
+def test_a_client_command_loads_nothing_of_siege(module: str) -> None:
+    listed = "import sys; print(*(name for name in sys.modules if name.startswith('yais.clients')))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import yais.clients.{module}; {listed}"], capture_output=True, text=True, check=True
+    )
+    assert not re.search(r"yais\.clients\.(siege|stats\.(slo|compare)|reporters\.document)\b", result.stdout)

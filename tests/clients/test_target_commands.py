@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from fake_server import FakeServer, echo, serving
 
+from clients.fake_server import FakeServer, echo, serving
 from yais.clients import async_cli, sync_cli
-from yais.clients.exports import document
+from yais.clients.reporters import document
 from yais.clients.siege import cli as siege_cli
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 from yais.proto import grpc_service_pb2 as pb
 
 
@@ -65,7 +65,7 @@ def test_siege_tells_how_many_requests_each_address_got(
     assert result.stdout.startswith(f"{target} identity: ")
     first, second = (fake.target for fake in fakes)
     assert re.search(rf"\n\nsent to each address\n  {first} +21\n  {second} +20\n", result.stdout)
-    assert document.read(file).facts.addresses == {first: 21, second: 20}
+    assert document.read(file).info.addresses == {first: 21, second: 20}
     assert [len(fake.requests) for fake in fakes] == [21, 20]
 
 

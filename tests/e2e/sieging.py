@@ -12,7 +12,7 @@ from e2e.serving import environment, eventually
 SIEGE = Path(sys.executable).with_name("siege")
 RATE = 100
 # Of the lines that siege writes once a second, and of its report.
-SECOND = re.compile(r"answered ([\d,]+\.\d)/s .* failed ([\d,]+)(?: \(.*\))?  held back ([\d,]+)")
+SECOND = re.compile(r"answered ([\d,]+\.\d)/s .* failed ([\d,]+)(?: \(.*\))?  dropped ([\d,]+)")
 COUNTS = re.compile(r"sent ([\d,]+) = completed ([\d,]+) (.*)")
 
 

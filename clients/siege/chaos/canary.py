@@ -17,10 +17,10 @@ import grpc
 import uvloop
 from google.protobuf.message import DecodeError
 
-from yais.clients.records import STATUS_NUMBERS
 from yais.clients.siege.chaos.peer import METHOD
-from yais.clients.siege.traffic.alarm import Alarm
-from yais.clients.siege.traffic.lines import open_line
+from yais.clients.siege.open_loop import Timer as Alarm
+from yais.clients.siege.transports import open_callable as open_line
+from yais.clients.stats.outcomes import STATUS_NUMBERS
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
 _SECOND = 1_000_000_000

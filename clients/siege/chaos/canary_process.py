@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from yais.clients.siege.chaos.ledger import Ledger, Shot
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 
 _START_S = 30.0
 _LIMIT_BYTES = 2**26

@@ -8,9 +8,12 @@ from typing import Any, TextIO
 import click
 import uvloop
 
-from yais.clients import commands
-from yais.clients.errors import InferenceError
-from yais.clients.options import POSITIVE, Common, Positive, common_options
+from yais.clients.channel import HostPort as Server
+from yais.clients.client import Client
+from yais.clients.inputs.workload import announce
+from yais.clients.options import POSITIVE, Positive, common_options
+from yais.clients.options import CommonOptions as Common
+from yais.clients.protocol import InferenceError
 from yais.clients.siege.chaos import canary_process, proxy_cli, report
 from yais.clients.siege.chaos.canary_process import CanaryError
 from yais.clients.siege.chaos.catalogue import Attack, catalogue
@@ -18,9 +21,7 @@ from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.page import Reader, UnreadablePageError
 from yais.clients.siege.chaos.promises import MB, Terms
-from yais.clients.siege.traffic.lines import has_native
-from yais.clients.sync_client import Client
-from yais.clients.targets import Server
+from yais.clients.siege.transports import has_native
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 _HOUR = 3600
@@ -99,7 +100,7 @@ def main(common: Common, attacks: list[Attack], metrics_port: int | None, pid: i
     settings = Settings(**options)
     # One server is attacked, and its page read: a target of several is refused before anything is called.
     where = Server(common.host, common.port)
-    request = commands.begin(common).request()
+    request = announce(common).request()
     server = _server_name(common)
     plan = _plan(common, settings, where, request, server)
     reader = Reader(where.host, metrics_port, request.model_name, pid)

@@ -14,7 +14,7 @@ from yais.clients.siege.chaos.page import Page, Reader, UnreadablePageError
 from yais.clients.siege.chaos.promises import Finding, State, Terms
 from yais.clients.siege.chaos.proxy import Proxy
 from yais.clients.siege.chaos.scene import Scene
-from yais.clients.siege.traffic.lines import TransportName
+from yais.clients.siege.transports import TransportName
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 _POLL_S = 0.1

@@ -5,10 +5,11 @@ import asyncio
 import click
 import uvloop
 
-from yais.clients import interrupts
+from yais.clients.channel import HostPort as Server
+from yais.clients.channel import parse_target
+from yais.clients.options import handle_signals
 from yais.clients.siege.chaos.doses import KINDS, Dose, parse, usage
 from yais.clients.siege.chaos.proxy import Proxy
-from yais.clients.targets import Server, parse_target
 
 _TOXICS = "\n".join(f"  {usage(name)}" for name in KINDS)
 
@@ -68,6 +69,6 @@ async def _serve(listen: int, proxy: Proxy) -> None:
     over = asyncio.Event()
     async with proxy.listening(port=listen) as port:
         click.echo(f"listening on 127.0.0.1:{port}")
-        with interrupts.handled(over.set, over.set):
+        with handle_signals(over.set, over.set):
             await over.wait()
     click.echo(f"passed on {proxy.connections:,} connections")

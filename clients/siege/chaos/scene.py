@@ -6,11 +6,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from yais.clients.channel import join_address as address
 from yais.clients.siege.chaos import peer
 from yais.clients.siege.chaos.ledger import Ledger, Shot
 from yais.clients.siege.chaos.peer import METHOD, Peer
-from yais.clients.siege.traffic.lines import Call, Line, TransportName, open_line
-from yais.clients.targets import address
+from yais.clients.siege.transports import Call, TransportName
+from yais.clients.siege.transports import UnaryCallable as Line
+from yais.clients.siege.transports import open_callable as open_line
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 CANCELLED = 1

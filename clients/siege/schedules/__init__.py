@@ -1,1 +1,1 @@
-"""The schedules beyond a constant rate: random gaps, rates that vary, arrivals that were recorded."""
+"""Schedules: when requests are due."""

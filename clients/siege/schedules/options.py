@@ -1,23 +1,173 @@
-"""When siege sends: its options, and the schedule that they add up to."""
+"""Options that say when siege sends, the language of `--schedule`, and the dry run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
+from math import inf, sqrt
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
 from yais.clients.options import POSITIVE, Positive
-from yais.clients.siege.schedules import syntax
-from yais.clients.siege.schedules.dry_run import print_schedule
-from yais.clients.siege.schedules.pacer import SECOND, Constant, Pacer, Until, count_before
-from yais.clients.siege.schedules.syntax import MOST_PER_SECOND, YEAR, Schedule
+from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until, count_before
+from yais.clients.siege.schedules.pacers import (
+    ReplayPacer,
+    SinePacer,
+    gamma_gaps,
+    poisson_gaps,
+    pulses,
+    ramp,
+    read_recording,
+    steps,
+    uniform_gaps,
+)
+from yais.clients.stats.histogram import SECOND
+
+MOST_PER_SECOND = 1e6
+YEAR = 366 * 86_400.0
 
 _DAY = 86_400
 
+_NO_END = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class NumberField:
+    """A number of a schedule and its bounds, which are allowed."""
+
+    name: str
+    least: float
+    most: float
+
+    def read(self, text: str) -> float:
+        """Raises ValueError, naming the field, for what is no such number."""
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{self.name} is {text!r}, which is not a number") from None
+        if not self.least <= number <= self.most:
+            raise ValueError(f"{self.name} is {text}, not from {self.least:g} to {self.most:,.10g}")
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule without its surroundings: `make(rate, seed)` gives it.
+
+    One without `takes_rate` has rates of its own, and no use for that of --rate. `length`, in nanoseconds, is where it
+    ends; a duration may have its last rate go on for longer. None for one that has no end.
+    """
+
+    text: str
+    takes_rate: bool
+    make: Callable[[float, int], Pacer]
+    length: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[Callable[[str], "Schedule"], tuple[str]]:
+        """Goes to another process as its text."""
+        return parse_schedule, (self.text,)
+
+
+RATE = NumberField("RATE", 0, MOST_PER_SECOND)
+DURATION = NumberField("DURATION", 0.001, YEAR)
+PERIOD = NumberField("PERIOD", 0.001, YEAR)
+DUTY = NumberField("DUTY", 0.001, 0.999)
+SHAPE = NumberField("SHAPE", 0.01, 10_000)
+MEAN = NumberField("MEAN", 0.001, MOST_PER_SECOND)
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Raises ValueError, naming the field and its bounds."""
+    name, _, rest = text.partition(":")
+    if name not in _FORMS:
+        raise ValueError(f"{text!r} is none of {', '.join(usages())}")
+    usage, read = _FORMS[name]
+    try:
+        return read(text, rest)
+    except ValueError as error:
+        raise ValueError(f"{usage}: {error}") from None
+
+
+def usages() -> list[str]:
+    """How each schedule is written."""
+    return [usage for usage, _ in _FORMS.values()]
+
+
+def _poisson(text: str, rest: str) -> Schedule:
+    _numbers(rest)
+    return Schedule(text, True, poisson_gaps)
+
+
+def _uniform(text: str, rest: str) -> Schedule:
+    _numbers(rest)
+    return Schedule(text, True, uniform_gaps)
+
+
+def _gamma(text: str, rest: str) -> Schedule:
+    (shape,) = _numbers(rest, SHAPE)
+    return Schedule(text, True, lambda rate, seed: gamma_gaps(rate, shape, seed))
+
+
+def _pulse(text: str, rest: str) -> Schedule:
+    low, high, period, duty = _numbers(rest, _rate_field("LOW"), _rate_field("HIGH", 0.001), PERIOD, DUTY)
+    if low > high:
+        raise ValueError(f"LOW is {low:g}, not at most HIGH, {high:g}")
+    return Schedule(text, False, lambda rate, seed: pulses(low, high, _nanoseconds(period), duty))
+
+
+def _step(text: str, rest: str) -> Schedule:
+    rates = []
+    for step in rest.split(","):
+        rate, duration = _numbers(step, RATE, DURATION)
+        rates.append((rate, _nanoseconds(duration)))
+    if not any(rate for rate, _ in rates):
+        raise ValueError("every RATE is 0, not one above it")
+    return Schedule(text, False, lambda rate, seed: steps(rates), sum(duration for _, duration in rates))
+
+
+def _ramp(text: str, rest: str) -> Schedule:
+    begin, end, duration = _numbers(rest, _rate_field("FROM"), _rate_field("TO"), DURATION)
+    if not begin and not end:
+        raise ValueError("FROM and TO are 0, not one of them above it")
+    length = _nanoseconds(duration)
+    return Schedule(text, False, lambda rate, seed: ramp(begin, end, length), length)
+
+
+def _sine(text: str, rest: str) -> Schedule:
+    mean, amplitude, period = _numbers(rest, MEAN, _rate_field("AMPLITUDE"), PERIOD)
+    if amplitude > mean:
+        raise ValueError(f"AMPLITUDE is {amplitude:g}, not at most MEAN, {mean:g}")
+    return Schedule(text, False, lambda rate, seed: SinePacer(mean, amplitude, _nanoseconds(period)))
+
+
+def _replay(text: str, rest: str) -> Schedule:
+    if not rest:
+        raise ValueError("FILE is missing")
+    recorded = ReplayPacer(read_recording(Path(rest)))
+    return Schedule(text, False, lambda rate, seed: recorded, recorded.length)
+
+
+_FORMS: Mapping[str, tuple[str, Callable[[str, str], Schedule]]] = MappingProxyType(
+    {
+        "poisson": ("poisson", _poisson),
+        "gamma": ("gamma:SHAPE", _gamma),
+        "uniform": ("uniform", _uniform),
+        "pulse": ("pulse:LOW:HIGH:PERIOD:DUTY", _pulse),
+        "step": ("step:RATE:DURATION,RATE:DURATION,...", _step),
+        "ramp": ("ramp:FROM:TO:DURATION", _ramp),
+        "sine": ("sine:MEAN:AMPLITUDE:PERIOD", _sine),
+        "replay": ("replay:FILE", _replay),
+    }
+)
+
 
 class ScheduleType(click.ParamType[Schedule]):
-    """A schedule as `syntax` reads it."""
+    """A schedule as `parse_schedule` reads it."""
 
     name = "schedule"
 
@@ -25,13 +175,13 @@ class ScheduleType(click.ParamType[Schedule]):
         if isinstance(value, Schedule):
             return value
         try:
-            return syntax.parse(value)
+            return parse_schedule(value)
         except ValueError as error:
             self.fail(str(error), parameter, context)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ArrivalOptions:
     """When requests are sent, and how many; the fields are the options, times in seconds.
 
     `duration` and `count` bound what is counted: the warm-up comes before it. A plan with `concurrency` is a closed
@@ -85,9 +235,10 @@ class Plan:
         return f"{self.schedule}, {rate}" if self.schedule.takes_rate else str(self.schedule)
 
 
-def make_pacer(plan: Plan) -> Pacer:
+def make_pacer(plan: ArrivalOptions) -> Pacer:
     """The schedule of an open loop. Raises click's usage error for one that is over before the warm-up is."""
-    pacer = _unbounded(plan)
+    rate = plan.rate or 0.0
+    pacer = Constant(rate) if plan.schedule is None else plan.schedule.make(rate, plan.arrival_seed)
     if plan.count is not None:
         return Until(pacer, plan.count + count_before(pacer, plan.warmup_ns))
     end = plan.length if plan.duration_ns is None else plan.warmup_ns + plan.duration_ns
@@ -97,18 +248,13 @@ def make_pacer(plan: Plan) -> Pacer:
     return pacer
 
 
-def _unbounded(plan: Plan) -> Pacer:
-    rate = plan.rate or 0.0
-    return Constant(rate) if plan.schedule is None else plan.schedule.make(rate, plan.arrival_seed)
-
-
 _OPTIONS = (
     click.option("--rate", type=Positive(MOST_PER_SECOND), help="Requests a second; of random arrivals the mean."),
     click.option(
         "--schedule",
         type=ScheduleType(),
         metavar="SCHEDULE",
-        help=f"When requests are due, instead of at even gaps: {'; '.join(syntax.usages())}. Rates are a second, times "
+        help=f"When requests are due, instead of at even gaps: {'; '.join(usages())}. Rates are a second, times "
         "in seconds; docs/siege.md explains each.",
     ),
     click.option(
@@ -128,14 +274,14 @@ _OPTIONS = (
 )
 
 
-def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
+def arrival_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds these options to a command, which gets them as `plan`; a dry run ends before the command begins."""
 
     @wraps(command)
     def call(*positional: Any, dry_run: bool, **values: Any) -> None:
-        plan = Plan(**{field.name: values.pop(field.name) for field in fields(Plan)})
+        plan = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
         if dry_run:
-            show(plan)
+            _dry_run(plan)
         else:
             command(*positional, plan=plan, **values)
 
@@ -144,7 +290,67 @@ def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def show(plan: Plan) -> None:
+def print_schedule(pacer: Pacer) -> None:
+    """The offsets on the standard output, a line each, in seconds, as a replay reads them; a summary beside it."""
+    summary, arrivals = ScheduleSummary(), Arrivals(pacer)
+    while block := arrivals.take(_NO_END):
+        summary.add(block)
+        click.echo("\n".join(f"{due // SECOND}.{due % SECOND:09d}" for due in block))
+    click.echo(summary, err=True)
+
+
+@dataclass(slots=True)
+class ScheduleSummary:
+    """What a schedule amounts to, in nanoseconds; the gaps are those between arrivals."""
+
+    arrivals: int = 0
+    first: int = 0
+    last: int = 0
+    shortest: float = inf
+    longest: float = 0
+    squares: float = 0
+
+    def add(self, block: list[int]) -> None:
+        if not self.arrivals:
+            self.first = self.last = block[0]
+            self.arrivals, block = 1, block[1:]
+        for due in block:
+            gap = due - self.last
+            self.shortest, self.longest = min(self.shortest, gap), max(self.longest, gap)
+            self.squares += gap * gap
+            self.last = due
+        self.arrivals += len(block)
+
+    def __str__(self) -> str:
+        if self.arrivals < 2:
+            return f"{self.arrivals} arrivals"
+        gaps, length = self.arrivals - 1, self.last - self.first
+        mean = length / gaps
+        deviation = sqrt(max(self.squares / gaps - mean**2, 0))
+        return (
+            f"{self.arrivals:,} arrivals from {self.first / SECOND:.3f} s to {self.last / SECOND:.3f} s; "
+            f"gaps: mean {mean / 1e6:.3f} ms, deviation {deviation / 1e6:.3f} ms, "
+            f"from {self.shortest / 1e6:.3f} ms to {self.longest / 1e6:.3f} ms"
+        )
+
+
+def _numbers(text: str, *expected: NumberField) -> list[float]:
+    values = text.split(":") if text else []
+    if len(values) != len(expected):
+        wanted = f"one for each of {', '.join(field.name for field in expected)}" if expected else "none"
+        raise ValueError(f"{text!r} has {len(values)} numbers, not {wanted}")
+    return [field.read(value) for field, value in zip(expected, values, strict=True)]
+
+
+def _rate_field(name: str, least: float = 0) -> NumberField:
+    return NumberField(name, least, MOST_PER_SECOND)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * SECOND)
+
+
+def _dry_run(plan: ArrivalOptions) -> None:
     if plan.is_closed:
         raise click.UsageError("--dry-run: a closed loop has no schedule")
     if plan.duration is None and plan.count is None and plan.length is None:

@@ -11,13 +11,13 @@ import chaos_fake
 import numpy as np
 from chaos_fake import MODEL
 
-from yais.clients.messages import infer_request
+from yais.clients.protocol import infer_request
 from yais.clients.siege.chaos import canary_process
 from yais.clients.siege.chaos.catalogue import Attack, catalogue
 from yais.clients.siege.chaos.course import Course, Outcome, Plan
 from yais.clients.siege.chaos.page import Reader
 from yais.clients.siege.chaos.promises import MB, Terms
-from yais.clients.siege.traffic.lines import TransportName, has_native
+from yais.clients.siege.transports import TransportName, has_native
 
 ATTACKS = catalogue()
 TRANSPORT: TransportName = "native" if has_native() else "grpcio"

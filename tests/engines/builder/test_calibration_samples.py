@@ -8,8 +8,8 @@ from engines.builder.precision_models import INT64, Array, graph, model_of
 from onnx import helper
 from PIL import Image
 
-from yais.clients import pictures as client_pictures
-from yais.clients.messages import TensorMetadata
+from yais.clients.inputs.images import fit_image
+from yais.clients.protocol import TensorMetadata
 from yais.engines.builder.calibration import SCALINGS, ModelInput, find_samples, fit_picture, inputs_of, read_samples
 from yais.engines.builder.options import Scaling
 from yais.engines.zoo import BuildError
@@ -33,7 +33,7 @@ def read(path: Path, *inputs: ModelInput, scaling: Scaling = "lite") -> dict[str
 def test_a_picture_is_fitted_as_the_clients_do(
     datatype: str, dtype: np.dtype[Any], shape: tuple[int, ...], scaling: Scaling
 ) -> None:
-    expected = client_pictures.fit(COFFEE, TensorMetadata("input", datatype, shape), scaling)
+    expected = fit_image(COFFEE, TensorMetadata("input", datatype, shape), scaling)
     answer = fit_picture(COFFEE, dtype, shape, scaling)
     assert answer is not None
     assert answer.dtype == expected.dtype

@@ -1,0 +1,1 @@
+"""Reporters: a report as text, JSON, tables for other tools, and a page."""

@@ -1,0 +1,134 @@
+"""Page of HTML that is one file: its library, style and data are in it, and nothing else is asked for."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Self
+
+from bokeh.embed import components
+from bokeh.model import Model
+from bokeh.resources import Resources
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from yais.clients.reporters.html import NamedReport
+from yais.clients.reporters.html.bokeh import draw
+from yais.clients.reporters.html.plots import Plot, plots
+from yais.clients.reporters.html.tables import tables
+from yais.clients.reporters.text import verdict_lines
+from yais.clients.stats.histogram import milliseconds
+from yais.clients.stats.report import Report
+from yais.clients.stats.slo import Assessment
+from yais.clients.stats.verdict import judge
+
+_PACKAGE = "yais.clients.reporters.html"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A figure under its name."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """`sentence` begins with VALID or INVALID."""
+
+    name: str
+    valid: bool
+    sentence: str
+    reasons: tuple[str, ...]
+    assessments: tuple[Assessment, ...]
+    figures: tuple[KeyFigure, ...]
+
+    @classmethod
+    def of(cls, run: NamedReport) -> Self:
+        verdict = judge(run.report)
+        sentence = verdict_lines(verdict)[0]
+        reasons = (*verdict.reasons, *verdict.remarks)
+        return cls(
+            name=run.name,
+            valid=verdict.valid,
+            sentence=sentence,
+            reasons=reasons,
+            assessments=run.assessments,
+            figures=_key_figures(run.report),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plot, and the element that it is drawn in; None where there is nothing to draw."""
+
+    plot: Plot
+    element: Markup | None
+
+
+def page(runs: Sequence[NamedReport]) -> str:
+    """All that a browser needs to show them, in ASCII, so that it is the same in any encoding.
+
+    What comes from a report is escaped; were it not, it could neither run a script nor ask for anything: the page's
+    policy names its own scripts by their digests.
+    """
+    figures, scripts = _figures(plots(runs))
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        title=f"siege: {', '.join(run.name or run.report.info.target for run in runs)}",
+        policy=_security_policy(scripts),
+        style=Markup(files(_PACKAGE).joinpath("style.css").read_text("ascii")),
+        scripts=[Markup(script) for script in scripts],
+        summaries=[RunSummary.of(run) for run in runs],
+        tables=tables(runs),
+        figures=figures,
+    )
+    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
+    counts = report.counts
+    percentiles = (
+        KeyFigure(name, f"{milliseconds(report.latency.ms[name])} ms") for name in ("p50", "p99") if report.latency.ms
+    )
+    return (
+        KeyFigure("answered", f"{report.rate_answered:,.1f}/s"),
+        *percentiles,
+        KeyFigure("errors", f"{counts.errors:,}"),
+        KeyFigure("dropped", f"{counts.dropped:,}"),
+    )
+
+
+def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
+    """With the scripts that draw them: none where nothing is to be drawn."""
+    drawn = {plot.name: plot for plot in shown if plot.lines}
+    if not drawn:
+        return [Figure(plot, None) for plot in shown], []
+    figures: dict[str, Model] = dict(zip(drawn, draw(list(drawn.values())), strict=True))
+    script, elements = components(figures, wrap_script=False)
+    library = Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw
+    # Escaped letters change nothing in JavaScript's literals and comments, which is where others than ASCII's stand.
+    scripts = [
+        re.sub("[^\\x00-\\x7f]+", lambda letters: json.dumps(letters[0])[1:-1], each) for each in (*library, script)
+    ]
+    return [Figure(plot, Markup(elements[plot.name]) if plot.name in drawn else None) for plot in shown], scripts
+
+
+def _security_policy(scripts: Sequence[str]) -> str:
+    """The page may run these scripts, and show what is in it."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii") for script in scripts)
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return (
+        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

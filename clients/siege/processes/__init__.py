@@ -1,1 +1,0 @@
-"""Several processes that lay one siege: their parent sends nothing itself, and merges what they counted."""

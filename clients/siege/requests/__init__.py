@@ -1,1 +1,0 @@
-"""What siege sends, as its options say."""

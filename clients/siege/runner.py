@@ -1,0 +1,185 @@
+"""Runner of one siege in one process: what it is to send, its connections, and its loop."""
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from time import monotonic_ns, thread_time_ns
+from typing import TextIO
+
+import click
+
+from yais.clients.options import handle_signals
+from yais.clients.reporters.tabular import RequestLog
+from yais.clients.siege.balancer import Endpoint, RoundRobinBalancer, RoundRobinPicker, background_tasks, connect
+from yais.clients.siege.closed_loop import ClosedLoop
+from yais.clients.siege.golden import Golden
+from yais.clients.siege.in_flight import Check
+from yais.clients.siege.open_loop import OpenLoop
+from yais.clients.siege.progress import Snapshot, show_snapshots
+from yais.clients.siege.requests import Requests
+from yais.clients.siege.schedules.options import ArrivalOptions, make_pacer
+from yais.clients.siege.schedules.pacer import Pacer, Shard
+from yais.clients.stats.recorder import Recorder, Tally
+
+Follow = Callable[[OpenLoop | ClosedLoop], Awaitable[None]]
+Show = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadConfig:
+    """A siege, or the share of it that is the `index`-th of as many as there are `processes`; it can be pickled.
+
+    `timeout` in seconds, `late_after` in nanoseconds; a `golden` file checks the answers.
+    """
+
+    endpoint: Endpoint
+    requests: Requests
+    plan: ArrivalOptions
+    timeout: float
+    max_outstanding: int
+    golden: Golden | None = None
+    late_after: int | None = None
+    index: int = 0
+    processes: int = 1
+
+    @property
+    def check(self) -> Check | None:
+        return None if self.golden is None else self.golden.check
+
+    def pacer(self) -> Pacer | None:
+        """The schedule, of which each of several processes sends every so many-th arrival; None for a closed loop."""
+        if self.plan.is_closed:
+            return None
+        pacer = make_pacer(self.plan)
+        return pacer if self.processes == 1 else Shard(pacer, self.index, self.processes)
+
+    def split(self, processes: int) -> list["LoadConfig"]:
+        """The shares of as many processes. Raises click's usage error where there is not enough for each."""
+        plan = self.plan
+        bounds = {"--max-outstanding": self.max_outstanding, "--concurrency": plan.concurrency, "--count": plan.count}
+        for option, bound in bounds.items():
+            if bound is not None and bound < processes:
+                raise click.UsageError(
+                    f"--processes: {processes} are more than {option} {bound}, of which each needs one"
+                )
+        return [self._share(index, processes) for index in range(processes)]
+
+    def _share(self, index: int, processes: int) -> "LoadConfig":
+        def part(whole: int | None) -> int | None:
+            return None if whole is None else whole // processes + (index < whole % processes)
+
+        plan = self.plan
+        if plan.is_closed:
+            plan = replace(plan, concurrency=part(plan.concurrency), count=part(plan.count))
+        return replace(
+            self,
+            requests=self.requests.for_process(index),
+            plan=plan,
+            max_outstanding=part(self.max_outstanding) or 1,
+            index=index,
+            processes=processes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SendCost:
+    """What it took to send: the share of a core, and which of several addresses got how many requests."""
+
+    cpu: float
+    addresses: dict[str, int]
+
+
+async def send(
+    load: LoadConfig,
+    recorder: Recorder,
+    show: Show,
+    follow: Follow | None = None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> SendCost:
+    """Goes through the plan, or what a signal leaves of it; `show` gets a snapshot each second.
+
+    `follow` runs beside the sender until that has ended; `on_stop` is called besides at the first signal.
+    """
+    async with prepare_run(load, recorder, lambda: warn_of_drops(load)) as run:
+
+        def stop() -> None:
+            on_stop()
+            run.sender.stop()
+
+        with handle_signals(stop, run.sender.cancel):
+            followers = [] if follow is None else [follow(run.sender)]
+            return await run.go(show, *followers)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A sender that is connected, and waits to `go`."""
+
+    load: LoadConfig
+    sender: OpenLoop | ClosedLoop
+    balancer: RoundRobinBalancer
+
+    async def go(self, show: Show, *followers: Awaitable[None], at: int | None = None) -> SendCost:
+        """Sends, from `at` on where several processes have agreed on a time; `followers` run beside that."""
+        began = monotonic_ns(), thread_time_ns()
+        async with background_tasks(show_snapshots(self.sender, self.load.pacer(), show), *followers):
+            await self.sender.run(at)
+        cpu = (thread_time_ns() - began[1]) / max(monotonic_ns() - began[0], 1)
+        return SendCost(cpu, self.balancer.counts())
+
+
+@asynccontextmanager
+async def prepare_run(
+    load: LoadConfig, recorder: Recorder, on_first_drop: Callable[[], None]
+) -> AsyncIterator[PreparedRun]:
+    async with connect(load.endpoint, load.timeout) as balancer:
+        sender = make_loop(load, balancer.picker, recorder, on_first_drop)
+        # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
+        gc.collect()
+        gc.freeze()
+        yield PreparedRun(load, sender, balancer)
+
+
+def make_loop(
+    load: LoadConfig, picker: RoundRobinPicker, recorder: Recorder, on_first_drop: Callable[[], None]
+) -> OpenLoop | ClosedLoop:
+    plan, pacer = load.plan, load.pacer()
+    if pacer is None:
+        return ClosedLoop(
+            picker,
+            load.requests.next,
+            concurrency=plan.concurrency or 1,
+            timeout=load.timeout,
+            count=plan.count,
+            duration=plan.duration_ns,
+            warmup=plan.warmup_ns,
+            recorder=recorder,
+            check=load.check,
+        )
+    return OpenLoop(
+        picker,
+        load.requests.next,
+        pacer,
+        timeout=load.timeout,
+        max_outstanding=load.max_outstanding,
+        warmup=plan.warmup_ns,
+        recorder=recorder,
+        check=load.check,
+        on_first_drop=on_first_drop,
+    )
+
+
+def warn_of_drops(load: LoadConfig) -> None:
+    click.echo(
+        f"warning: {load.max_outstanding} requests are in flight (--max-outstanding): answers come more slowly than "
+        "requests are due; requests are dropped until there is room",
+        err=True,
+    )
+
+
+async def run_local(load: LoadConfig, log: TextIO | None, show: Show) -> tuple[Tally, list[SendCost]]:
+    """One siege by this process; `log` gets every request as a line of CSV."""
+    recorder = Recorder(late_after=load.late_after, sink=None if log is None else RequestLog(log))
+    sent = await send(load, recorder, show)
+    return recorder.tally, [sent]

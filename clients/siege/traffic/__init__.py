@@ -1,1 +1,0 @@
-"""What goes to the server, and when it ends."""

@@ -1,1 +1,0 @@
-"""What a run, or two of them, is worth."""

@@ -1,1 +1,0 @@
-"""How a siege looks while it goes on."""

@@ -1,0 +1,1 @@
+"""Statistics of a run: pure functions of its records, without I/O."""
