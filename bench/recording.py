@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Histogram, Summary
 from bench.measure import Size, Spread, choose_cores, pinned
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.execution import Execution
 from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, Recorder
+from yais.server.models.execution import Execution
 
 SHORT = Size(rounds=5, requests=50_000)
 FULL = Size(rounds=15, requests=200_000)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import uvloop
 
 from yais.engines import EngineError
-from yais.server.banner import banner
 from yais.server.config import Config, ConfigError, EngineSource
+from yais.server.exit_codes import ExitCode, leave
+from yais.server.grpc.server import has_native
 from yais.server.listening import StartError
 from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
-from yais.server.process import ExitCode, leave, log_to_stderr, run
 from yais.server.server import Server
-from yais.server.transport import has_native
+from yais.server.terminal import banner, log_to_stderr
 
 _PORT = click.IntRange(0, 65535)
 _LARGEST_MESSAGE = 2**31 - 1
@@ -149,7 +150,7 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
 def _serve(config: Config) -> NoReturn:
     server = Server(config)
     try:
-        code = run(server.serve(lambda started: click.echo(banner(started))))
+        code = uvloop.run(server.serve(lambda started: click.echo(banner(started))))
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         sys.exit(ExitCode.FAILED_START)

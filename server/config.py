@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yais.engines import Device, EngineOptions
-from yais.server.transport import TransportName, has_native
+from yais.server.grpc.server import TransportName, has_native
 
 
 class ConfigError(ValueError):

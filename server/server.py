@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from prometheus_client.metrics_core import Metric
 
 from yais.server.config import Config
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import naming
-from yais.server.metrics.endpoint import MetricsEndpoint
+from yais.server.metrics.exposition import MetricsEndpoint
+from yais.server.metrics.families import families
 from yais.server.metrics.gpu import GpuSampler
-from yais.server.metrics.page import families
-from yais.server.process import ExitCode
 from yais.server.service import Service
 from yais.server.supervisor import Supervisor
 

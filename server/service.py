@@ -1,9 +1,10 @@
-"""The models of one process behind gRPC: loaded, served, drained."""
+"""Service of one process: its models behind gRPC, loaded, served, drained."""
 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from time import monotonic_ns
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
@@ -14,21 +15,19 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from yais.engines import EngineError, open_engine
 from yais.proto import grpc_service_pb2, model_config_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from yais.server.admission import Admission
-from yais.server.banner import summary
 from yais.server.config import Config, EngineSource
 from yais.server.errors import LostDeviceError
+from yais.server.exit_codes import ExitCode
+from yais.server.grpc.health import HealthService
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import Registration, grpc_server
+from yais.server.grpc.v2 import InferenceService
 from yais.server.listening import naming
-from yais.server.metrics.figures import Figures
-from yais.server.metrics.process import ProcessReader
-from yais.server.model import Model, ModelOptions
-from yais.server.process import ExitCode
-from yais.server.registry import Registry
-from yais.server.services.health import HealthService
-from yais.server.services.infer import InferMethod
-from yais.server.services.v2 import InferenceService
-from yais.server.transport import Registration, grpc_server
-from yais.server.watchdog import watch
+from yais.server.metrics.process_stats import Figures, ProcessReader
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.registry import Registry
+from yais.server.terminal import summary
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,7 @@ _FLUSH_S = 1.0
 _LATECOMERS_S = 0.1
 # New objects that have not been freed again, before the collector looks for cycles among them.
 _COLLECT_AT = 20_000
+_PERIOD_S = 1.0
 
 _INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -174,3 +174,13 @@ def _served_contracts() -> DescriptorPool:
     for contract in (model_config_pb2, grpc_service_pb2, health_pb2, reflection_pb2):
         pool.AddSerializedFile(contract.DESCRIPTOR.serialized_pb)
     return pool
+
+
+async def watch(models: Iterable[Model], longest: float, on_lost: Callable[[LostDeviceError], None]) -> None:
+    """Looks at the runs of `models` until one has gone on for `longest` seconds, which `on_lost` is told; then ends."""
+    while True:
+        await asyncio.sleep(min(_PERIOD_S, longest))
+        for model in models:
+            if model.oldest_run is not None and monotonic_ns() - model.oldest_run >= longest * 1e9:
+                text = f"a run of '{model.name}' on {model.engine.device} goes on for {longest:g} s (--run-timeout)"
+                return on_lost(LostDeviceError(text))

@@ -6,17 +6,20 @@ import socket
 import sys
 from contextlib import suppress
 
+import uvloop
+
 from yais.engines import EngineError
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
+from yais.server.exit_codes import ExitCode, leave
+from yais.server.ipc import Channel, Command, Failure, Loss, Setup
 from yais.server.listening import StartError
-from yais.server.process import ExitCode, leave, log_to_stderr, run
 from yais.server.service import Service
+from yais.server.terminal import log_to_stderr
 
 logger = logging.getLogger("yais.server")
 
 
 def main() -> None:
-    leave(*run(_work(socket.socket(fileno=sys.stdin.fileno()))))
+    leave(*uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
 
 
 async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:

@@ -13,14 +13,14 @@ from bench.load import message
 from bench.measure import BenchError, Size, Spread, choose_cores, engine, pinned
 from yais.engines import EngineOptions, open_engine
 from yais.proto.grpc_service_pb2 import ModelInferRequest
-from yais.server.admission import Admission
-from yais.server.execution import Execution
-from yais.server.model import Model, ModelOptions
-from yais.server.raw_call import Listener
-from yais.server.registry import Registry
-from yais.server.services.decode import decode
+from yais.server.grpc.codec import decode
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import Listener
+from yais.server.models.admission import Admission
+from yais.server.models.execution import Execution
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.registry import Registry
 from yais.server.services.forms import Forms
-from yais.server.services.infer import InferMethod
 
 SHORT = Size(rounds=5, requests=2_000)
 FULL = Size(rounds=25, requests=10_000)

@@ -1,10 +1,13 @@
-"""The metric families of the models with their help texts: YAIS's own, and Triton's under Triton's names."""
+"""Metric families with their help texts: YAIS's own, and Triton's under Triton's names."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client.metrics_core import Metric
+import psutil
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from yais.server.metrics.gpu import GpuSampler
+from yais.server.metrics.process_stats import Figures
 from yais.server.metrics.recorder import STAGES, Histogram, Recorder
 
 YAIS_QUANTILES = (0.5, 0.9, 0.99)
@@ -139,3 +142,29 @@ def _add_histogram(family: Metric, labels: Labels, histogram: Histogram) -> None
 
 def _model(recorder: Recorder) -> Labels:
     return {"model": recorder.model, "version": recorder.version}
+
+
+def host_families() -> Iterator[Metric]:
+    """CPU and memory of the whole machine; CPU utilization is that since the last call."""
+    memory = psutil.virtual_memory()
+    # There is no pool of page-locked memory without a GPU; Triton reports it as empty then, too.
+    for name, text, value in (
+        ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", 0),
+        ("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0),
+        ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", psutil.cpu_percent() / 100),
+        ("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", memory.total),
+        ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", memory.total - memory.available),
+    ):
+        yield GaugeMetricFamily(name, text, value)
+
+
+def families(figures: Figures, gpus: GpuSampler) -> Iterator[Metric]:
+    """Of the models, the machine and the processes, in this order."""
+    yield from yais_families(figures.recorders)
+    yield GaugeMetricFamily(
+        "yais_executor_queue_depth", "Requests that came in and are not answered yet", figures.in_flight
+    )
+    yield from gpus.families()
+    yield from triton_families(figures.recorders, lambda recorder: figures.waiting[recorder.model])
+    yield from host_families()
+    yield from figures.process

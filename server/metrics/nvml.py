@@ -1,15 +1,13 @@
-"""What NVML tells of the GPUs that this process may use, and of their MIG instances. Nothing else talks to NVML."""
+"""NVML readings of the GPUs that this process may use, and of their MIG instances. Nothing else talks to NVML."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pynvml
-
-from yais.server.metrics.visible import Device, visible
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +32,16 @@ class Reading:
     @property
     def is_empty(self) -> bool:
         return self == Reading(self.name, self.uuid)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU, named by NVML's index, or a MIG instance of the GPU named `parent`; `handle` is what NVML knows it by."""
+
+    name: str
+    uuid: str
+    parent: str | None = None
+    handle: Any = None
 
 
 class Nvml:
@@ -146,3 +154,34 @@ class Nvml:
         except self._library.NVMLError as error:
             logger.debug("%s tells nothing: %s", function, error)
             return None
+
+
+def visible(devices: Sequence[Device], entries: Sequence[str] | None) -> list[Device]:
+    """Those of `devices` that the variable's `entries` leave; all if it is not set.
+
+    A GPU comes with its MIG instances. An instance comes with its GPU, which alone can tell power and energy, and
+    without the instances beside it.
+    """
+    if entries is None:
+        return list(devices)
+    named = _named(devices, entries)
+    whole = {device.parent for device in devices if device.name in named}
+    return [each for each in devices if each.name in named | whole or each.parent in named]
+
+
+def _named(devices: Sequence[Device], entries: Sequence[str]) -> set[str]:
+    """As CUDA does, ignores all that follows an entry which names no device, or more than one."""
+    named: set[str] = set()
+    for entry in entries:
+        found = [device.name for device in devices if _is_meant(device, entry)]
+        if len(found) != 1:
+            break
+        named.update(found)
+    return named
+
+
+def _is_meant(device: Device, entry: str) -> bool:
+    """By a GPU's index, or by the beginning of a UUID."""
+    if entry.startswith(("GPU-", "MIG-")):
+        return device.uuid.startswith(entry)
+    return device.parent is None and device.name == entry

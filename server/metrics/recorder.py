@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yais.server.errors import Reason
-from yais.server.execution import Execution
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
-from yais.server.request import Request
+from yais.server.models.execution import Execution
+from yais.server.models.request import Request
 
 # The columns of a request's durations. "request" runs from handler entry to the encoded answer; the others are parts of
 # it, of which the last three belong to the whole batch and are charged to each of its requests.

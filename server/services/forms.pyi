@@ -2,10 +2,10 @@ from collections.abc import Collection, Mapping
 
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.model import Model
-from yais.server.raw_call import RawCall
-from yais.server.services.infer import InferMethod
-from yais.server.signature import Layout
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import RawCall
+from yais.server.models.model import Model
+from yais.server.models.signature import Layout
 
 class Forms:
     def __init__(self, method: InferMethod) -> None: ...

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine, Gate, Serve, options
-from running_server import HOST, Launch, Running
-from running_service import Service
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate, Serve, options
+from server.running_server import HOST, Launch, Running
+from server.running_service import Service
+from server.server_config import config
 from yais.server import service as service_module
-from yais.server.model import Model, ModelOptions
-from yais.server.transport import TransportName
+from yais.server.grpc.server import TransportName
+from yais.server.models.model import Model, ModelOptions
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def gate(serve: Serve) -> Iterator[Gate]:
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
-    for module in ("execution", "pool", "turn"):
-        monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)
+    for module in ("execution", "pool", "inline"):
+        monkeypatch.setattr(f"yais.server.models.{module}.monotonic_ns", lambda: 0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 
 from yais.engines import Array, EngineError, Shape, TensorSpec
 from yais.engines import Run as Took
-from yais.server.model import Model, ModelOptions
+from yais.server.models.model import Model, ModelOptions
 
 Serve = Callable[..., Model]
 

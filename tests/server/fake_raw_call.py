@@ -8,14 +8,14 @@ import grpc
 import numpy as np
 
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
-from yais.server.admission import Admission
 from yais.server.errors import ServiceError
-from yais.server.model import Model
-from yais.server.raw_call import Listener, Outcome
-from yais.server.registry import Registry
-from yais.server.services.decode import decode
+from yais.server.grpc.codec import decode
+from yais.server.grpc.infer import InferMethod, ParsedCall
+from yais.server.grpc.server import Listener, Outcome
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model
+from yais.server.models.registry import Registry
 from yais.server.services.forms import WireCall
-from yais.server.services.infer import InferMethod, ParsedCall
 
 
 class FakeRawCall:

@@ -7,7 +7,7 @@ import numpy as np
 
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.model import Model
+from yais.server.models.model import Model
 
 
 class FakeRequest:

@@ -7,8 +7,8 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
-from yais.server.metrics.figures import Figures
+from yais.server.ipc import Channel, Command, Failure, Loss, Setup
+from yais.server.metrics.process_stats import Figures
 from yais.server.metrics.recorder import Recorder
 
 

@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 
 from yais.engines import Array, InvalidInputError, Run, Shape, TensorSpec
-from yais.server.batching import Batcher
 from yais.server.errors import QueueFullError
-from yais.server.execution import execute
-from yais.server.model import Model, ModelOptions
-from yais.server.request import Request
+from yais.server.models.batching import Batcher
+from yais.server.models.execution import execute
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.request import Request
 
 Kind = Callable[[Array], Array]
 

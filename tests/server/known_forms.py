@@ -3,18 +3,18 @@
 from typing import Any
 
 import numpy as np
-from fake_raw_call import FakeRawCall
-from inline_model import Echo, InlineModel, echo
-from specs import Described, spec
 
+from server.fake_raw_call import FakeRawCall
+from server.inline_model import Echo, InlineModel, echo
+from server.specs import Described, spec
 from yais.engines import Array
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.proto.tensors import DATATYPES, to_raw
 from yais.server.errors import ServiceError
-from yais.server.services.decode import decode
+from yais.server.grpc.codec import decode
+from yais.server.grpc.infer import Visit
+from yais.server.models.signature import Signature
 from yais.server.services.forms import Forms, WireCall
-from yais.server.services.infer import Visit
-from yais.server.signature import Signature
 
 
 class Ends:

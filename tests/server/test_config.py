@@ -2,8 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_config import config
 
+from server.server_config import config
 from yais.engines import EngineOptions
 from yais.server.config import ConfigError
 

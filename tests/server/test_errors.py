@@ -4,11 +4,11 @@ from typing import NoReturn, get_args
 
 import grpc
 import pytest
-from fake_context import Aborted, FakeCall
 
+from server.fake_context import Aborted, FakeCall
 from yais.server import errors
 from yais.server.errors import DrainingError, ExpiredError, QueueFullError, Reason, ServiceError
-from yais.server.services.errors import answers_errors
+from yais.server.grpc.status import answers_errors
 
 LEAVES = ServiceError.__subclasses__()
 

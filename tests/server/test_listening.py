@@ -3,8 +3,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from server_config import config
 
+from server.server_config import config
 from yais.server.config import Config
 from yais.server.listening import StartError, naming, port_of, reserve
 

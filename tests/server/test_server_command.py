@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from yais.engines import EngineError
 from yais.server import cli
 from yais.server.config import Config, EngineSource
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
-from yais.server.process import ExitCode
 from yais.server.server import Server
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_config import config
 
-from yais.server import worker_process
+from server.server_config import config
+from yais.server import supervisor
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
-from yais.server.process import ExitCode
 from yais.server.supervisor import Supervisor
 
 HOST = "127.0.0.1"
@@ -52,7 +53,7 @@ Make = Callable[[str], Supervised]
 
 @pytest.fixture
 async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, str(FAKE_WORKER)))
+    monkeypatch.setattr(supervisor, "_COMMAND", (sys.executable, "-P", str(FAKE_WORKER)))
     made: list[Supervised] = []
 
     def make(end: str) -> Supervised:
@@ -129,7 +130,7 @@ async def test_a_worker_that_dies_while_others_load_is_a_failed_start_that_tells
 
 
 async def test_a_process_that_cannot_be_made_is_a_failed_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "_COMMAND", ("/no/such/python",))
+    monkeypatch.setattr(supervisor, "_COMMAND", ("/no/such/python",))
     with pytest.raises(StartError, match=r"^--workers: cannot start a process: .*No such file"):
         await make("well").start()
 
@@ -230,7 +231,7 @@ async def test_workers_do_not_hear_signals_that_are_sent_to_all(make: Make) -> N
     for process in supervised.processes:
         assert process is not None
         for name in ("SIGTERM", "SIGINT"):
-            process.send_signal(getattr(worker_process.signal, name))
+            process.send_signal(getattr(signal, name))
     assert (await supervisor.figures()).in_flight == 300
     assert await supervised.drain() == ExitCode.DRAINED
 

@@ -12,18 +12,18 @@ from typing import Any, NoReturn
 import grpc
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Gate
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate
+from server.server_config import config
 from yais.engines import Array, DeviceLostError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
 from yais.server import worker as worker_module
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
+from yais.server.exit_codes import ExitCode
+from yais.server.ipc import Channel, Command, Failure, Loss, Setup
 from yais.server.listening import port_of, reserve
-from yais.server.metrics.figures import Figures
-from yais.server.process import ExitCode
+from yais.server.metrics.process_stats import Figures
 
 HOST = "127.0.0.1"
 

@@ -5,8 +5,8 @@ from math import prod
 from google.protobuf.message import DecodeError
 from hypothesis import assume
 from hypothesis import strategies as st
-from inline_model import Echo
 
+from server.inline_model import Echo
 from yais.proto.grpc_service_pb2 import InferParameter, InferTensorContents, ModelInferRequest
 from yais.proto.tensors import DATATYPES
 

@@ -46,7 +46,7 @@ done
 
 # link_fuzzer TARGET PLAY: a driver of its own for each.
 link_fuzzer() {
-  local modules="$folder:$root/tests:$root/tests/server"
+  local modules="$folder:$root/tests"
   clang "${sanitize[@]}" -fsanitize=fuzzer -rdynamic -I"$include" "$here/driver.c" -L"$library" -Wl,-rpath,"$library" \
     "-lpython$version" -DPLAY="\"conformance.fuzz.$1.$2\"" -DMUTATOR="\"conformance.fuzz.$1.mutator\"" \
     -DMODULES="\"$modules\"" -DPYTHON="\"$PYTHON\"" -o "fuzz_$1"

@@ -1,6 +1,6 @@
 import pytest
 
-from yais.server.metrics.energy import EnergyMeter
+from yais.server.metrics.gpu import EnergyMeter
 from yais.server.metrics.nvml import Reading
 
 DAY_S = 86_400.0

@@ -2,14 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from fake_requests import FakeRequest
 from prometheus_client.metrics_core import Metric
 
-from yais.server.execution import Execution
-from yais.server.metrics.families import triton_families, yais_families
-from yais.server.metrics.host import host_families
+from server.fake_requests import FakeRequest
+from yais.server.metrics.exposition import render
+from yais.server.metrics.families import host_families, triton_families, yais_families
 from yais.server.metrics.recorder import LOAD_RATIO_BUCKETS, STAGE_BUCKETS_MS, STAGES, Recorder
-from yais.server.metrics.text import render
+from yais.server.models.execution import Execution
 
 MS = 1_000_000
 

@@ -2,8 +2,8 @@ import inspect
 
 import pynvml
 import pytest
-from fake_nvml import GIB, FakeGpu, FakeNvml, two_gpus
 
+from server.fake_nvml import GIB, FakeGpu, FakeNvml, two_gpus
 from yais.server.metrics.nvml import Nvml, NvmlError, Reading
 
 FIRST = Reading("0", "GPU-0", 71.5, 350, 5000, 0.57, 80 * GIB, 11 * GIB)

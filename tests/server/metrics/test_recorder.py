@@ -3,11 +3,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fake_requests import FakeRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.server.execution import Execution
+from server.fake_requests import FakeRequest
 from yais.server.metrics import recorder as recorder_module
 from yais.server.metrics.quantiles import SUB_WINDOW_NS
 from yais.server.metrics.recorder import (
@@ -17,6 +16,7 @@ from yais.server.metrics.recorder import (
     Histogram,
     Recorder,
 )
+from yais.server.models.execution import Execution
 
 MS = 1_000_000
 

@@ -1,6 +1,6 @@
 import pytest
 
-from yais.server.metrics.visible import Device, visible
+from yais.server.metrics.nvml import Device, visible
 
 DEVICES = [
     Device("0", "GPU-aa1"),

@@ -1,8 +1,8 @@
 """The models of the programs: their inputs, how many outputs they have, and what becomes of their buffers."""
 
 import numpy as np
-from inline_model import KINDS, Echo, echo
-from specs import spec
+from server.inline_model import KINDS, Echo, echo
+from server.specs import spec
 
 from conformance.fuzz.program import Program
 from yais.engines import Array

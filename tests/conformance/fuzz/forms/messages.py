@@ -4,8 +4,8 @@ from itertools import cycle, islice
 from math import inf, prod
 from typing import NamedTuple
 
-from inline_model import NOW_S, Echo
-from wire_messages import INPUT, OUTPUT, RAW, led
+from server.inline_model import NOW_S, Echo
+from server.wire_messages import INPUT, OUTPUT, RAW, led
 
 from conformance.fuzz.forms.engines import engine_of
 from conformance.fuzz.forms.records import Kind

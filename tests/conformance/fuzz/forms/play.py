@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fake_raw_call import FakeRawCall
-from inline_model import Echo, EchoContext, InlineModel
+from server.fake_raw_call import FakeRawCall
+from server.inline_model import Echo, EchoContext, InlineModel
 
 from conformance.fuzz.forms.engines import engine_of
 from conformance.fuzz.forms.messages import Sent, rounds_of, usual
@@ -15,11 +15,11 @@ from conformance.fuzz.forms.records import LANGUAGE, Setup
 from conformance.fuzz.program import Program
 from yais.engines import Run
 from yais.proto.grpc_service_pb2 import ModelInferResponse
-from yais.server.admission import Admission
-from yais.server.registry import Registry
+from yais.server.grpc.infer import InferMethod
+from yais.server.models.admission import Admission
+from yais.server.models.registry import Registry
 from yais.server.services import forms
 from yais.server.services.forms import WireCall
-from yais.server.services.infer import InferMethod
 
 _FEW = 2
 _LIMITS = ("_MAX_FORMS", "_MAX_DESCRIPTIONS")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from inline_model import Echo
+from server.inline_model import Echo
 
 from conformance.fuzz.forms.engines import ENGINES, engine_of
 from conformance.fuzz.forms.records import Kind, Setup

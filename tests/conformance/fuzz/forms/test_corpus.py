@@ -11,7 +11,7 @@ from conformance.fuzz.forms.records import LANGUAGE, Kind, Setup
 from conformance.fuzz.forms.seeds import programs
 from conformance.fuzz.program import Program, Record
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
-from yais.server.services.infer import ParsedCall
+from yais.server.grpc.infer import ParsedCall
 
 # The models whose requests have forms: the others take or give strings, or too many tensors.
 BY_FORM = {0, 1, 2, 3, 4, 5, 6, 9}
