@@ -82,7 +82,7 @@ class Service:
         for source in self.config.engines:
             self.models.add(await asyncio.to_thread(self._load, source, asyncio.get_running_loop()))
         for model in self.models:
-            model.start()
+            model.pool.start()
 
     async def listen(self) -> None:
         """Serves from now on. Raises `StartError`."""
@@ -114,7 +114,7 @@ class Service:
 
     async def figures(self) -> Figures:
         recorders = [model.recorder.read() for model in self.models]
-        waiting = {model.name: model.waiting for model in self.models}
+        waiting = {model.name: model.pool.waiting for model in self.models}
         return Figures(recorders, waiting, self._admission.in_flight, self._process.read())
 
     async def drain(self) -> ExitCode:
@@ -130,7 +130,7 @@ class Service:
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
         await self._grpc.stop(_FLUSH_S if drained else 0)
-        closed = [model.close(_FLUSH_S) for model in self.models]
+        closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
         if self._is_lost:
             return ExitCode.LOST_DEVICE
@@ -181,6 +181,6 @@ async def watch(models: Iterable[Model], longest: float, on_lost: Callable[[Lost
     while True:
         await asyncio.sleep(min(_PERIOD_S, longest))
         for model in models:
-            if model.oldest_run is not None and monotonic_ns() - model.oldest_run >= longest * 1e9:
+            if model.pool.oldest_run is not None and monotonic_ns() - model.pool.oldest_run >= longest * 1e9:
                 text = f"a run of '{model.name}' on {model.engine.device} goes on for {longest:g} s (--run-timeout)"
                 return on_lost(LostDeviceError(text))

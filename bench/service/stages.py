@@ -17,7 +17,6 @@ from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferMethod
 from yais.server.grpc.server import Listener
 from yais.server.models.admission import Admission
-from yais.server.models.execution import Execution
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
 from yais.server.services.forms import Forms
@@ -112,7 +111,7 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
             request.answer(context.outputs, row)
 
     waiting = arrive()
-    execution = Execution(waiting, context.outputs, batch, monotonic_ns(), 1_000, 5_000)
+    started = monotonic_ns()
     return {
         "parse and check (what a known form spares)": lambda: [
             decode(ModelInferRequest.FromString(data), model.signature) for _ in range(batch)
@@ -121,7 +120,7 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
         "fill the batch": lambda: fill(waiting),
         "run the engine": lambda: context.execute(batch),
         "recognise, and make the reply": answer,
-        "record": lambda: model.recorder.succeed(execution, waiting, 500, monotonic_ns()),
+        "record": lambda: model.recorder.record(batch, started, 1_000, 5_000, 500, monotonic_ns(), waiting),
     }
 
 

@@ -77,7 +77,7 @@ class InferMethod:
         """The caller has gone."""
         visit.call.listener = None
         self._admission.leave()
-        visit.model.cancel(visit)
+        visit.model.pool.discard(visit)
         visit.model.recorder.fail("CANCELED", monotonic_ns() - visit.arrived)
 
     def _read(self, call: RawCall, data: bytes, arrived: int) -> None:
@@ -103,7 +103,7 @@ class InferMethod:
             return
         visit.call.listener = visit
         try:
-            visit.model.submit(visit)
+            visit.model.pool.add(visit)
         except QueueFullError as error:
             self.refuse(visit, error)
             visit.call.hold_back()

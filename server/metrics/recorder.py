@@ -1,4 +1,4 @@
-"""What one model has done, recorded once a batch.
+"""Statistics of one model, recorded once a batch.
 
 A batch costs one extension of a list for its run and one for each request; counting, bucketing and summing happen for
 hundreds of them at a time, when the lists are full, when a sub-window ends, or when somebody reads.
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from yais.server.errors import Reason
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
-from yais.server.models.execution import Execution
 from yais.server.models.request import Request
 
 # The columns of a request's durations. "request" runs from handler entry to the encoded answer; the others are parts of
@@ -93,13 +92,7 @@ class Recorder:
         ago = self._clock() - self._last_inference
         return (time_ns() - ago) // 1_000_000 if self._last_inference else 0
 
-    def succeed(self, execution: Execution, answered: Sequence[Request], output_ns: int, now: int) -> None:
-        """Records one run of the engine, whose requests in `answered` got their results at `now`."""
-        _, _, rows, started, input_ns, infer_ns, copied_ns, padding = execution
-        self.padded_rows += padding
-        self.note(rows, started, input_ns, infer_ns, copied_ns + output_ns, now, answered)
-
-    def note(
+    def record(
         self,
         rows: int,
         started: int,
@@ -108,8 +101,14 @@ class Recorder:
         output_ns: int,
         now: int,
         answered: Sequence[Request],
+        padding: int = 0,
     ) -> None:
-        """The same in plain numbers."""
+        """Records one run of the engine, whose requests in `answered` got their results at `now`.
+
+        `rows` were run for requests, and `padding` rows besides.
+        """
+        if padding:
+            self.padded_rows += padding
         if now >= self._window_end or len(self._runs) + len(self._requests) >= _FLUSH_AT:
             self._flush()
             self._slot = now // SUB_WINDOW_NS

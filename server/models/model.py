@@ -1,17 +1,15 @@
-"""One model in service: its engine, its queue, its threads and its figures."""
+"""Model in service: its engine, its signature, its context pool and its statistics."""
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic_ns
 
 from yais.engines import Context, DeviceLostError, Engine, EngineError
 from yais.server.config import Config
-from yais.server.errors import ExpiredError, LostDeviceError, ServiceError
+from yais.server.errors import LostDeviceError
 from yais.server.metrics.recorder import Recorder
 from yais.server.models.batching import Batcher
-from yais.server.models.execution import Execution, Outputs, answer
 from yais.server.models.pool import Pool
 from yais.server.models.request import Request
 from yais.server.models.signature import Signature
@@ -40,9 +38,10 @@ class ModelOptions:
 
 
 class Model:
-    """Runs requests in batches; everything but the engine's runs happens on the event loop.
+    """An engine under the name `name`, whose `pool` runs requests in batches.
 
-    `on_lost` is called with what was found whenever the engine's device is gone.
+    Everything but the engine's runs happens on the event loop. `on_lost` is called with what was found whenever the
+    engine's device is gone.
     """
 
     version = "1"
@@ -60,66 +59,23 @@ class Model:
         self.options = options
         self.signature = Signature(name, engine)
         self.recorder = Recorder(name, self.version)
-        self._on_lost = on_lost
         batcher: Batcher[Request] = Batcher(
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
-        contexts = [warmed_up(engine.create_context(), engine) for _ in range(options.buffers)]
-        may_run_on_loop = engine.device == "cpu"
-        self._pool = Pool(
-            name, contexts, options.contexts, batcher, self._finish, self.recorder.note, loop, may_run_on_loop
+        self.pool = Pool(
+            name,
+            contexts=[warm_up(engine.create_context(), engine) for _ in range(options.buffers)],
+            threads=options.contexts,
+            batcher=batcher,
+            recorder=self.recorder,
+            loop=loop,
+            may_run_on_loop=engine.device == "cpu",
+            on_lost=on_lost,
         )
 
-    @property
-    def waiting(self) -> int:
-        """How many requests no context has taken yet."""
-        return self._pool.waiting
 
-    @property
-    def oldest_run(self) -> int | None:
-        """When the longest of the runs began that go on in threads; None when none does."""
-        return self._pool.oldest_run
-
-    def start(self) -> None:
-        self._pool.start()
-
-    def submit(self, request: Request) -> None:
-        """Queues `request`, which is answered or refused later. Raises `QueueFullError`."""
-        self._pool.add(request)
-
-    def cancel(self, request: Request) -> None:
-        """Nobody wants `request` any more: it is not run, unless it already is."""
-        self._pool.discard(request)
-
-    def close(self, patience: float | None = None) -> bool:
-        """Ends the threads after what they are running; whether they did within `patience` seconds."""
-        return self._pool.close(patience)
-
-    def _finish(self, executions: Sequence[Execution], expired: Sequence[Request]) -> None:
-        for execution in executions:
-            if isinstance(execution.outcome, LostDeviceError):
-                self._on_lost(execution.outcome)
-            if isinstance(execution.outcome, ServiceError):
-                self._refuse(execution.requests, execution.outcome)
-            else:
-                self._answer(execution, execution.outcome)
-        if expired:
-            self._refuse(expired, ExpiredError())
-
-    def _refuse(self, requests: Sequence[Request], error: ServiceError) -> None:
-        for request in requests:
-            if request.is_wanted:
-                request.refuse(error)
-
-    def _answer(self, execution: Execution, outputs: Outputs) -> None:
-        began = monotonic_ns()
-        answered = answer(execution.requests, outputs)
-        now = monotonic_ns()
-        self.recorder.succeed(execution, answered, now - began, now)
-
-
-def warmed_up(context: Context, engine: Engine) -> Context:
-    """`context` after a run on zeros, so that the first request does not pay for what engines put off until then.
+def warm_up(context: Context, engine: Engine) -> Context:
+    """Runs zeros on `context`, so that the first request does not pay for what engines put off until then; returns it.
 
     A model with free dimensions or strings is left as it is: nobody knows what it would make of a guess. Raises
     `DeviceLostError`.

@@ -21,12 +21,12 @@ async def serve() -> AsyncIterator[Serve]:
 
     def start(engine: FakeEngine, pool: ModelOptions | None = None) -> Model:
         models.append(Model("m", engine, pool or options(), asyncio.get_running_loop()))
-        models[-1].start()
+        models[-1].pool.start()
         return models[-1]
 
     yield start
     for model in models:
-        model.close()
+        model.pool.close()
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def gate(serve: Serve) -> Iterator[Gate]:
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
-    for module in ("execution", "pool", "inline"):
+    for module in ("execution", "pool"):
         monkeypatch.setattr(f"yais.server.models.{module}.monotonic_ns", lambda: 0)
 
 

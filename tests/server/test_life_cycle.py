@@ -170,7 +170,7 @@ async def test_a_port_that_is_taken_is_a_failed_start_that_names_the_flag(flag: 
         # What the exit of the process would end.
         await server._endpoint.stop()
         for model in server._service.models:
-            model.close()
+            model.pool.close()
 
 
 async def test_an_engine_that_cannot_be_opened_is_a_failed_start(tmp_path: Path) -> None:

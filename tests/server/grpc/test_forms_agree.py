@@ -83,7 +83,7 @@ class Side:
         assert all(len(call.outcomes) == (not call.has_left) for call in calls)
         assert all(call.listener is None for call in calls)
         assert self.admission.in_flight == 0
-        assert self.model.waiting == 0
+        assert self.model.pool.waiting == 0
 
     def _send_one(self, sent: Sent) -> FakeRawCall:
         call = FakeRawCall(sent.deadline)

@@ -24,7 +24,7 @@ async def test_a_cancelled_request_is_taken_back_and_counted(
     cancelled, other = (running, waiting) if is_running else (waiting, running)
     cancelled.leave()
     assert served.failures == {"CANCELED": 1}
-    assert served.model.waiting == (1 if is_running else 0)
+    assert served.model.pool.waiting == (1 if is_running else 0)
     assert served.admission.in_flight == 1
     gate.open()
     assert numbers(await other.response()) == ([5] if is_running else [3])

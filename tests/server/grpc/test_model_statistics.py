@@ -4,7 +4,6 @@ from server.fake_engine import FakeEngine, Serve, options
 from server.fake_requests import request
 from yais.server.grpc.v2 import model_statistics
 from yais.server.metrics.recorder import Recorder
-from yais.server.models.execution import Execution
 from yais.server.models.model import Model
 
 
@@ -13,7 +12,9 @@ def run(recorder: Recorder, rows: list[int], output_ns: int, now: int) -> None:
     sent = [request(*range(count)) for count in rows]
     for each in sent:
         each.arrived, each.queued = 0, 10
-    recorder.succeed(Execution(sent, {}, sum(rows), 100, 20, 3000), sent, output_ns, now)
+    recorder.record(
+        rows=sum(rows), started=100, input_ns=20, infer_ns=3000, output_ns=output_ns, now=now, answered=sent
+    )
 
 
 async def test_each_request_of_a_batch_is_charged_all_of_its_compute_time(serve: Serve) -> None:

@@ -54,7 +54,7 @@ async def test_a_cancelled_call_is_taken_back_and_counted_and_its_neighbour_answ
         await has_left(service)
         assert service.failures == {"CANCELED": 1}
         assert service.door.in_flight == 1
-        assert service.model.waiting == is_running
+        assert service.model.pool.waiting == is_running
         gate.open()
         assert numbers(await other) == ([5] if is_running else [3])
         assert numbers(await service.model_infer(3)) == [7]
@@ -69,7 +69,7 @@ async def test_a_call_past_its_deadline_is_told_so_and_taken_back(
         late = service.model_infer(2, timeout=0.05)
         assert (await refusal(late))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
         await has_left(service)
-        assert service.model.waiting == 0
+        assert service.model.pool.waiting == 0
         gate.open()
         assert numbers(await running) == [3]
         assert numbers(await service.model_infer(3)) == [7]

@@ -34,7 +34,9 @@ class Page:
 
     async def _families(self) -> Iterator[Metric]:
         model = self._model
-        figures = Figures([model.recorder.read()], {model.name: model.waiting}, self.in_flight, self._process.read())
+        figures = Figures(
+            [model.recorder.read()], {model.name: model.pool.waiting}, self.in_flight, self._process.read()
+        )
         return families(figures, self._gpus)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:

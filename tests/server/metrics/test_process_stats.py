@@ -17,7 +17,6 @@ from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.process_stats import Figures, ProcessReader, merged
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
 from yais.server.metrics.recorder import STAGES, Recorder
-from yais.server.models.execution import Execution
 
 # A time within a sub-window that many others precede.
 NOW = 100 * SUB_WINDOW_NS + 5
@@ -37,8 +36,16 @@ def record(recorder: Recorder, run: Run) -> None:
     rows, durations, ago = run
     now = NOW - ago * SUB_WINDOW_NS
     requests = [FakeRequest(np.zeros((rows, 1), np.int64), arrived=now - each) for each in durations]
-    execution = Execution(requests, {}, rows * len(requests), now - 500, 20, 300, output_ns=7, padding=rows)
-    recorder.succeed(execution, requests, 40, now)
+    recorder.record(
+        rows=rows * len(requests),
+        started=now - 500,
+        input_ns=20,
+        infer_ns=300,
+        output_ns=47,
+        now=now,
+        answered=requests,
+        padding=rows,
+    )
 
 
 def recorded(done: Sequence[Run], failures: int = 0) -> Recorder:
@@ -162,8 +169,9 @@ def test_what_lasts_of_a_process_that_has_gone_is_what_it_did() -> None:
 def test_a_page_of_several_processes_has_the_series_of_one() -> None:
     def told() -> Figures:
         recorder = Recorder("m", "1")
-        run = Execution([], {}, 1, monotonic_ns(), 1, 1)
-        recorder.succeed(run, [FakeRequest(np.zeros((1, 1), np.int64), arrived=0)], 1, monotonic_ns())
+        sent = [FakeRequest(np.zeros((1, 1), np.int64), arrived=0)]
+        now = monotonic_ns()
+        recorder.record(rows=1, started=now, input_ns=1, infer_ns=1, output_ns=1, now=now, answered=sent)
         return Figures([recorder.read()], {"m": 1}, 1, ProcessReader().read())
 
     def series(figures: Figures) -> list[str]:

@@ -16,7 +16,6 @@ from yais.server.metrics.recorder import (
     Histogram,
     Recorder,
 )
-from yais.server.models.execution import Execution
 
 MS = 1_000_000
 
@@ -37,8 +36,15 @@ def record(
     for request in requests:
         request.queued = request.arrived + 5
     input_ns, infer_ns, output_ns = run
-    execution = Execution(requests, {}, rows * len(requests), 10**9, input_ns, infer_ns)
-    recorder.succeed(execution, requests, output_ns, now)
+    recorder.record(
+        rows=rows * len(requests),
+        started=10**9,
+        input_ns=input_ns,
+        infer_ns=infer_ns,
+        output_ns=output_ns,
+        now=now,
+        answered=requests,
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,17 +100,19 @@ def test_batches_are_summed_by_their_number_of_rows() -> None:
 
 def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
     recorder = Recorder("m", "1")
-    recorder.succeed(Execution([], {}, 4, 0, 1, 2), [], 3, 5)
+    recorder.record(rows=4, started=0, input_ns=1, infer_ns=2, output_ns=3, now=5, answered=[])
     recorder.read()
     assert (recorder.execution_count, recorder.inference_count, recorder.successes) == (1, 0, 0)
     assert recorder.batches[4].count == 1
 
 
-def test_padding_is_counted_besides_the_rows_of_requests_and_copies_are_part_of_the_output() -> None:
+def test_padding_is_counted_besides_the_rows_of_requests() -> None:
     recorder = Recorder("m", "1")
     for padding in (0, 3, 5):
         sent = [FakeRequest(np.zeros((4, 1), np.int64))]
-        recorder.succeed(Execution(sent, {}, 4, 0, 1, 20, output_ns=300, padding=padding), sent, 4000, 10**6)
+        recorder.record(
+            rows=4, started=0, input_ns=1, infer_ns=20, output_ns=4300, now=10**6, answered=sent, padding=padding
+        )
     recorder.read()
     assert (recorder.padded_rows, recorder.inference_count, recorder.execution_count) == (8, 12, 3)
     assert recorder.duration_ns[STAGES.index("output")] == 3 * 4300

@@ -81,7 +81,7 @@ async def test_a_warm_up_that_fails_is_logged_and_does_not_keep_the_model_from_b
         ("yais.server.models.model", logging.WARNING, "A run on zeros failed: not with zeros")
     ]
     answered = request(1)
-    model.submit(answered)
+    model.pool.add(answered)
     await replies(answered)
     np.testing.assert_array_equal(answered.replies[0], [[3]])
 
@@ -91,7 +91,7 @@ async def test_a_model_that_does_not_batch_serves_each_request_alone(serve: Serv
     model = serve(engine)
     sent = [request(number) for number in (1, 2, 3)]
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*sent)
     assert sorted(run.values for run in engine.runs) == [[1], [2], [3]]
 
@@ -101,7 +101,7 @@ async def test_what_a_batch_took_is_recorded_for_each_of_its_requests(serve: Ser
     model = serve(engine, options(delay=10**15))
     sent = [request(1, 2, 3), request(4)]
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*sent)
     await asyncio.sleep(0)
     recorder = model.recorder.read()
@@ -114,12 +114,12 @@ async def test_what_a_batch_took_is_recorded_for_each_of_its_requests(serve: Ser
 async def test_what_a_device_took_for_copies_and_padding_is_recorded(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yais.server.models.model.monotonic_ns", lambda: 0)
+    monkeypatch.setattr("yais.server.models.pool.monotonic_ns", lambda: 0)
     engine = FakeEngine(max_batch_size=4, run_ns=lambda: 700, copies_ns=(20, 3), padding=5)
     model = serve(engine, options(delay=10**15))
     sent = [request(1, 2, 3), request(4)]
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*sent)
     await asyncio.sleep(0)
     recorder = model.recorder.read()
@@ -140,17 +140,17 @@ async def test_once_a_device_is_lost_all_that_waits_and_all_that_comes_is_told_s
     found: list[LostDeviceError] = []
     engine = FakeEngine(max_batch_size=2, on_run=fail, device="cuda:0")
     model = Model("m", engine, options(), asyncio.get_running_loop(), found.append)
-    model.start()
+    model.pool.start()
     first, *waiting, last = requests(6)
-    model.submit(first)
+    model.pool.add(first)
     gate.wait_for_runs(1)
     for each in waiting:
-        model.submit(each)
+        model.pool.add(each)
     gate.open()
     await replies(first, *waiting)
-    model.submit(last)
+    model.pool.add(last)
     await replies(last)
-    model.close()
+    model.pool.close()
     for each in (first, *waiting, last):
         assert [(type(reply), str(reply)) for reply in each.replies] == [(LostDeviceError, "GPU 0 is lost")]
     assert [run.values for run in engine.runs] == [[1], [2, 3], [4, 5], [6]]
@@ -166,12 +166,12 @@ async def test_a_run_that_fails_is_no_lost_device(error: EngineError) -> None:
     found: list[LostDeviceError] = []
     engine = FakeEngine(on_run=fail_at_first, device="cuda:0")
     model = Model("m", engine, options(), asyncio.get_running_loop(), found.append)
-    model.start()
+    model.pool.start()
     refused, answered = requests(2)
     for each in (refused, answered):
-        model.submit(each)
+        model.pool.add(each)
         await replies(each)
-    model.close()
+    model.pool.close()
     assert str(refused.replies[0]) == str(error)
     assert_answered(answered)
     assert found == []
@@ -179,7 +179,7 @@ async def test_a_run_that_fails_is_no_lost_device(error: EngineError) -> None:
 
 async def test_a_model_is_in_version_1_and_knows_its_signature() -> None:
     model = Model("flowers", FakeEngine(), options(), asyncio.get_running_loop())
-    assert (model.name, model.version, model.waiting) == ("flowers", "1", 0)
+    assert (model.name, model.version, model.pool.waiting) == ("flowers", "1", 0)
     assert model.signature.model == "flowers"
     assert (model.recorder.model, model.recorder.version) == ("flowers", "1")
 
@@ -189,8 +189,8 @@ async def test_a_result_that_cannot_be_made_an_answer_fails_alone(
 ) -> None:
     model = serve(FakeEngine(max_batch_size=2), options(delay=10**15))
     broken, company = Unanswerable(np.array([[1]])), request(2)
-    model.submit(broken)
-    model.submit(company)
+    model.pool.add(broken)
+    model.pool.add(company)
     await replies(broken, company)
     np.testing.assert_array_equal(company.replies[0], [[5]])
     (refusal,) = broken.replies

@@ -1,8 +1,9 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic_ns
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,10 @@ from server.fake_engine import FakeEngine, Gate, Serve, options, refuse_negative
 from server.fake_requests import FakeRequest, answered, assert_answered, give_up, idle, replies, request, requests
 from yais.engines import Array, InvalidInputError
 from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
+from yais.server.metrics.recorder import Recorder
 from yais.server.models.batching import Batcher
-from yais.server.models.execution import Execution
 from yais.server.models.model import Model
 from yais.server.models.pool import Pool
-from yais.server.models.request import Request
 
 UNEXPECTED = "The engine failed in an unexpected way; the server's log tells more"
 
@@ -40,7 +40,7 @@ async def one_batch(serve: Serve, engine: FakeEngine, *sent: FakeRequest) -> Non
     assert sum(each.rows for each in sent) == engine.max_batch_size
     model = serve(engine, options(delay=10**15))
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*sent)
 
 
@@ -67,7 +67,7 @@ async def test_a_lone_request_that_fails_is_not_run_again(serve: Serve) -> None:
     engine = FakeEngine(on_run=refuse_negative_rows)
     model = serve(engine)
     bad = request(-1)
-    model.submit(bad)
+    model.pool.add(bad)
     await replies(bad)
     assert isinstance(refusal(bad), EngineFailureError)
     assert len(engine.runs) == 1
@@ -78,11 +78,11 @@ async def test_a_thread_survives_an_unexpected_exception(serve: Serve, caplog: p
     model = serve(engine, options(contexts=1, buffers=1))
     for _ in range(3):
         broken, after = request(1), request(2)
-        model.submit(broken)
+        model.pool.add(broken)
         await replies(broken)
         assert isinstance(refusal(broken), EngineFailureError)
         assert str(refusal(broken)) == UNEXPECTED
-        model.submit(after)
+        model.pool.add(after)
         await replies(after)
         assert_answered(after)
     assert "ZeroDivisionError: of the engine" in caplog.text
@@ -95,7 +95,7 @@ async def test_the_loop_survives_an_unexpected_exception(serve: Serve, caplog: p
     model = serve(engine, options(contexts=1, buffers=1))
     sent = requests(3)
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
         await replies(each)
         await idle(model)
     assert_answered(sent[0], sent[2])
@@ -117,7 +117,7 @@ async def test_one_bad_request_fails_alone_on_the_loop_too(serve: Serve) -> None
     first, good, bad, other = request(1), request(2), request(-3), request(4)
     await answered(model, first)
     for each in (good, bad, other):
-        model.submit(each)
+        model.pool.add(each)
     await replies(good, bad, other)
     assert_answered(first, good, other)
     assert isinstance(refusal(bad), EngineFailureError)
@@ -135,7 +135,7 @@ async def test_failing_runs_that_take_long_stay_off_the_loop(serve: Serve) -> No
     model = serve(engine)
     for number in (-1, -2, -3):
         bad = request(number)
-        model.submit(bad)
+        model.pool.add(bad)
         await replies(bad)
     assert all(run.on_thread for run in engine.runs)
 
@@ -148,8 +148,8 @@ async def test_a_request_that_was_cancelled_is_not_told_that_its_batch_failed(se
     engine = FakeEngine(max_batch_size=2, on_run=fail)
     model = serve(engine, options(delay=10**15))
     cancelled, company = request(-1), request(-2)
-    model.submit(cancelled)
-    model.submit(company)
+    model.pool.add(cancelled)
+    model.pool.add(company)
     gate.wait_for_runs(1)
     give_up(model, cancelled)
     gate.open()
@@ -164,13 +164,14 @@ async def test_a_context_is_free_again_although_taking_its_outputs_failed() -> N
     finished = asyncio.Event()
     broken = request(1)
 
-    def on_batch(executions: Sequence[Execution], expired: Sequence[Request]) -> None:
-        if executions[0].requests[0] is broken:
-            raise ZeroDivisionError
-        finished.set()
+    class BrokenRecorder(Recorder):
+        def record(self, *figures: Any, **others: Any) -> None:
+            if broken in figures[6]:
+                raise ZeroDivisionError
+            finished.set()
 
     context = FakeEngine().create_context()
-    pool = Pool("m", [context], 1, Batcher(8, 8), on_batch, lambda *_: None, loop)
+    pool = Pool("m", [context], threads=1, batcher=Batcher(8, 8), recorder=BrokenRecorder("m", "1"), loop=loop)
     pool.start()
     try:
         pool.add(broken)
@@ -195,15 +196,15 @@ async def test_closing_lets_runs_finish_and_leaves_what_waits(
     model = serve(engine)
     running, *waiting = requests(3)
     for each in (running, *waiting):
-        model.submit(each)
+        model.pool.add(each)
     gate.wait_for_runs(1)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "join", open_and_join)
-        model.close()
+        model.pool.close()
     await replies(running)
     assert_answered(running)
     assert [run.values for run in engine.runs] == [[1]]
-    assert model.waiting == 2
+    assert model.pool.waiting == 2
     assert not any(each.replies for each in waiting)
 
 
@@ -213,21 +214,21 @@ async def test_after_closing_nothing_is_run_on_the_loop_either(serve: Serve) -> 
     model = serve(engine)
     first, waiting = request(1), request(2)
     await answered(model, first)
-    model.submit(waiting)
-    model.close()
+    model.pool.add(waiting)
+    model.pool.close()
     await asyncio.sleep(0)
     assert [run.values for run in engine.runs] == [[1]]
-    assert model.waiting == 1
+    assert model.pool.waiting == 1
 
 
 async def test_closing_waits_no_longer_than_it_is_told_and_says_whether_all_has_ended(serve: Serve, gate: Gate) -> None:
     model = serve(FakeEngine(on_run=gate.pass_through), options(contexts=2))
-    model.submit(request(1))
+    model.pool.add(request(1))
     gate.wait_for_runs(1)
-    assert not model.close(patience=0)
+    assert not model.pool.close(patience=0)
     gate.open()
-    assert model.close(patience=30)
-    assert model.close()
+    assert model.pool.close(patience=30)
+    assert model.pool.close()
 
 
 @pytest.mark.parametrize("contexts", [1, 2, 5])
@@ -235,8 +236,8 @@ async def test_closing_ends_every_thread_and_can_be_done_twice(serve: Serve, con
     before = threading.active_count()
     model = serve(FakeEngine(), options(contexts))
     assert threading.active_count() == before + contexts
-    model.close()
-    model.close()
+    model.pool.close()
+    model.pool.close()
     assert threading.active_count() == before
 
 
@@ -245,10 +246,10 @@ def test_a_run_that_outlasts_the_loop_ends_quietly() -> None:
 
     async def leave_running() -> None:
         model = Model("left", FakeEngine(on_run=gate.pass_through), options(), asyncio.get_running_loop())
-        model.start()
-        model.submit(request(1))
+        model.pool.start()
+        model.pool.add(request(1))
         gate.wait_for_runs(1)
-        model.close(patience=0)
+        model.pool.close(patience=0)
 
     asyncio.run(leave_running())
     (thread,) = [each for each in threading.enumerate() if each.name == "left-0"]

@@ -19,12 +19,12 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000
-        for module in ("pool", "turn"):
+        for module in ("pool", "execution"):
             monkeypatch.setattr(f"yais.server.models.{module}.monotonic_ns", lambda: self.now)
 
     def pass_by(self, share: float) -> None:
         """Lets a part of a turn pass."""
-        self.now += int(share * pool_module._TURN_NS)
+        self.now += int(share * pool_module._INLINE_NS)
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ async def test_a_turn_begins_no_run_once_its_time_is_over_and_the_next_goes_on(
     model = await serve_one_by_one(serve, clock, share)
     sent = requests(7)
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     for turn in range(1, 8):
         await asyncio.sleep(0)
         assert count_answered(sent) == min(7, turn * runs)
-        assert model.waiting == 7 - count_answered(sent)
+        assert model.pool.waiting == 7 - count_answered(sent)
     assert not any(run.on_thread for run in model.engine.runs[1:])  # type: ignore[attr-defined]
 
 
@@ -68,7 +68,7 @@ async def test_between_two_turns_the_loop_sees_to_everything_else(serve: Serve, 
     sent = requests(3)
     seen: list[int] = []
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
         asyncio.get_running_loop().call_soon(lambda: seen.append(count_answered(sent)))
     await replies(*sent)
     assert seen == [1, 1, 1]
@@ -78,9 +78,9 @@ async def test_who_comes_while_a_turn_is_left_over_lines_up_behind_it(serve: Ser
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(3)
     for each in sent[:2]:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
-    model.submit(sent[2])
+    model.pool.add(sent[2])
     for turn in (2, 3):
         await asyncio.sleep(0)
         assert count_answered(sent) == turn
@@ -92,10 +92,10 @@ async def test_shapes_that_become_long_between_two_turns_leave_the_rest_to_the_t
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(2)
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
     for _ in range(10):
-        model._pool._average(sent[0].shapes, LONG_NS)
+        model.pool._update_average(sent[0].shapes, LONG_NS)
     await replies(*sent)
     assert_answered(*sent)
     assert [run.on_thread for run in model.engine.runs] == [True, False, True]  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ async def test_a_left_over_request_whose_deadline_passes_is_refused_and_not_run(
     model = await serve_one_by_one(serve, clock, 1.0)
     first, late, staying = request(1), request(2, deadline=clock.now + 1), request(3)
     for each in (first, late, staying):
-        model.submit(each)
+        model.pool.add(each)
     await replies(first, late, staying)
     assert_answered(first, staying)
     assert isinstance(late.replies[0], ExpiredError)
@@ -116,7 +116,7 @@ async def after_a_lull(serve: Serve, clock: Clock, engine: FakeEngine, longer_by
     """A model that has last run on the loop `longer_by` nanoseconds more than a lull ago."""
     model = serve(engine, options(contexts=1, buffers=1))
     await answered(model, request(0))
-    model.submit(request(0))
+    model.pool.add(request(0))
     await asyncio.sleep(0)
     clock.now += pool_module._LULL_NS + longer_by
     return model
@@ -126,12 +126,12 @@ async def test_after_a_lull_a_request_is_run_at_once(serve: Serve, clock: Clock)
     engine = FakeEngine(run_ns=lambda: 0)
     model = await after_a_lull(serve, clock, engine)
     first, *rest = requests(4)
-    model.submit(first)
+    model.pool.add(first)
     assert_answered(first)
-    assert model.waiting == 0
+    assert model.pool.waiting == 0
     for each in rest:
-        model.submit(each)
-    assert model.waiting == 3
+        model.pool.add(each)
+    assert model.pool.waiting == 3
     await asyncio.sleep(0)
     assert_answered(*rest)
     assert [run.values for run in engine.runs] == [[0], [0], [1], [2, 3, 4]]
@@ -143,8 +143,8 @@ async def test_without_a_lull_a_request_waits_for_company(serve: Serve, clock: C
     model = await after_a_lull(serve, clock, engine, longer_by=0)
     sent = requests(2)
     for each in sent:
-        model.submit(each)
-    assert model.waiting == 2
+        model.pool.add(each)
+    assert model.pool.waiting == 2
     await asyncio.sleep(0)
     assert_answered(*sent)
     assert engine.runs[-1].values == [1, 2]
@@ -155,8 +155,8 @@ async def test_a_lull_is_counted_from_the_end_of_the_last_turn(serve: Serve, clo
     model = await after_a_lull(serve, clock, engine)
     engine.on_run = lambda rows: clock.pass_by(0.5)
     first, second = requests(2)
-    model.submit(first)
-    model.submit(second)
+    model.pool.add(first)
+    model.pool.add(second)
     assert_answered(first)
     assert second.replies == []
     await replies(second)
@@ -179,10 +179,10 @@ async def test_after_a_lull_a_request_goes_to_a_thread_when_no_context_is_free(
     model = await after_a_lull(serve, clock, engine)
     engine.on_run = lambda rows: gate.pass_through(rows) if rows.shape[1] > 1 else None
     wide, narrow = request(1, 2, width=2), request(3)
-    model.submit(wide)
+    model.pool.add(wide)
     gate.wait_for_runs(1)
-    model.submit(narrow)
-    assert model.waiting == 1
+    model.pool.add(narrow)
+    assert model.pool.waiting == 1
     gate.open()
     await replies(wide, narrow)
     assert_answered(wide, narrow)
@@ -191,7 +191,7 @@ async def test_after_a_lull_a_request_goes_to_a_thread_when_no_context_is_free(
 async def test_after_a_lull_an_expired_request_is_refused_at_once(serve: Serve, clock: Clock) -> None:
     model = await after_a_lull(serve, clock, FakeEngine(run_ns=lambda: 0))
     late = request(1, deadline=clock.now)
-    model.submit(late)
+    model.pool.add(late)
     (reply,) = late.replies
     assert isinstance(reply, ExpiredError)
 
@@ -202,20 +202,20 @@ async def test_who_is_answered_at_once_may_ask_again_at_once(serve: Serve, clock
     model = await after_a_lull(serve, clock, engine)
     *asking, last = sent = requests(5)
     for each, following in zip(asking, sent[1:], strict=True):
-        each.on_reply = partial(model.submit, following)
-    model.submit(sent[0])
+        each.on_reply = partial(model.pool.add, following)
+    model.pool.add(sent[0])
     assert_answered(sent[0])
     await replies(last)
     assert_answered(*sent)
     assert engine.overlaps == 0
     assert [run.values for run in engine.runs[2:]] == [[1], [2], [3], [4], [5]]
-    assert model.waiting == 0
+    assert model.pool.waiting == 0
 
 
 async def test_a_request_is_refused_once_when_the_engine_fails_after_a_lull(serve: Serve, clock: Clock) -> None:
     model = await after_a_lull(serve, clock, FakeEngine(run_ns=lambda: 0, on_run=refuse_negative_rows))
     bad = request(-1)
-    model.submit(bad)
+    model.pool.add(bad)
     (reply,) = bad.replies
     assert isinstance(reply, EngineFailureError)
 
@@ -224,10 +224,10 @@ async def test_a_turn_left_over_is_not_run_at_once_by_who_comes_after_a_lull(ser
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(3)
     for each in sent[:2]:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
     clock.now += 10 * pool_module._LULL_NS
-    model.submit(sent[2])
+    model.pool.add(sent[2])
     assert count_answered(sent) == 1
     await replies(*sent)
     assert_answered(*sent)
@@ -237,12 +237,12 @@ async def test_giving_up_the_only_one_of_a_turn_lets_the_next_begin_one_of_its_o
     engine = FakeEngine(run_ns=lambda: 0)
     model = await after_a_lull(serve, clock, engine, longer_by=0)
     given_up, after, late = requests(3)
-    model.submit(given_up)
+    model.pool.add(given_up)
     give_up(model, given_up)
     clock.now += 1
-    model.submit(after)
+    model.pool.add(after)
     assert_answered(after)
-    model.submit(late)
+    model.pool.add(late)
     await replies(late)
     assert given_up.replies == []
     assert [run.values for run in engine.runs[2:]] == [[2], [3]]

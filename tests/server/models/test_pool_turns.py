@@ -19,8 +19,8 @@ async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_o
     first, *rest = requests(4)
     await answered(model, first)
     for each in rest:
-        model.submit(each)
-    assert model.waiting == 3
+        model.pool.add(each)
+    assert model.pool.waiting == 3
     await asyncio.sleep(0)
     assert_answered(first, *rest)
     assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([2, 3, 4], False)]
@@ -35,7 +35,7 @@ async def test_an_engine_on_another_device_than_the_cpu_never_runs_on_the_loop(s
         await answered(model, each)
     together = requests(4)
     for each in together:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*together)
     assert_answered(*sent, *together)
     assert [run.values for run in engine.runs[5:]] == [[1, 2], [3, 4]]
@@ -48,7 +48,7 @@ async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) ->
     first, *rest = requests(6)
     await answered(model, first)
     for each in rest:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
     assert_answered(first, *rest)
     assert [run.values for run in engine.runs if not run.on_thread] == [[2, 3], [4, 5], [6]]
@@ -63,9 +63,9 @@ async def test_other_shapes_than_the_short_ones_stay_on_threads(serve: Serve, ga
     model = serve(engine)
     first, second, wide = request(1), request(2), request(3, 4, width=2)
     await answered(model, first)
-    model.submit(wide)
+    model.pool.add(wide)
     gate.wait_for_runs(1)
-    model.submit(second)
+    model.pool.add(second)
     await replies(second)
     gate.open()
     await replies(wide)
@@ -99,13 +99,13 @@ async def test_what_came_for_the_loop_goes_to_a_thread_when_no_context_is_free(s
     engine = FakeEngine(run_ns=lambda: 0, on_run=lambda rows: gate.pass_through(rows) if rows.shape[1] > 1 else None)
     model = serve(engine, options(contexts=1, buffers=1))
     first, second, wide = request(1), request(2), request(3, 4, width=2)
-    model.submit(first)
+    model.pool.add(first)
     await replies(first)
-    model.submit(wide)
+    model.pool.add(wide)
     gate.wait_for_runs(1)
-    model.submit(second)
+    model.pool.add(second)
     await asyncio.sleep(0)
-    assert model.waiting == 1
+    assert model.pool.waiting == 1
     gate.open()
     await replies(wide, second)
     assert_answered(first, wide, second)
@@ -118,7 +118,7 @@ async def test_what_is_left_over_when_runs_have_become_long_goes_to_the_threads(
     sent = requests(11)
     await answered(model, sent[0])
     for each in sent[1:]:
-        model.submit(each)
+        model.pool.add(each)
     await replies(*sent)
     assert_answered(*sent)
     assert [run.values for run in engine.runs] == [[number] for number in range(1, 12)]
@@ -132,11 +132,11 @@ async def test_shapes_that_become_the_short_ones_within_a_turn_never_share_a_bat
     model = serve(engine)
     await answered(model, request(1))
     narrow, wide, late = request(2), request(3, 4, width=2), request(5)
-    model.submit(narrow)
+    model.pool.add(narrow)
     # As a thread does at the end of a run of other shapes.
-    model._pool._average(wide.shapes, 0)
-    model.submit(wide)
-    model.submit(late)
+    model.pool._update_average(wide.shapes, 0)
+    model.pool.add(wide)
+    model.pool.add(late)
     await replies(narrow, wide, late)
     assert_answered(narrow, wide, late)
     assert sorted(run.values for run in engine.runs[1:]) == [[2, 5], [3, 4]]
@@ -150,7 +150,7 @@ async def test_in_the_next_turn_other_shapes_may_be_the_short_ones(serve: Serve)
     await answered(model, request(2, 3, width=2))
     sent = [request(4, 5, width=2), request(6, 7, width=2)]
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
     assert_answered(*sent)
     assert (engine.runs[-1].values, engine.runs[-1].on_thread) == ([4, 5, 6, 7], False)
@@ -161,10 +161,10 @@ async def test_a_request_that_is_given_up_in_a_turn_is_never_run(serve: Serve) -
     model = serve(engine)
     first, given_up, staying = requests(3)
     await answered(model, first)
-    model.submit(given_up)
-    model.submit(staying)
+    model.pool.add(given_up)
+    model.pool.add(staying)
     give_up(model, given_up)
-    assert model.waiting == 1
+    assert model.pool.waiting == 1
     await replies(staying)
     assert given_up.replies == []
     assert [run.values for run in engine.runs] == [[1], [3]]
@@ -175,13 +175,13 @@ async def test_a_turn_that_everybody_has_left_runs_nothing_and_the_next_one_is_a
     model = serve(engine, options(contexts=1, buffers=1))
     first, given_up, after, late = requests(4)
     await answered(model, first)
-    model.submit(given_up)
+    model.pool.add(given_up)
     give_up(model, given_up)
-    assert model.waiting == 0
-    model.submit(after)
+    assert model.pool.waiting == 0
+    model.pool.add(after)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    model.submit(late)
+    model.pool.add(late)
     await asyncio.sleep(0)
     assert_answered(after, late)
     assert [(run.values, run.on_thread) for run in engine.runs] == [([1], True), ([3], False), ([4], False)]
@@ -195,7 +195,7 @@ async def test_a_caller_who_leaves_because_another_is_answered_is_not_run(serve:
     await answered(model, first)
     answering.on_reply = lambda: give_up(model, leaving)
     for each in (answering, leaving, staying):
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
     assert_answered(answering, staying)
     assert leaving.replies == []
@@ -207,11 +207,11 @@ async def test_the_bound_of_the_queue_counts_the_turn_as_well(serve: Serve) -> N
     first, *turn, refused = requests(4)
     await answered(model, first)
     for each in turn:
-        model.submit(each)
+        model.pool.add(each)
     with pytest.raises(QueueFullError, match="2 requests are waiting"):
-        model.submit(refused)
+        model.pool.add(refused)
     await asyncio.sleep(0)
-    model.submit(refused)
+    model.pool.add(refused)
     await replies(refused)
     assert_answered(first, *turn, refused)
 
@@ -224,18 +224,18 @@ async def test_the_turn_and_what_waits_for_threads_are_counted_together(serve: S
     model = serve(FakeEngine(run_ns=lambda: 0, on_run=wait_if_wide), options(queue=2))
     await answered(model, request(1))
     running, waiting = (request(number, number, width=2) for number in (2, 3))
-    model.submit(running)
+    model.pool.add(running)
     gate.wait_for_runs(1)
-    model.submit(waiting)
+    model.pool.add(waiting)
     on_loop = request(4)
-    model.submit(on_loop)
-    assert model.waiting == 2
+    model.pool.add(on_loop)
+    assert model.pool.waiting == 2
     for refused in (request(5), request(6, 7, width=2)):
         with pytest.raises(QueueFullError):
-            model.submit(refused)
+            model.pool.add(refused)
     await asyncio.sleep(0)
     assert_answered(on_loop)
-    assert model.waiting == 1
+    assert model.pool.waiting == 1
     gate.open()
     await replies(running, waiting)
 
@@ -246,13 +246,13 @@ async def test_a_full_queue_in_a_turn_still_finds_room_with_the_threads(serve: S
     model = serve(engine, options(contexts=1, buffers=1, queue=3))
     await answered(model, request(1))
     wide = request(2, 3, width=2)
-    model.submit(wide)
+    model.pool.add(wide)
     gate.wait_for_runs(1)
     sent = requests(3)
     for each in sent:
-        model.submit(each)
+        model.pool.add(each)
     await asyncio.sleep(0)
-    assert model.waiting == 3
+    assert model.pool.waiting == 3
     gate.open()
     await replies(wide, *sent)
     assert_answered(wide, *sent)
@@ -267,16 +267,16 @@ async def test_a_turn_that_cannot_be_recorded_gives_its_context_back_and_goes_on
     model = serve(engine, options(contexts=1, buffers=1))
     first, broken, after = requests(3)
     await answered(model, first)
-    record = model._pool._on_run
+    record = model.pool._record
 
     def fail_on_two(*figures: Any) -> None:
-        if broken in figures[-1]:
+        if broken in figures[6]:
             raise ZeroDivisionError
         record(*figures)
 
-    monkeypatch.setattr(model._pool, "_on_run", fail_on_two)
-    model.submit(broken)
-    model.submit(after)
+    monkeypatch.setattr(model.pool, "_record", fail_on_two)
+    model.pool.add(broken)
+    model.pool.add(after)
     await replies(after)
     await answered(model, request(4))
     assert [type(problem["exception"]) for problem in problems] == [ZeroDivisionError]

@@ -95,7 +95,7 @@ class Caller:
         request = FakeRequest(values.reshape(rows, send.width), send.deadline)
         request.on_reply = self.settled.set
         try:
-            self.model.submit(request)
+            self.model.pool.add(request)
         except QueueFullError:
             self.refused += 1
         else:
@@ -114,14 +114,14 @@ class Caller:
 def serve(engine: FakeEngine, pool: ModelOptions, script: list[Step]) -> Caller:
     async def scenario() -> Caller:
         model = Model("m", engine, pool, asyncio.get_running_loop())
-        model.start()
+        model.pool.start()
         try:
             caller = Caller(model)
             async with asyncio.timeout(30):
                 await caller.play(script)
             return caller
         finally:
-            model.close()
+            model.pool.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(scenario())

@@ -76,7 +76,7 @@ class Watched(EchoContext):
 class WatchedModel(InlineModel):
     def __init__(self, engine: Echo, max_queue_size: int) -> None:
         super().__init__(engine, max_queue_size)
-        self.context = Watched(engine)
+        self.pool.context = Watched(engine)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Side:
         assert all(len(call.outcomes) == (not call.has_left) for call in calls), "A call has not one outcome"
         assert all(call.listener is None for call in calls), "A call that is over is listened to"
         assert [sys.getrefcount(wire) for wire in own] == counts, "A request is still referred to"
-        assert (self.admission.in_flight, self.model.waiting) == (0, 0)
+        assert (self.admission.in_flight, self.model.pool.waiting) == (0, 0)
 
     def _send_one(self, sent: Sent, wire: bytes) -> FakeRawCall:
         call = FakeRawCall(sent.deadline)
