@@ -10,10 +10,10 @@ import uvloop
 
 from yais.engines import EngineError
 from yais.server.config import Config, ConfigError, EngineSource
-from yais.server.exit_codes import ExitCode, leave
+from yais.server.exit_codes import ExitCode, exit_process
 from yais.server.grpc.server import has_native
 from yais.server.listening import StartError
-from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
+from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
 from yais.server.server import Server
 from yais.server.terminal import banner, log_to_stderr
 
@@ -41,7 +41,7 @@ Examples:
     expose_value=False,
     help="A TOML file of settings named like these flags.",
 )
-@click.option("--engine", type=Engine(), multiple=True, required=True, help="An engine to serve; repeatable.")
+@click.option("--engine", type=EngineArgument(), multiple=True, required=True, help="An engine to serve; repeatable.")
 @click.option("--host", default="0.0.0.0", help="The address to listen on.")
 @click.option("--port", type=_PORT, default=50051, help="gRPC; 0 lets the system choose.")
 @click.option("--metrics", type=_PORT, default=50078, help="Metrics and health over HTTP; 0 lets the system choose.")
@@ -68,7 +68,9 @@ Examples:
     default="cpu",
     help="What ONNX files run on. On a GPU, TensorRT builds a plan at the first start, and keeps it.",
 )
-@click.option("--devices", type=Numbers(), default="0", help="The GPUs over which contexts are spread, such as 0,1.")
+@click.option(
+    "--devices", type=IntegerList(), default="0", help="The GPUs over which contexts are spread, such as 0,1."
+)
 @click.option(
     "--workspaces",
     type=click.IntRange(1, 1024),
@@ -154,4 +156,4 @@ def _serve(config: Config) -> NoReturn:
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         sys.exit(ExitCode.FAILED_START)
-    leave(code, server.is_hanging)
+    exit_process(code, server.is_hanging)

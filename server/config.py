@@ -1,4 +1,4 @@
-"""Everything that can be set, checked as a whole before anything is started."""
+"""Settings of a server, checked as a whole before anything is started."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -77,15 +77,15 @@ class Config:
     def engine_options(self) -> EngineOptions:
         """How each engine is opened."""
         return EngineOptions(
-            self.contexts,
-            self.contexts * len(self.engines) * self.workers,
-            self.threads,
-            self.max_batch_size,
-            self.device,
-            self.devices,
-            self.workspaces,
-            self.cuda_graphs,
-            self.plan_cache,
+            contexts=self.contexts,
+            runs=self.contexts * len(self.engines) * self.workers,
+            threads=self.threads,
+            max_batch_size=self.max_batch_size,
+            device=self.device,
+            devices=self.devices,
+            workspaces=self.workspaces,
+            graphs=self.cuda_graphs,
+            plan_cache=self.plan_cache,
         )
 
     @property

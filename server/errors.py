@@ -1,4 +1,4 @@
-"""What the service answers when it does not answer with a result.
+"""Errors that the service answers with when there is no result.
 
     ServiceError                    status              counted as
     ├── InvalidRequestError         INVALID_ARGUMENT    OTHER

@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     LOST_DEVICE = 5
 
 
-def leave(code: int, is_hanging: bool) -> NoReturn:
+def exit_process(code: int, is_hanging: bool) -> NoReturn:
     """Exits; a run of an engine that `is_hanging` has a thread that would not survive the interpreter's end."""
     if is_hanging:
         logger.warning("A run still goes on for nobody; leaving it behind")

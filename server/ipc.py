@@ -1,4 +1,4 @@
-"""What a supervisor and its workers say to each other, and the private socket over which they do.
+"""Messages between a supervisor and its workers, and the private socket that carries them.
 
 A worker gets its `Setup` first and answers with its models' summaries; each `Command` that has an answer is answered in
 turn. The end of the socket is the end of whoever was on the other side.
@@ -30,7 +30,7 @@ class Setup:
 class Command(Enum):
     """LISTEN: serve from now on; answered, with None, once that is so.
 
-    READ: answered with `Figures`, the last of which come unasked, when a worker is at its end.
+    READ: answered with `ProcessStats`, the last of which come unasked, when a worker is at its end.
     DRAIN: has no answer but that end.
     """
 
@@ -40,26 +40,26 @@ class Command(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class StartFailure:
     """In place of an answer: why the worker cannot start."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class DeviceLoss:
     """Said unasked: a device is gone, and the worker drains."""
 
 
-class Channel:
-    """Sends and receives objects, pickled."""
+class MessagePipe:
+    """A socket that carries pickled objects."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def open(cls, sock: socket.socket) -> "Channel":
+    async def open(cls, sock: socket.socket) -> "MessagePipe":
         return cls(*await asyncio.open_unix_connection(sock=sock))
 
     def send(self, message: object) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
-from yais.server.ipc import Channel, Command, Failure, Loss, Setup
+from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import StartError, port_of, reserve
-from yais.server.metrics.process_stats import Figures, ProcessReader, merged
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Supervisor:
         self.summaries: dict[str, str] = {}
         self.is_ready = False
         self._on_lost = on_lost
-        self._workers = [WorkerProcess(number + 1, self._lose) for number in range(config.workers)]
+        self._workers = [WorkerProcess(number + 1, self._on_worker_lost) for number in range(config.workers)]
         self._reserved: list[socket.socket] = []
         self._process = ProcessReader()
 
@@ -63,10 +63,10 @@ class Supervisor:
         await asyncio.gather(*(worker.listen() for worker in self._workers))
         self.is_ready = True
 
-    async def figures(self) -> Figures:
+    async def stats(self) -> ProcessStats:
         """Those of all processes together."""
-        own = Figures(process=self._process.read())
-        return merged([own, *await asyncio.gather(*(worker.figures() for worker in self._workers))])
+        own = ProcessStats(process=self._process.read())
+        return merge([own, *await asyncio.gather(*(worker.stats() for worker in self._workers))])
 
     async def drain(self) -> ExitCode:
         """Has all workers drain; the worst of their ends is that of the server."""
@@ -83,7 +83,7 @@ class Supervisor:
         for sock in self._reserved:
             sock.close()
 
-    def _lose(self) -> None:
+    def _on_worker_lost(self) -> None:
         self.is_ready = False
         self._on_lost()
 
@@ -103,13 +103,13 @@ class WorkerProcess:
         self._is_serving = self._is_draining = False
         self._end = ""
         self._answers: deque[asyncio.Future[Any]] = deque()
-        self._figures = Figures()
+        self._stats = ProcessStats()
 
     async def start(self, setup: Setup) -> dict[str, str]:
         """Starts the process and has it load its engines; returns the models' summaries. Raises `StartError`."""
         self._process, sock = _spawn()
-        self._channel = await Channel.open(sock)
-        self._life = asyncio.create_task(self._live(self._process))
+        self._pipe = await MessagePipe.open(sock)
+        self._monitoring = asyncio.create_task(self._monitor(self._process))
         summaries: dict[str, str] = await self._ask_to_start(setup)
         return summaries
 
@@ -118,17 +118,17 @@ class WorkerProcess:
         await self._ask_to_start(Command.LISTEN)
         self._is_serving = True
 
-    async def figures(self) -> Figures:
-        """Its figures; what lasts of the latest ones when it has gone."""
+    async def stats(self) -> ProcessStats:
+        """Its statistics; what persists of the latest ones when it has gone."""
         with suppress(EOFError):
             await self._ask(Command.READ)
-        return self._figures
+        return self._stats
 
     async def drain(self) -> ExitCode:
         """Has it drain, and waits for its end."""
         self._is_draining = True
-        self._channel.send(Command.DRAIN)
-        return await self._life
+        self._pipe.send(Command.DRAIN)
+        return await self._monitoring
 
     def kill(self) -> None:
         """Ends it at once, unless it has ended."""
@@ -146,28 +146,29 @@ class WorkerProcess:
             answer = await self._ask(message)
         except EOFError as error:
             raise StartError(f"{error} before it served") from None
-        if isinstance(answer, Failure):
+        if isinstance(answer, StartFailure):
             raise StartError(answer.reason)
         return answer
 
     async def _ask(self, message: object) -> Any:
         """The answer to `message`; they come in the order of the questions. Raises EOFError when it has gone."""
-        if self._life.done():
+        if self._monitoring.done():
             raise EOFError(self._end)
         answer = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
-        self._channel.send(message)
+        self._pipe.send(message)
         return await answer
 
-    async def _live(self, process: subprocess.Popen[bytes]) -> ExitCode:
+    async def _monitor(self, process: subprocess.Popen[bytes]) -> ExitCode:
         """Takes what it says until it ends; returns what its end means for the whole server."""
         with suppress(EOFError):
             while True:
-                self._take(await self._channel.receive())
-        await self._channel.close()
+                self._on_message(await self._pipe.receive())
+        await self._pipe.close()
         code = await asyncio.to_thread(process.wait)
-        self._figures = self._figures.lasting
-        self._end = f"worker {self._number} (process {process.pid}) {_described(code)}"
+        self._stats = self._stats.persistent
+        end = f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+        self._end = f"worker {self._number} (process {process.pid}) {end}"
         for answer in self._answers:
             if not answer.done():
                 answer.set_exception(EOFError(self._end))
@@ -178,22 +179,22 @@ class WorkerProcess:
             self._on_lost()
         return ExitCode.LOST_DEVICE if code == ExitCode.LOST_DEVICE else ExitCode.LOST_WORKER
 
-    def _take(self, message: object) -> None:
-        if isinstance(message, Loss):
+    def _on_message(self, message: object) -> None:
+        if isinstance(message, DeviceLoss):
             self._on_lost()
             return
-        if isinstance(message, Figures):
-            self._figures = message
+        if isinstance(message, ProcessStats):
+            self._stats = message
         answer = self._answers.popleft() if self._answers else None
         if answer is not None and not answer.done():
             answer.set_result(message)
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A worker's process, and the end of its channel that belongs to this one."""
+    """A worker's process, and the end of its pipe that belongs to this one."""
     ours, its = socket.socketpair()
     try:
-        with its, _signals_kept_from_children():
+        with its, _block_signals_in_children():
             return subprocess.Popen(_COMMAND, stdin=its.fileno()), ours
     except OSError as error:
         ours.close()
@@ -201,16 +202,10 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 @contextmanager
-def _signals_kept_from_children() -> Iterator[None]:
+def _block_signals_in_children() -> Iterator[None]:
     """Children inherit what is blocked: a signal to the whole process group is to reach the supervisor alone."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _described(code: int) -> str:
-    if code < 0:
-        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"ended with exit code {code}"

@@ -21,7 +21,7 @@ def banner(server: "Server") -> str:
     return "\n".join(_lines(server))
 
 
-def summary(model: Model) -> str:
+def summarise(model: Model) -> str:
     size = model.engine.max_batch_size
     batch = f"batches of up to {size}" if size else "no batching"
     contexts = _counted(model.options.contexts, "context")

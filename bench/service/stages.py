@@ -15,7 +15,7 @@ from yais.engines import EngineOptions, open_engine
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferMethod
-from yais.server.grpc.server import Listener
+from yais.server.grpc.server import CallListener
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
@@ -54,7 +54,7 @@ class Row:
 class Call:
     """A call whose answer is dropped."""
 
-    listener: Listener | None = None
+    listener: CallListener | None = None
     deadline: float = float("inf")
     is_over: bool = False
 

@@ -55,7 +55,10 @@ def decode(message: ModelInferRequest, signature: Signature) -> Inference:
         _check_parameters(message.parameters)
     tensors = message.inputs[:]
     raws = _data(tensors, message.raw_input_contents[:], signature.model)
-    outputs = signature.check_outputs([_output_name(output) for output in message.outputs])
+    for output in message.outputs:
+        if output.parameters:
+            _check_tensor_parameters(output.parameters)
+    outputs = signature.check_outputs([output.name for output in message.outputs])
     layout = signature.lay_out([(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors], message.id)
     return Inference(layout, signature.arrays(layout, raws, message.id), outputs)
 
@@ -76,12 +79,6 @@ def _data(tensors: list[InferInputTensor], raws: list[bytes], model: str) -> lis
                 f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
             )
     return raws or [_typed(tensor, model) for tensor in tensors]
-
-
-def _output_name(output: ModelInferRequest.InferRequestedOutputTensor) -> str:
-    if output.parameters:
-        _check_tensor_parameters(output.parameters)
-    return output.name
 
 
 def _check_parameters(parameters: Mapping[str, InferParameter]) -> None:
@@ -117,10 +114,7 @@ def _typed(tensor: InferInputTensor, model: str) -> bytes:
                 f"unexpected explicit tensor data for input tensor '{tensor.name}' for model '{model}' "
                 f"of type '{_FIELD_TYPES[field.name]}', expected datatype '{datatype}'"
             )
-    return _packed(tensor, getattr(tensor.contents, expected) if expected else ())
-
-
-def _packed(tensor: InferInputTensor, values: Any) -> bytes:
+    values: Any = getattr(tensor.contents, expected) if expected else ()
     if tensor.datatype == "BYTES":
         return to_raw(strings_array(values, (len(values),)))
     try:

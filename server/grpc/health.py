@@ -1,4 +1,4 @@
-"""`grpc.health.v1`: what orchestrators and load balancers ask, with Check and Watch.
+"""`grpc.health.v1` for orchestrators and load balancers, with Check and Watch.
 
 grpcio-health-checking's own servicer holds a lock while it writes to a watcher, so that one who never reads would stall
 the drain; its messages are used here, its servicer is not.
@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from yais.server.errors import UnreadableError
-from yais.server.grpc.status import UNREADABLE, Context, answers_errors, refuse
+from yais.server.grpc.status import UNREADABLE, CallContext, abort_with, convert_errors
 
 # "" stands for the whole server; "ready" for readiness probes; Triton's users ask for the service's own name.
 SERVICES = ("", "ready", "inference.GRPCInferenceService")
@@ -37,16 +37,16 @@ class HealthService(HealthServicer):
         self._stopped = True
         self._notify()
 
-    @answers_errors
-    async def Check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
+    @convert_errors
+    async def Check(self, request: HealthCheckRequest, context: CallContext) -> HealthCheckResponse:
         if request.service not in self._names:
             await context.abort(StatusCode.NOT_FOUND, f"unknown service '{request.service}'")
         return self._response(request.service)
 
-    async def Watch(self, request: HealthCheckRequest, context: Context) -> AsyncIterator[HealthCheckResponse]:
+    async def Watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
         """The status now and at each change. An unknown name stays on the line as SERVICE_UNKNOWN, as specified."""
         if request is UNREADABLE:
-            await refuse(context, UnreadableError())
+            await abort_with(context, UnreadableError())
         last = None
         while True:
             changed, stopped, response = self._changed, self._stopped, self._response(request.service)

@@ -16,7 +16,7 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.errors import QueueFullError, ServiceError, UnreadableError
 from yais.server.grpc.codec import Inference, decode, encode
 from yais.server.grpc.server import RawCall
-from yais.server.grpc.status import fitted
+from yais.server.grpc.status import status_details
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from yais.server.services.forms import Forms
 
 
-class Visit(Request, Protocol):
+class InferCall(Request, Protocol):
     """A request, and the call that it came by."""
 
     @property
@@ -57,34 +57,37 @@ class InferMethod:
     def __call__(self, call: RawCall, message: memoryview) -> None:
         arrived = monotonic_ns()
         data: bytes = message.obj  # type: ignore[assignment]
-        visit = self._forms.recognise(call, data, arrived) if self._forms is not None else None
-        if visit is None:
+        request = self._forms.recognise(call, data, arrived) if self._forms is not None else None
+        if request is None:
             self._read(call, data, arrived)
         else:
-            self._submit(visit)
+            self._submit(request)
 
-    def answer(self, visit: Visit, response: bytes) -> None:
-        visit.call.listener = None
-        visit.call.respond(response)
+    def answer(self, request: InferCall, response: bytes) -> None:
+        request.call.listener = None
+        request.call.respond(response)
         self._admission.leave()
 
-    def refuse(self, visit: Visit, error: ServiceError) -> None:
-        visit.call.listener = None
+    def refuse(self, request: InferCall, error: ServiceError) -> None:
+        request.call.listener = None
         self._admission.leave()
-        self._fail(visit.call, visit.model, visit.arrived, error)
+        self._fail(request.call, request.model, request.arrived, error)
 
-    def abandon(self, visit: Visit) -> None:
+    def abandon(self, request: InferCall) -> None:
         """The caller has gone."""
-        visit.call.listener = None
+        request.call.listener = None
         self._admission.leave()
-        visit.model.pool.discard(visit)
-        visit.model.recorder.fail("CANCELED", monotonic_ns() - visit.arrived)
+        request.model.pool.discard(request)
+        request.model.recorder.fail("CANCELED", monotonic_ns() - request.arrived)
 
     def _read(self, call: RawCall, data: bytes, arrived: int) -> None:
         """Submits what is no known form, once it is parsed and found to keep the rules."""
         model = None
         try:
-            message = _parsed(data)
+            try:
+                message = ModelInferRequest.FromString(data)
+            except DecodeError:
+                raise UnreadableError from None
             model = self._registry.find(message.model_name, message.model_version)
             self._admission.check()
             inference = decode(message, model.signature)
@@ -95,23 +98,23 @@ class InferMethod:
             self._forms.learn(data, model, inference.layout, inference.outputs)
         self._submit(ParsedCall(self, call, model, message.id, inference, arrived))
 
-    def _submit(self, visit: Visit) -> None:
+    def _submit(self, request: InferCall) -> None:
         try:
             self._admission.enter()
         except ServiceError as error:
-            self._fail(visit.call, visit.model, visit.arrived, error)
+            self._fail(request.call, request.model, request.arrived, error)
             return
-        visit.call.listener = visit
+        request.call.listener = request
         try:
-            visit.model.pool.add(visit)
+            request.model.pool.add(request)
         except QueueFullError as error:
-            self.refuse(visit, error)
-            visit.call.hold_back()
+            self.refuse(request, error)
+            request.call.hold_back()
 
     def _fail(self, call: RawCall, model: Model | None, arrived: int, error: ServiceError) -> None:
         if model is not None:
             model.recorder.fail(error.reason, monotonic_ns() - arrived)
-        call.fail(error.status, fitted(error))
+        call.fail(error.status, status_details(error))
 
 
 class ParsedCall:
@@ -154,10 +157,3 @@ class ParsedCall:
 
     def closed(self) -> None:
         self._method.abandon(self)
-
-
-def _parsed(data: bytes) -> ModelInferRequest:
-    try:
-        return ModelInferRequest.FromString(data)
-    except DecodeError:
-        raise UnreadableError from None

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from yais.server.grpc.status import UNREADABLE, Context, abort
+from yais.server.grpc.status import UNREADABLE, CallContext, abort
 
 _UNLIMITED = -1
 # Beyond the usual bounds of a queue, so that a request is refused in words and does not wait inside of its client.
@@ -26,7 +26,7 @@ Deserializer = Callable[[bytes], Any]
 Outcome = bytes | tuple[grpc.StatusCode, str]
 
 
-class Listener(Protocol):
+class CallListener(Protocol):
     """Who is told what becomes of a call."""
 
     def changed(self) -> None: ...
@@ -42,7 +42,7 @@ class RawCall(Protocol):
     monotonic clock, infinite where there is none.
     """
 
-    listener: Listener | None
+    listener: CallListener | None
 
     @property
     def deadline(self) -> float: ...
@@ -84,7 +84,7 @@ def has_native() -> bool:
     return True
 
 
-def grpc_server(name: TransportName, max_message_size: int, shares_port: bool = False) -> GrpcServer:
+def create_server(name: TransportName, max_message_size: int, shares_port: bool = False) -> GrpcServer:
     """A server that takes requests of up to `max_message_size` bytes.
 
     Unless it `shares_port`, a port that another server has is an error, and does not silently share its clients.
@@ -148,7 +148,7 @@ class Registration:
 def _awaited(callback: RawCallback) -> Any:
     """A handler for grpcio which waits for what becomes of a call to `callback`."""
 
-    async def serve(message: bytes, context: Context) -> bytes:
+    async def serve(message: bytes, context: CallContext) -> bytes:
         call = AwaitedCall(deadline_after(context.time_remaining()))
         callback(call, memoryview(message))
         outcome = await call.wait()
@@ -180,7 +180,7 @@ class AwaitedCall:
     """A `RawCall` for a coroutine of grpcio's, which waits for what becomes of it."""
 
     def __init__(self, deadline: float) -> None:
-        self.listener: Listener | None = None
+        self.listener: CallListener | None = None
         self.deadline = deadline
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 

@@ -1,4 +1,4 @@
-"""The one place where a `ServiceError` becomes a gRPC status."""
+"""gRPC statuses of `ServiceError`s; nothing else makes one of the other."""
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,8 @@ Servicer = TypeVar("Servicer")
 Message = TypeVar("Message")
 Reply = TypeVar("Reply")
 
-Context = ServicerContext[Any, Any]
-Method = Callable[[Servicer, Message, Context], Awaitable[Reply]]
+CallContext = ServicerContext[Any, Any]
+Method = Callable[[Servicer, Message, CallContext], Awaitable[Reply]]
 
 
 # A text travels in a header, where it may grow threefold; a longer header would cost the caller the status, too.
@@ -26,22 +26,22 @@ _MAX_BYTES_A_CHARACTER = 4
 UNREADABLE = object()
 
 
-def answers_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer, Message, Reply]:
+def convert_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer, Message, Reply]:
     """A unary servicer method whose `ServiceError`s reach the caller as status and text; so does `UNREADABLE`."""
 
     @wraps(method)
-    async def answering(self: Servicer, message: Message, context: Context) -> Reply:
+    async def convert(self: Servicer, message: Message, context: CallContext) -> Reply:
         try:
             if message is UNREADABLE:
                 raise UnreadableError
             return await method(self, message, context)
         except ServiceError as error:
-            return await refuse(context, error)
+            return await abort_with(context, error)
 
-    return answering
+    return convert
 
 
-def fitted(error: ServiceError) -> str:
+def status_details(error: ServiceError) -> str:
     """The error's text, cut to what a status can carry."""
     text = str(error)
     if len(text) * _MAX_BYTES_A_CHARACTER <= _MAX_TEXT_BYTES:
@@ -49,12 +49,12 @@ def fitted(error: ServiceError) -> str:
     return text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
 
 
-async def refuse(context: Context, error: ServiceError) -> NoReturn:
+async def abort_with(context: CallContext, error: ServiceError) -> NoReturn:
     """Ends the call with the error's status, or quietly when it has ended meanwhile and nobody can be told."""
-    await abort(context, error.status, fitted(error))
+    await abort(context, error.status, status_details(error))
 
 
-async def abort(context: Context, status: StatusCode, text: str) -> NoReturn:
+async def abort(context: CallContext, status: StatusCode, text: str) -> NoReturn:
     """The same for a status and a text that are known already."""
     try:
         await context.abort(status, text)

@@ -8,8 +8,8 @@ from yais.proto import grpc_service_pb2 as pb
 from yais.proto import model_config_pb2 as config_pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from yais.server.errors import DrainingError, InvalidRequestError
-from yais.server.grpc.status import Context, answers_errors
-from yais.server.metrics.recorder import STAGES, BatchStats, Recorder
+from yais.server.grpc.status import CallContext, convert_errors
+from yais.server.metrics.recorder import STAGES, Recorder
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry, parse_version
@@ -28,35 +28,39 @@ class InferenceService(GRPCInferenceServiceServicer):
         self._registry = registry
         self._admission = admission
 
-    @answers_errors
-    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+    @convert_errors
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: CallContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    @answers_errors
-    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+    @convert_errors
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: CallContext) -> pb.ServerReadyResponse:
         if self._admission.is_closed:
             raise DrainingError("Server exiting")
         return pb.ServerReadyResponse(ready=True)
 
-    @answers_errors
-    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+    @convert_errors
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: CallContext) -> pb.ModelReadyResponse:
         self._registry.find(request.name, request.version)
         return pb.ModelReadyResponse(ready=not self._admission.is_closed)
 
-    @answers_errors
-    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
+    @convert_errors
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: CallContext
+    ) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="yais", version=__version__, extensions=EXTENSIONS)
 
-    @answers_errors
-    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+    @convert_errors
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: CallContext) -> pb.ModelMetadataResponse:
         return model_metadata(self._registry.find(request.name, request.version))
 
-    @answers_errors
-    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+    @convert_errors
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: CallContext) -> pb.ModelConfigResponse:
         return pb.ModelConfigResponse(config=model_config(self._registry.find(request.name, request.version)))
 
-    @answers_errors
-    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
+    @convert_errors
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: CallContext
+    ) -> pb.ModelStatisticsResponse:
         """Of one model, or of all without a name. An unknown one is INVALID_ARGUMENT here, as it is with Triton."""
         models = self._registry if not request.name else [self._statistics_model(request.name, request.version)]
         return pb.ModelStatisticsResponse(model_stats=[model_statistics(model) for model in models])
@@ -85,6 +89,8 @@ def model_metadata(model: Model) -> pb.ModelMetadataResponse:
 def model_config(model: Model) -> config_pb.ModelConfig:
     """The configuration with Triton's defaults filled in; `dims` leave the batch dimension out."""
     skip = 1 if model.engine.max_batch_size else 0
+    on_gpu = model.engine.device.startswith("cuda")
+    kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
     config = config_pb.ModelConfig(
         name=model.name,
         platform=model.engine.platform,
@@ -99,10 +105,13 @@ def model_config(model: Model) -> config_pb.ModelConfig:
             config_pb.ModelOutput(name=rule.name, data_type=_data_type(rule), dims=rule.shape[skip:])
             for rule in model.signature.outputs
         ],
-        instance_group=[_instance_group(model)],
+        instance_group=[config_pb.ModelInstanceGroup(name=model.name, kind=kind, count=model.options.contexts)],
     )
     if model.engine.max_batch_size > 1:
-        config.dynamic_batching.CopyFrom(_dynamic_batching(model))
+        queue = config_pb.ModelQueuePolicy(max_queue_size=model.options.max_queue_size)
+        config.dynamic_batching.preferred_batch_size.append(model.engine.max_batch_size)
+        config.dynamic_batching.max_queue_delay_microseconds = model.options.max_queue_delay // 1000
+        config.dynamic_batching.default_queue_policy.CopyFrom(queue)
     return config
 
 
@@ -115,20 +124,6 @@ def _data_type(rule: TensorRule) -> str:
     return f"TYPE_{'STRING' if rule.datatype == 'BYTES' else rule.datatype}"
 
 
-def _instance_group(model: Model) -> config_pb.ModelInstanceGroup:
-    on_gpu = model.engine.device.startswith("cuda")
-    kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
-    return config_pb.ModelInstanceGroup(name=model.name, kind=kind, count=model.options.contexts)
-
-
-def _dynamic_batching(model: Model) -> config_pb.ModelDynamicBatching:
-    return config_pb.ModelDynamicBatching(
-        preferred_batch_size=[model.engine.max_batch_size],
-        max_queue_delay_microseconds=model.options.max_queue_delay // 1000,
-        default_queue_policy=config_pb.ModelQueuePolicy(max_queue_size=model.options.max_queue_size),
-    )
-
-
 def model_statistics(model: Model) -> pb.ModelStatistics:
     """Durations in nanoseconds; each request of a batch is charged all of the batch's compute time."""
     recorder = model.recorder.read()
@@ -139,7 +134,15 @@ def model_statistics(model: Model) -> pb.ModelStatistics:
         inference_count=recorder.inference_count,
         execution_count=recorder.execution_count,
         inference_stats=_inference_stats(recorder),
-        batch_stats=[_batch_stats(size, stats) for size, stats in sorted(recorder.batches.items())],
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=size,
+                compute_input=_duration(stats.count, stats.input_ns),
+                compute_infer=_duration(stats.count, stats.infer_ns),
+                compute_output=_duration(stats.count, stats.output_ns),
+            )
+            for size, stats in sorted(recorder.batches.items())
+        ],
     )
 
 
@@ -151,15 +154,6 @@ def _inference_stats(recorder: Recorder) -> pb.InferStatistics:
         fail=_duration(sum(recorder.failures.values()), recorder.failure_ns),
         queue=_duration(recorder.successes, durations["queue"]),
         **compute,
-    )
-
-
-def _batch_stats(size: int, stats: BatchStats) -> pb.InferBatchStatistics:
-    return pb.InferBatchStatistics(
-        batch_size=size,
-        compute_input=_duration(stats.count, stats.input_ns),
-        compute_infer=_duration(stats.count, stats.infer_ns),
-        compute_output=_duration(stats.count, stats.output_ns),
     )
 
 

@@ -54,19 +54,14 @@ def render(families: Iterable[Metric]) -> str:
 
 
 def _block(family: Metric) -> Iterator[str]:
-    name = _name(family)
+    # prometheus_client strips `_total` and `_info` from a family's name; its samples still have them.
+    full = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+    name = full if any(sample.name == full for sample in family.samples) else family.name
     kind = {"unknown": "untyped", "info": "gauge", "stateset": "gauge"}.get(family.type, family.type)
     yield f"# HELP {name} {_escaped(family.documentation)}\n"
     yield f"# TYPE {name} {kind}\n"
     for sample in family.samples:
         yield f"{sample.name}{_labels(sample)} {_value(sample.value)}\n"
-
-
-def _name(family: Metric) -> str:
-    """prometheus_client strips `_total` and `_info` from a family's name; its samples still have them."""
-    suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-    full = family.name + suffix
-    return full if any(sample.name == full for sample in family.samples) else family.name
 
 
 def _labels(sample: Sample) -> str:

@@ -7,8 +7,8 @@ import psutil
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from yais.server.metrics.gpu import GpuSampler
-from yais.server.metrics.process_stats import Figures
-from yais.server.metrics.recorder import STAGES, Histogram, Recorder
+from yais.server.metrics.process_stats import ProcessStats
+from yais.server.metrics.recorder import STAGES, BucketCounts, Recorder
 
 YAIS_QUANTILES = (0.5, 0.9, 0.99)
 TRITON_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -132,7 +132,7 @@ def _add_summary(family: Metric, labels: Labels, count: int, total: float, quant
         family.add_sample(family.name, labels | {"quantile": str(rank)}, value)
 
 
-def _add_histogram(family: Metric, labels: Labels, histogram: Histogram) -> None:
+def _add_histogram(family: Metric, labels: Labels, histogram: BucketCounts) -> None:
     bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
     for bound, count in zip(bounds, accumulate(histogram.counts.tolist()), strict=True):
         family.add_sample(f"{family.name}_bucket", labels | {"le": bound}, count)
@@ -158,13 +158,13 @@ def host_families() -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value)
 
 
-def families(figures: Figures, gpus: GpuSampler) -> Iterator[Metric]:
+def all_families(stats: ProcessStats, gpus: GpuSampler) -> Iterator[Metric]:
     """Of the models, the machine and the processes, in this order."""
-    yield from yais_families(figures.recorders)
+    yield from yais_families(stats.recorders)
     yield GaugeMetricFamily(
-        "yais_executor_queue_depth", "Requests that came in and are not answered yet", figures.in_flight
+        "yais_executor_queue_depth", "Requests that came in and are not answered yet", stats.in_flight
     )
     yield from gpus.families()
-    yield from triton_families(figures.recorders, lambda recorder: figures.waiting[recorder.model])
+    yield from triton_families(stats.recorders, lambda recorder: stats.waiting[recorder.model])
     yield from host_families()
-    yield from figures.process
+    yield from stats.process

@@ -7,7 +7,7 @@ from time import monotonic
 
 from prometheus_client.metrics_core import Metric
 
-from yais.server.metrics.nvml import Nvml, NvmlError, Reading
+from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class GpuSampler:
         joules = self._energy.add(readings, now)
         self._families = list(_families(readings, joules))
 
-    def _read(self) -> list[Reading]:
+    def _read(self) -> list[GpuReading]:
         """Nothing while NVML is lost, of which the log tells once."""
         try:
             readings = self._nvml.read()
@@ -80,7 +80,7 @@ class GpuSampler:
         return readings
 
 
-def _families(readings: Sequence[Reading], joules: Mapping[str, float]) -> Iterator[Metric]:
+def _families(readings: Sequence[GpuReading], joules: Mapping[str, float]) -> Iterator[Metric]:
     power = {each.name: each.power_usage for each in readings}
     yield from _family("yais_gpus_power_usage", "gauge", "Power draw of each GPU, in watts", "gpu", power)
     for name, text, quantity in _TRITONS_GAUGES:
@@ -107,7 +107,7 @@ class EnergyMeter:
         self._watts: dict[str, float] = {}
         self._read_at = 0.0
 
-    def add(self, readings: Sequence[Reading], now: float) -> dict[str, float]:
+    def add(self, readings: Sequence[GpuReading], now: float) -> dict[str, float]:
         """Takes the readings of the moment `now`, in seconds; returns the joules of those that could tell."""
         elapsed, self._read_at = now - self._read_at, now
         spent = {reading.uuid: self._spent(reading, elapsed) for reading in readings}
@@ -117,7 +117,7 @@ class EnergyMeter:
             self._joules[uuid] = self._joules.get(uuid, 0) + joules
         return {uuid: round(self._joules[uuid], 3) for uuid in told}
 
-    def _spent(self, reading: Reading, elapsed: float) -> float | None:
+    def _spent(self, reading: GpuReading, elapsed: float) -> float | None:
         """Since the reading before, or since the last count if some failed in between."""
         if reading.energy is not None:
             before = self._counts.get(reading.uuid, reading.energy)

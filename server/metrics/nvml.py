@@ -17,7 +17,7 @@ class NvmlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GpuReading:
     """What a GPU or a MIG instance tells of itself; None is what it cannot."""
 
     name: str
@@ -31,11 +31,11 @@ class Reading:
 
     @property
     def is_empty(self) -> bool:
-        return self == Reading(self.name, self.uuid)
+        return self == GpuReading(self.name, self.uuid)
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class NvmlDevice:
     """A GPU, named by NVML's index, or a MIG instance of the GPU named `parent`; `handle` is what NVML knows it by."""
 
     name: str
@@ -66,7 +66,7 @@ class Nvml:
         with suppress(self._library.NVMLError):
             self._library.nvmlShutdown()
 
-    def read(self) -> list[Reading]:
+    def read(self) -> list[GpuReading]:
         """Readings of all that tell anything; raises `NvmlError` when none does any more.
 
         A driver that was loaded again tells nothing until NVML is opened again, which the next call does then.
@@ -80,11 +80,11 @@ class Nvml:
             raise NvmlError(str(error)) from error
         return readings
 
-    def _readings(self) -> list[Reading]:
+    def _readings(self) -> list[GpuReading]:
         count = self._library.nvmlDeviceGetCount()
         devices = [device for index in range(count) for device in self._devices(index)]
         split = {device.parent for device in devices}
-        asked = visible(devices, self._entries())
+        asked = visible_devices(devices, self._entries())
         readings = [self._reading(device, device.name in split) for device in asked]
         told = [reading for reading in readings if not reading.is_empty]
         if count and not told and (asked or not devices):
@@ -102,7 +102,7 @@ class Nvml:
             return entry
         return self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
 
-    def _devices(self, index: int) -> Iterator[Device]:
+    def _devices(self, index: int) -> Iterator[NvmlDevice]:
         """The GPU and its MIG instances, of which some of the places may be free."""
         gpu = self._ask("nvmlDeviceGetHandleByIndex", index)
         yield from self._device(str(index), gpu)
@@ -110,20 +110,20 @@ class Nvml:
             instance = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu, place)
             yield from self._device(f"{index}:{place}", instance, parent=str(index))
 
-    def _device(self, name: str, handle: Any, parent: str | None = None) -> Iterator[Device]:
+    def _device(self, name: str, handle: Any, parent: str | None = None) -> Iterator[NvmlDevice]:
         uuid = self._uuid(handle)
         if uuid is not None:
-            yield Device(name, uuid, parent, handle)
+            yield NvmlDevice(name, uuid, parent, handle)
 
     def _uuid(self, handle: Any) -> str | None:
         uuid = self._ask("nvmlDeviceGetUUID", handle)
         return uuid.decode() if isinstance(uuid, bytes) else uuid
 
-    def _reading(self, device: Device, is_split: bool) -> Reading:
+    def _reading(self, device: NvmlDevice, is_split: bool) -> GpuReading:
         """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice."""
         whole = self._whole(device.handle) if device.parent is None else {}
         own = {} if is_split else self._own(device.handle)
-        return Reading(device.name, device.uuid, **whole, **own)
+        return GpuReading(device.name, device.uuid, **whole, **own)
 
     def _whole(self, handle: Any) -> dict[str, float | None]:
         """NVML tells milliwatts and millijoules."""
@@ -156,7 +156,7 @@ class Nvml:
             return None
 
 
-def visible(devices: Sequence[Device], entries: Sequence[str] | None) -> list[Device]:
+def visible_devices(devices: Sequence[NvmlDevice], entries: Sequence[str] | None) -> list[NvmlDevice]:
     """Those of `devices` that the variable's `entries` leave; all if it is not set.
 
     A GPU comes with its MIG instances. An instance comes with its GPU, which alone can tell power and energy, and
@@ -169,19 +169,18 @@ def visible(devices: Sequence[Device], entries: Sequence[str] | None) -> list[De
     return [each for each in devices if each.name in named | whole or each.parent in named]
 
 
-def _named(devices: Sequence[Device], entries: Sequence[str]) -> set[str]:
-    """As CUDA does, ignores all that follows an entry which names no device, or more than one."""
+def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
+    """The names of the devices that `entries` mean by a GPU's index, or by the beginning of a UUID.
+
+    As CUDA does, ignores all that follows an entry which names no device, or more than one.
+    """
     named: set[str] = set()
     for entry in entries:
-        found = [device.name for device in devices if _is_meant(device, entry)]
+        if entry.startswith(("GPU-", "MIG-")):
+            found = [device.name for device in devices if device.uuid.startswith(entry)]
+        else:
+            found = [device.name for device in devices if device.parent is None and device.name == entry]
         if len(found) != 1:
             break
         named.update(found)
     return named
-
-
-def _is_meant(device: Device, entry: str) -> bool:
-    """By a GPU's index, or by the beginning of a UUID."""
-    if entry.startswith(("GPU-", "MIG-")):
-        return device.uuid.startswith(entry)
-    return device.parent is None and device.name == entry

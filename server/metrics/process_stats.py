@@ -15,7 +15,7 @@ _FIRST = {"process_start_time_seconds", "python_info"}
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ProcessStats:
     """Of one process, or of several together.
 
     `waiting`: how many requests of each model no context has taken yet. `in_flight`: how many requests came in and are
@@ -28,33 +28,29 @@ class Figures:
     process: Sequence[Metric] = ()
 
     @property
-    def lasting(self) -> "Figures":
+    def persistent(self) -> "ProcessStats":
         """What remains of them when the process is gone: what it did, not what it had."""
         counted = [family for family in self.process if family.type == "counter"]
         return replace(self, waiting=dict.fromkeys(self.waiting, 0), in_flight=0, process=counted)
 
 
-def merged(several: Sequence[Figures]) -> Figures:
+def merge(several: Sequence[ProcessStats]) -> ProcessStats:
     """The sums; quantiles are those of all requests together."""
     waiting: defaultdict[str, int] = defaultdict(int)
     for model, count in chain.from_iterable(each.waiting.items() for each in several):
         waiting[model] += count
-    return Figures(
-        [*_merged_recorders(chain.from_iterable(each.recorders for each in several))],
-        waiting,
-        sum(each.in_flight for each in several),
-        [*_summed(chain.from_iterable(each.process for each in several))],
+    models: dict[str, Recorder] = {}
+    for recorder in chain.from_iterable(each.recorders for each in several):
+        models.setdefault(recorder.model, Recorder(recorder.model, recorder.version)).merge(recorder)
+    return ProcessStats(
+        recorders=list(models.values()),
+        waiting=waiting,
+        in_flight=sum(each.in_flight for each in several),
+        process=list(_sum_families(chain.from_iterable(each.process for each in several))),
     )
 
 
-def _merged_recorders(recorders: Iterable[Recorder]) -> Iterable[Recorder]:
-    models: dict[str, Recorder] = {}
-    for recorder in recorders:
-        models.setdefault(recorder.model, Recorder(recorder.model, recorder.version)).merge(recorder)
-    return models.values()
-
-
-def _summed(families: Iterable[Metric]) -> Iterator[Metric]:
+def _sum_families(families: Iterable[Metric]) -> Iterator[Metric]:
     """One family of each name, with each of its series once."""
     groups: defaultdict[str, list[Metric]] = defaultdict(list)
     for family in families:

@@ -29,7 +29,7 @@ _REQUEST_COLUMNS = 3
 _FLUSH_AT = 1024 * (_RUN_COLUMNS + _REQUEST_COLUMNS)
 
 
-class Histogram:
+class BucketCounts:
     """Counts per bucket, not cumulated, with +Inf as the last; `total` is the sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -42,7 +42,7 @@ class Histogram:
         self.counts += np.bincount(buckets, minlength=len(self.counts))
         self.total += float(values.sum())
 
-    def merge(self, other: "Histogram") -> None:
+    def merge(self, other: "BucketCounts") -> None:
         self.counts += other.counts
         self.total += other.total
 
@@ -63,7 +63,7 @@ class BatchStats:
 
 
 class Recorder:
-    """The figures of one model. Times come from `clock`, in nanoseconds of a monotonic clock."""
+    """Statistics of one model. Times come from `clock`, in nanoseconds of a monotonic clock."""
 
     def __init__(self, model: str, version: str, clock: Callable[[], int] = monotonic_ns) -> None:
         self.model = model
@@ -77,8 +77,8 @@ class Recorder:
         self.successes = 0
         self.duration_ns = np.zeros(len(STAGES), np.int64)
         self.duration_us = np.zeros(len(STAGES), np.int64)
-        self.histograms = [Histogram(STAGE_BUCKETS_MS) for _ in STAGES]
-        self.load_ratio = Histogram(LOAD_RATIO_BUCKETS)
+        self.histograms = [BucketCounts(STAGE_BUCKETS_MS) for _ in STAGES]
+        self.load_ratio = BucketCounts(LOAD_RATIO_BUCKETS)
         self._quantiles = [SlidingQuantiles() for _ in STAGES]
         self._clock = clock
         self._runs: list[int] = []
@@ -124,12 +124,12 @@ class Recorder:
         self.failure_ns += elapsed_ns
 
     def read(self) -> "Recorder":
-        """Brings all figures up to date before they are read."""
+        """Brings all statistics up to date before they are read."""
         self._flush()
         return self
 
     def merge(self, other: "Recorder") -> None:
-        """Adds the figures of another process's recorder of the same model, which has been read."""
+        """Adds the statistics of another process's recorder of the same model, which has been read."""
         self.inference_count += other.inference_count
         self.execution_count += other.execution_count
         self.padded_rows += other.padded_rows

@@ -1,4 +1,4 @@
-"""Who may come in: nobody once the server drains. Knows how much accepted work is still unanswered."""
+"""Admission of requests: none once the server drains. Counts the accepted ones that are still unanswered."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from yais.server.errors import DrainingError
 
 
 class Admission:
-    """The server's door: a request is in flight from `enter` to `leave`."""
+    """Counts requests, which are in flight from `enter` to `leave`."""
 
     def __init__(self) -> None:
         self.in_flight = 0

@@ -1,4 +1,4 @@
-"""The queue of one model, and how waiting requests become batches. No threads, no clock, no I/O in here.
+"""Queue of one model, in which waiting requests become batches. No threads, no clock, no I/O in here.
 
 The rules:
 

@@ -23,7 +23,7 @@ from yais.engines import Context
 from yais.server.errors import EngineFailureError, ExpiredError, LostDeviceError, QueueFullError, ServiceError
 from yais.server.metrics.recorder import Recorder
 from yais.server.models.batching import Batch, Batcher
-from yais.server.models.execution import Execution, Outputs, answer, execute, refuse, run_inline
+from yais.server.models.execution import Execution, answer, execute, refuse, run_inline
 from yais.server.models.request import Request
 
 logger = logging.getLogger(__name__)
@@ -202,27 +202,22 @@ class Pool:
     ) -> None:
         """Answers or refuses all requests of a batch; then `context`, if given, is free again."""
         try:
-            for execution in executions:
-                outcome = execution.outcome
+            for requests, outcome, rows, started, input_ns, infer_ns, copied_ns, padding in executions:
                 if isinstance(outcome, LostDeviceError):
                     self._on_lost(outcome)
                 if isinstance(outcome, ServiceError):
-                    refuse(execution.requests, outcome)
+                    refuse(requests, outcome)
                 else:
-                    self._answer(execution, outcome)
+                    began = monotonic_ns()
+                    answered = answer(requests, outcome)
+                    now = monotonic_ns()
+                    self._record(rows, started, input_ns, infer_ns, copied_ns + now - began, now, answered, padding)
             if expired:
                 refuse(expired, ExpiredError())
         except Exception as error:
             self._report(error)
         if context is not None:
             self._release(context)
-
-    def _answer(self, execution: Execution, outputs: Outputs) -> None:
-        requests, _, rows, started, input_ns, infer_ns, copied_ns, padding = execution
-        began = monotonic_ns()
-        answered = answer(requests, outputs)
-        now = monotonic_ns()
-        self._record(rows, started, input_ns, infer_ns, copied_ns + now - began, now, answered, padding)
 
     def _acquire(self) -> Context | None:
         with self._lock:

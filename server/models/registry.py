@@ -1,4 +1,4 @@
-"""The models that are served, found by name and version."""
+"""Registry of the models that are served, found by name and version."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One inference request on its way through queue, batch and context."""
+"""Inference request on its way through queue, batch and context."""
 
 from collections.abc import Mapping
 from typing import Protocol

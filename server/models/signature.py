@@ -1,4 +1,4 @@
-"""What a model takes and gives, prepared for checking requests against.
+"""Signature of a model: its inputs and outputs, prepared for checking requests against.
 
 The rules, their order and their texts are those of Triton's core, which clients know.
 """
@@ -82,7 +82,7 @@ class Signature:
             positions = {name: position for position, (name, _, _) in enumerate(headers)}
             inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
         except _ViolationError as violation:
-            raise _told(violation, request_id) from violation
+            raise _invalid_request(violation, request_id) from violation
         return Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
 
     def arrays(self, layout: Layout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
@@ -90,7 +90,7 @@ class Signature:
         try:
             return {each.name: self._array(each, raws[each.position]) for each in layout.inputs}
         except _ViolationError as violation:
-            raise _told(violation, request_id) from violation
+            raise _invalid_request(violation, request_id) from violation
 
     def _rule(self, spec: TensorSpec) -> TensorRule:
         shape = (-1, *spec.shape) if self.max_batch_size else spec.shape
@@ -184,7 +184,7 @@ class _ViolationError(Exception):
     """A broken rule whose text Triton puts behind the request's id."""
 
 
-def _told(violation: _ViolationError, request_id: str) -> InvalidRequestError:
+def _invalid_request(violation: _ViolationError, request_id: str) -> InvalidRequestError:
     return InvalidRequestError(f"[request id: {request_id or '<id_unknown>'}] {violation}")
 
 

@@ -1,1 +1,1 @@
-"""What is served over gRPC: ordinary generated servicers, which any transport with grpcio's interface can carry."""
+"""Extension modules of the gRPC front end."""

@@ -11,7 +11,7 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.server.errors import ServiceError
 from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferMethod, ParsedCall
-from yais.server.grpc.server import Listener, Outcome
+from yais.server.grpc.server import CallListener, Outcome
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry
@@ -23,7 +23,7 @@ class FakeRawCall:
 
     def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
-        self.listener: Listener | None = None
+        self.listener: CallListener | None = None
         self.outcomes: list[Outcome] = []
         self.has_left = False
         self.is_held_back = False

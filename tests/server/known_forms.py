@@ -12,7 +12,7 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.proto.tensors import DATATYPES, to_raw
 from yais.server.errors import ServiceError
 from yais.server.grpc.codec import decode
-from yais.server.grpc.infer import Visit
+from yais.server.grpc.infer import InferCall
 from yais.server.models.signature import Signature
 from yais.server.services.forms import Forms, WireCall
 
@@ -23,16 +23,16 @@ class Ends:
     def __init__(self) -> None:
         self.responses: list[bytes] = []
         self.errors: list[ServiceError] = []
-        self.abandoned: list[Visit] = []
+        self.abandoned: list[InferCall] = []
 
-    def answer(self, visit: Visit, response: bytes) -> None:
+    def answer(self, request: InferCall, response: bytes) -> None:
         self.responses.append(response)
 
-    def refuse(self, visit: Visit, error: ServiceError) -> None:
+    def refuse(self, request: InferCall, error: ServiceError) -> None:
         self.errors.append(error)
 
-    def abandon(self, visit: Visit) -> None:
-        self.abandoned.append(visit)
+    def abandon(self, request: InferCall) -> None:
+        self.abandoned.append(request)
 
     @property
     def response(self) -> ModelInferResponse:

@@ -12,7 +12,7 @@ from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub, add_GRPCInferenceServiceServicer_to_server
 from yais.server.grpc.health import HealthService
 from yais.server.grpc.infer import InferMethod
-from yais.server.grpc.server import RawCall, Registration, TransportName, grpc_server
+from yais.server.grpc.server import RawCall, Registration, TransportName, create_server
 from yais.server.grpc.v2 import InferenceService
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
@@ -51,7 +51,7 @@ class Service:
 
     @asynccontextmanager
     async def run(self, transport: TransportName, max_message_size: int) -> AsyncIterator["Service"]:
-        server = grpc_server(transport, max_message_size)
+        server = create_server(transport, max_message_size)
         registration = Registration(server, {RAW_PATH: lambda call, message: self.infer(call, message)})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.registry, self.door), registration)
         add_HealthServicer_to_server(HealthService(["m"]), registration)

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from yais.server.ipc import Channel, Command, Failure
+from yais.server.ipc import Command, MessagePipe, StartFailure
 
-Ends = tuple[Channel, Channel]
+Ends = tuple[MessagePipe, MessagePipe]
 
 
 @pytest.fixture
 async def ends() -> AsyncIterator[Ends]:
-    one, other = [await Channel.open(sock) for sock in socket.socketpair()]
+    one, other = [await MessagePipe.open(sock) for sock in socket.socketpair()]
     yield one, other
     await one.close()
     await other.close()
@@ -20,7 +20,7 @@ async def ends() -> AsyncIterator[Ends]:
 
 async def test_objects_come_as_they_were_sent_and_in_their_order(ends: Ends) -> None:
     one, other = ends
-    sent = [Command.READ, Failure("no memory"), None, {"m": "a summary"}]
+    sent = [Command.READ, StartFailure("no memory"), None, {"m": "a summary"}]
     for message in sent:
         one.send(message)
     assert [await other.receive() for _ in sent] == sent
@@ -49,22 +49,22 @@ async def test_all_that_was_sent_arrives_before_the_end(ends: Ends) -> None:
 
 async def test_a_message_that_is_cut_off_is_an_end() -> None:
     ours, its = socket.socketpair()
-    channel = await Channel.open(ours)
+    pipe = await MessagePipe.open(ours)
     its.sendall(b"\0\0\0\x10short")
     its.close()
     with pytest.raises(EOFError):
-        await channel.receive()
-    await channel.close()
+        await pipe.receive()
+    await pipe.close()
 
 
 async def test_an_end_with_something_unread_is_one_too() -> None:
     """The system reports it as a connection that was reset."""
     ours, its = socket.socketpair()
-    channel = await Channel.open(ours)
-    channel.send(Command.READ)
+    pipe = await MessagePipe.open(ours)
+    pipe.send(Command.READ)
     await asyncio.sleep(0)
     its.close()
     with pytest.raises(EOFError):
-        await channel.receive()
-    channel.send(Command.READ)
-    await channel.close()
+        await pipe.receive()
+    pipe.send(Command.READ)
+    await pipe.close()

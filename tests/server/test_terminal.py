@@ -8,7 +8,7 @@ from server.fake_engine import FakeEngine, options
 from server.server_config import config
 from yais.server.models.model import Model, ModelOptions
 from yais.server.server import Server
-from yais.server.terminal import banner, summary
+from yais.server.terminal import banner, summarise
 
 
 class Started:
@@ -18,7 +18,7 @@ class Started:
         self.config = config(host="127.0.0.1", workers=workers)
         self.port, self.metrics_port = 12345, 23456
         loop = asyncio.get_running_loop()
-        self.summaries = {name: summary(Model(name, engine, pool, loop)) for name, (engine, pool) in models.items()}
+        self.summaries = {name: summarise(Model(name, engine, pool, loop)) for name, (engine, pool) in models.items()}
 
 
 async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:

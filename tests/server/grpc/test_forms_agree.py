@@ -96,7 +96,7 @@ class Side:
                 call.leave()
         return call
 
-    def figures(self) -> tuple[Any, ...]:
+    def stats(self) -> tuple[Any, ...]:
         recorder = self.model.recorder.read()
         batches = {rows: stats.count for rows, stats in recorder.batches.items()}
         return recorder.successes, recorder.inference_count, recorder.execution_count, recorder.failures, batches
@@ -116,7 +116,7 @@ def check(engine: Echo, *rounds: list[Sent], is_closed: bool = False, max_queue_
                 side.admission.close()
             side.send(sent)
         assert knowing.outcomes == parsing.outcomes
-        assert knowing.figures() == parsing.figures()
+        assert knowing.stats() == parsing.stats()
     assert parsing.recognised == 0
     event(f"{'some' if knowing.recognised else 'none'} recognised")
     event(f"{'some' if any(map(is_answer, knowing.outcomes)) else 'none'} answered")

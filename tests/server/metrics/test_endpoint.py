@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.fake_engine import FakeEngine, options
 from server.fake_nvml import FakeNvml, two_gpus
 from yais.server.metrics.exposition import MetricsEndpoint
-from yais.server.metrics.families import families
+from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.nvml import Nvml
-from yais.server.metrics.process_stats import Figures, ProcessReader
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats
 from yais.server.models.model import Model
 
 HOST = "127.0.0.1"
@@ -34,10 +34,10 @@ class Page:
 
     async def _families(self) -> Iterator[Metric]:
         model = self._model
-        figures = Figures(
+        figures = ProcessStats(
             [model.recorder.read()], {model.name: model.pool.waiting}, self.in_flight, self._process.read()
         )
-        return families(figures, self._gpus)
+        return all_families(figures, self._gpus)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Status, content type and text."""

@@ -12,9 +12,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from server.fake_requests import FakeRequest
 from yais.server.metrics.exposition import render
-from yais.server.metrics.families import TRITON_QUANTILES, families, triton_families, yais_families
+from yais.server.metrics.families import TRITON_QUANTILES, all_families, triton_families, yais_families
 from yais.server.metrics.gpu import GpuSampler
-from yais.server.metrics.process_stats import Figures, ProcessReader, merged
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
 from yais.server.metrics.recorder import STAGES, Recorder
 
@@ -118,7 +118,7 @@ def test_few_buckets_make_a_short_message() -> None:
 def test_a_merged_recorder_is_left_as_it_was() -> None:
     recorder = recorded([(2, [5000], 0)])
     before = page(recorder)
-    merged([Figures([recorder]), Figures([recorded([(1, [7000], 1)])])])
+    merge([ProcessStats([recorder]), ProcessStats([recorded([(1, [7000], 1)])])])
     assert page(recorder) == before
 
 
@@ -128,11 +128,11 @@ def gauges(**values: float) -> list[Metric]:
 
 def test_models_queues_and_requests_in_flight_add_up() -> None:
     several = [
-        Figures(process=gauges(process_open_fds=5)),
-        Figures([Recorder("a", "1"), recorded([(1, [5000], 0)])], {"a": 0, "m": 2}, 3),
-        Figures([Recorder("a", "1"), recorded([(4, [5000], 0)])], {"a": 0, "m": 4}, 7),
+        ProcessStats(process=gauges(process_open_fds=5)),
+        ProcessStats([Recorder("a", "1"), recorded([(1, [5000], 0)])], {"a": 0, "m": 2}, 3),
+        ProcessStats([Recorder("a", "1"), recorded([(4, [5000], 0)])], {"a": 0, "m": 4}, 7),
     ]
-    together = merged(several)
+    together = merge(several)
     assert [(each.model, each.inference_count) for each in together.recorders] == [("a", 0), ("m", 5)]
     assert together.waiting == {"a": 0, "m": 6}
     assert together.in_flight == 10
@@ -144,10 +144,14 @@ def test_a_process_adds_up_but_for_its_start_and_its_python() -> None:
         family.add_metric(["0"], 5)
         family.add_metric([str(number + 1)], 7)
     several = [
-        Figures(process=[*gauges(process_open_fds=5, process_start_time_seconds=100, python_info=1), collected[0]]),
-        Figures(process=[*gauges(process_open_fds=6, process_start_time_seconds=105, python_info=1), collected[1]]),
+        ProcessStats(
+            process=[*gauges(process_open_fds=5, process_start_time_seconds=100, python_info=1), collected[0]]
+        ),
+        ProcessStats(
+            process=[*gauges(process_open_fds=6, process_start_time_seconds=105, python_info=1), collected[1]]
+        ),
     ]
-    text = render(merged(several).process)
+    text = render(merge(several).process)
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
         "process_open_fds 11",
         "process_start_time_seconds 100",
@@ -162,21 +166,21 @@ def test_a_process_adds_up_but_for_its_start_and_its_python() -> None:
 def test_what_lasts_of_a_process_that_has_gone_is_what_it_did() -> None:
     cpu = CounterMetricFamily("process_cpu_seconds", "Time", 12)
     recorder = recorded([(1, [5000], 0)])
-    lasting = Figures([recorder], {"m": 3}, 4, [*gauges(process_resident_memory_bytes=10**8), cpu]).lasting
-    assert lasting == Figures([recorder], {"m": 0}, 0, [cpu])
+    lasting = ProcessStats([recorder], {"m": 3}, 4, [*gauges(process_resident_memory_bytes=10**8), cpu]).persistent
+    assert lasting == ProcessStats([recorder], {"m": 0}, 0, [cpu])
 
 
 def test_a_page_of_several_processes_has_the_series_of_one() -> None:
-    def told() -> Figures:
+    def told() -> ProcessStats:
         recorder = Recorder("m", "1")
         sent = [FakeRequest(np.zeros((1, 1), np.int64), arrived=0)]
         now = monotonic_ns()
         recorder.record(rows=1, started=now, input_ns=1, infer_ns=1, output_ns=1, now=now, answered=sent)
-        return Figures([recorder.read()], {"m": 1}, 1, ProcessReader().read())
+        return ProcessStats([recorder.read()], {"m": 1}, 1, ProcessReader().read())
 
-    def series(figures: Figures) -> list[str]:
-        return [line.rpartition(" ")[0] for line in render(families(figures, GpuSampler())).splitlines()]
+    def series(figures: ProcessStats) -> list[str]:
+        return [line.rpartition(" ")[0] for line in render(all_families(figures, GpuSampler())).splitlines()]
 
-    several = merged([Figures(process=ProcessReader().read()), told(), told()])
+    several = merge([ProcessStats(process=ProcessReader().read()), told(), told()])
     assert sorted(series(several)) == sorted(series(told()))
-    assert len(STAGES) * len(TRITON_QUANTILES) == sum("summary_us{" in line for line in series(merged([told()])))
+    assert len(STAGES) * len(TRITON_QUANTILES) == sum("summary_us{" in line for line in series(merge([told()])))

@@ -13,7 +13,7 @@ from yais.server.metrics.recorder import (
     LOAD_RATIO_BUCKETS,
     STAGE_BUCKETS_MS,
     STAGES,
-    Histogram,
+    BucketCounts,
     Recorder,
 )
 
@@ -51,14 +51,14 @@ def record(
     ("value", "bucket"), [(0.0, 0), (0.99, 0), (1.0, 0), (1.01, 1), (2.0, 1), (2.5, 2), (1e9, 2), (math.inf, 2)]
 )
 def test_a_bound_belongs_to_its_bucket(value: float, bucket: int) -> None:
-    histogram = Histogram([1, 2])
+    histogram = BucketCounts([1, 2])
     histogram.observe(np.array([value]))
     assert histogram.counts.tolist() == [int(index == bucket) for index in range(3)]
     assert histogram.total == value
 
 
 def test_a_histogram_adds_up() -> None:
-    histogram = Histogram(STAGE_BUCKETS_MS)
+    histogram = BucketCounts(STAGE_BUCKETS_MS)
     histogram.observe(np.array([0.05, 0.1, 3.0]))
     histogram.observe(np.array([]))
     histogram.observe(np.array([20_000.0]))

@@ -36,7 +36,7 @@ def play(data: bytes) -> "tuple[Side, Side]":
                     side.admission.close()
                 side.send(calls)
             assert knowing.outcomes == parsing.outcomes, f"{knowing.outcomes} instead of {parsing.outcomes}"
-            assert knowing.figures() == parsing.figures(), f"{knowing.figures()} instead of {parsing.figures()}"
+            assert knowing.stats() == parsing.stats(), f"{knowing.stats()} instead of {parsing.stats()}"
     assert not parsing.recognised
     return sides
 
@@ -124,7 +124,7 @@ class Side:
                 call.leave()
         return call
 
-    def figures(self) -> tuple[Any, ...]:
+    def stats(self) -> tuple[Any, ...]:
         recorder = self.model.recorder.read()
         batches = {rows: stats.count for rows, stats in recorder.batches.items()}
         return recorder.successes, recorder.inference_count, recorder.execution_count, recorder.failures, batches
