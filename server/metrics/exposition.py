@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from aiohttp import web
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LAST_LABELS = ("le", "quantile")
@@ -61,13 +60,10 @@ def _block(family: Metric) -> Iterator[str]:
     yield f"# HELP {name} {_escaped(family.documentation)}\n"
     yield f"# TYPE {name} {kind}\n"
     for sample in family.samples:
-        yield f"{sample.name}{_labels(sample)} {_value(sample.value)}\n"
-
-
-def _labels(sample: Sample) -> str:
-    names = sorted(sample.labels, key=lambda name: (name in _LAST_LABELS, name))
-    pairs = ",".join(f'{name}="{_escaped(sample.labels[name], quotes=True)}"' for name in names)
-    return f"{{{pairs}}}" if pairs else ""
+        names = sorted(sample.labels, key=lambda name: (name in _LAST_LABELS, name))
+        pairs = ",".join(f'{name}="{_escaped(sample.labels[name], quotes=True)}"' for name in names)
+        labels = f"{{{pairs}}}" if pairs else ""
+        yield f"{sample.name}{labels} {_value(sample.value)}\n"
 
 
 def _escaped(text: str, quotes: bool = False) -> str:

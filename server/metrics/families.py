@@ -65,7 +65,11 @@ def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) ->
         recorders,
         lambda recorder: recorder.successes,
     )
-    yield _triton_failures(recorders)
+    failures = Metric("nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter")
+    for recorder in recorders:
+        for reason, count in recorder.failures.items():
+            failures.add_sample(failures.name, _model(recorder) | {"reason": reason}, count)
+    yield failures
     for name, text, read in _TRITON_COUNTS:
         yield _per_model(name, text, "counter", recorders, read)
     for index, (name, total, _, text, cached) in enumerate(_TRITON_STAGES.values()):
@@ -90,15 +94,6 @@ def _per_model(name: str, text: str, kind: str, recorders: Recorders, read: Call
     family = Metric(name, text, kind)
     for recorder in recorders:
         family.add_sample(name, _model(recorder), read(recorder))
-    return family
-
-
-def _triton_failures(recorders: Recorders) -> Metric:
-    name = "nv_inference_request_failure"
-    family = Metric(name, "Number of failed inference requests, all batch sizes", "counter")
-    for recorder in recorders:
-        for reason, count in recorder.failures.items():
-            family.add_sample(name, _model(recorder) | {"reason": reason}, count)
     return family
 
 

@@ -11,6 +11,13 @@ import pynvml
 
 logger = logging.getLogger(__name__)
 
+# Functions that tell milliwatts and millijoules.
+_IN_THOUSANDTHS = {
+    "power_usage": "nvmlDeviceGetPowerUsage",
+    "power_limit": "nvmlDeviceGetPowerManagementLimit",
+    "energy": "nvmlDeviceGetTotalEnergyConsumption",
+}
+
 
 class NvmlError(Exception):
     """NVML tells nothing: there is no driver, or it has gone."""
@@ -92,15 +99,18 @@ class Nvml:
         return told
 
     def _entries(self) -> list[str] | None:
-        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID."""
-        setting = self._environment.get("CUDA_VISIBLE_DEVICES")
-        return None if setting is None else [self._by_uuid(entry.strip()) for entry in setting.split(",")]
+        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID.
 
-    def _by_uuid(self, entry: str) -> str:
-        """NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does."""
-        if not entry.startswith("MIG-GPU-"):
-            return entry
-        return self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
+        NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does.
+        """
+        setting = self._environment.get("CUDA_VISIBLE_DEVICES")
+        if setting is None:
+            return None
+        entries = [entry.strip() for entry in setting.split(",")]
+        for place, entry in enumerate(entries):
+            if entry.startswith("MIG-GPU-"):
+                entries[place] = self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
+        return entries
 
     def _devices(self, index: int) -> Iterator[NvmlDevice]:
         """The GPU and its MIG instances, of which some of the places may be free."""
@@ -120,30 +130,23 @@ class Nvml:
         return uuid.decode() if isinstance(uuid, bytes) else uuid
 
     def _reading(self, device: NvmlDevice, is_split: bool) -> GpuReading:
-        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice."""
-        whole = self._whole(device.handle) if device.parent is None else {}
-        own = {} if is_split else self._own(device.handle)
-        return GpuReading(device.name, device.uuid, **whole, **own)
+        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice.
 
-    def _whole(self, handle: Any) -> dict[str, float | None]:
-        """NVML tells milliwatts and millijoules."""
-        functions = {
-            "power_usage": "nvmlDeviceGetPowerUsage",
-            "power_limit": "nvmlDeviceGetPowerManagementLimit",
-            "energy": "nvmlDeviceGetTotalEnergyConsumption",
-        }
-        answers = {quantity: self._ask(function, handle) for quantity, function in functions.items()}
-        return {quantity: None if value is None else value / 1000 for quantity, value in answers.items()}
-
-    def _own(self, handle: Any) -> dict[str, float | None]:
-        """The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used."""
-        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
-        memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
-        return {
-            "utilization": None if rates is None else rates.gpu / 100,
-            "memory_total": None if memory is None else memory.total,
-            "memory_used": None if memory is None else memory.used,
-        }
+        The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used.
+        """
+        handle = device.handle
+        quantities: dict[str, float | None] = {}
+        if device.parent is None:
+            for quantity, function in _IN_THOUSANDTHS.items():
+                value = self._ask(function, handle)
+                quantities[quantity] = None if value is None else value / 1000
+        if not is_split:
+            rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
+            memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
+            quantities["utilization"] = None if rates is None else rates.gpu / 100
+            quantities["memory_total"] = None if memory is None else memory.total
+            quantities["memory_used"] = None if memory is None else memory.used
+        return GpuReading(device.name, device.uuid, **quantities)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         """None where NVML cannot tell, and of a handle that it could not tell."""

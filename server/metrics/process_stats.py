@@ -56,18 +56,16 @@ def _sum_families(families: Iterable[Metric]) -> Iterator[Metric]:
     for family in families:
         groups[family.name].append(family)
     for first, *others in groups.values():
-        yield first if first.name in _FIRST else _sum([first, *others])
-
-
-def _sum(families: Sequence[Metric]) -> Metric:
-    first = families[0]
-    total = Metric(first.name, first.documentation, first.type)
-    values: defaultdict[tuple[str, frozenset[tuple[str, str]]], float] = defaultdict(float)
-    for sample in chain.from_iterable(family.samples for family in families):
-        values[sample.name, frozenset(sample.labels.items())] += sample.value
-    for (name, labels), value in values.items():
-        total.add_sample(name, dict(labels), value)
-    return total
+        if first.name in _FIRST:
+            yield first
+            continue
+        total = Metric(first.name, first.documentation, first.type)
+        values: defaultdict[tuple[str, frozenset[tuple[str, str]]], float] = defaultdict(float)
+        for sample in chain.from_iterable(family.samples for family in (first, *others)):
+            values[sample.name, frozenset(sample.labels.items())] += sample.value
+        for (name, labels), value in values.items():
+            total.add_sample(name, dict(labels), value)
+        yield total
 
 
 class ProcessReader:

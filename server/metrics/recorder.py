@@ -152,25 +152,21 @@ class Recorder:
         return self._quantiles[STAGES.index(stage)].quantiles(ranks, self._clock() // SUB_WINDOW_NS)
 
     def _flush(self) -> None:
-        runs = _table(self._runs, _RUN_COLUMNS)
-        requests = _table(self._requests, _REQUEST_COLUMNS)
+        runs, requests = _table(self._runs, _RUN_COLUMNS), _table(self._requests, _REQUEST_COLUMNS)
         self._runs, self._requests = [], []
-        self._count_runs(runs)
+        self.execution_count += len(runs)
+        for size in np.unique(runs[:, 0]).tolist():
+            stats = self.batches.setdefault(size, BatchStats())
+            _, _, _, *spent = runs[runs[:, 0] == size, :6].T
+            stats.count += len(spent[0])
+            stats.input_ns += int(spent[0].sum())
+            stats.infer_ns += int(spent[1].sum())
+            stats.output_ns += int(spent[2].sum())
         if len(requests):
             rows, arrived, queued = requests.T
             _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
             self.inference_count += int(rows.sum())
             self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))
-
-    def _count_runs(self, runs: NDArray[np.int64]) -> None:
-        self.execution_count += len(runs)
-        for rows in np.unique(runs[:, 0]).tolist():
-            stats = self.batches.setdefault(rows, BatchStats())
-            _, _, _, *spent = runs[runs[:, 0] == rows, :6].T
-            stats.count += len(spent[0])
-            stats.input_ns += int(spent[0].sum())
-            stats.infer_ns += int(spent[1].sum())
-            stats.output_ns += int(spent[2].sum())
 
     def _count_requests(self, durations: NDArray[np.int64]) -> None:
         """A row for each request, with the columns of `STAGES`."""

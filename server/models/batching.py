@@ -97,8 +97,17 @@ class Batcher(Generic[T]):
     def take(self, now: int) -> Batch[T] | None:
         """The next batch; None when nothing waits, or had better wait for company."""
         for shapes, lane in self._lanes.items():
-            if self._is_due(lane, now):
-                return self._take_from(shapes, lane, now)
+            is_due = not self.max_delay or now - self._oldest(lane) >= self.max_delay
+            if is_due or sum(item.rows for item in lane) >= self.max_rows:
+                batch = pack(lane, self.max_rows, now)
+                self._forget(batch.items)
+                self._forget(batch.expired)
+                # Lanes take turns.
+                if lane:
+                    self._lanes.move_to_end(shapes)
+                else:
+                    del self._lanes[shapes]
+                return batch
         return None
 
     def due_at(self) -> int | None:
@@ -114,21 +123,6 @@ class Batcher(Generic[T]):
 
     def _oldest(self, lane: deque[T]) -> int:
         return self._since[lane[0]]
-
-    def _is_due(self, lane: deque[T], now: int) -> bool:
-        if not self.max_delay or now - self._oldest(lane) >= self.max_delay:
-            return True
-        return sum(item.rows for item in lane) >= self.max_rows
-
-    def _take_from(self, shapes: Hashable, lane: deque[T], now: int) -> Batch[T]:
-        batch = pack(lane, self.max_rows, now)
-        self._forget(batch.items)
-        self._forget(batch.expired)
-        if lane:
-            self._lanes.move_to_end(shapes)
-        else:
-            del self._lanes[shapes]
-        return batch
 
     def _forget(self, items: Collection[T]) -> None:
         self.waiting -= len(items)

@@ -127,7 +127,9 @@ def execute(context: Context, requests: Sequence[Request], started: int) -> list
         if len(requests) == 1 or isinstance(error, DeviceLostError):
             failed_ns = monotonic_ns() - started
             rows = sum(request.rows for request in requests)
-            return [Execution(requests, _service_error(error), rows, started, infer_ns=failed_ns)]
+            kinds = (kind for engines_kind, kind in _SERVICE_ERRORS.items() if isinstance(error, engines_kind))
+            outcome = next(kinds, EngineFailureError)(str(error))
+            return [Execution(requests, outcome, rows, started, infer_ns=failed_ns)]
     return [_execute_alone(context, request) for request in requests]
 
 
@@ -163,10 +165,3 @@ def _execute_alone(context: Context, request: Request) -> Execution:
     if isinstance(execution.outcome, ServiceError):
         return execution
     return execution._replace(outcome={name: array.copy() for name, array in execution.outcome.items()})
-
-
-def _service_error(error: EngineError) -> ServiceError:
-    for kind, service_kind in _SERVICE_ERRORS.items():
-        if isinstance(error, kind):
-            return service_kind(str(error))
-    return EngineFailureError(str(error))
