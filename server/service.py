@@ -182,6 +182,7 @@ async def watch(models: Iterable[Model], longest: float, on_lost: Callable[[Lost
     while True:
         await asyncio.sleep(min(_WATCH_S, longest))
         for model in models:
-            if model.pool.oldest_run is not None and monotonic_ns() - model.pool.oldest_run >= longest * 1e9:
+            began = model.pool.oldest_run
+            if began is not None and monotonic_ns() - began >= longest * 1e9:
                 text = f"a run of '{model.name}' on {model.engine.device} goes on for {longest:g} s (--run-timeout)"
                 return on_lost(LostDeviceError(text))
