@@ -102,7 +102,7 @@ Examples:
     "--max-queue-delay",
     type=Duration("ms", maximum=10),
     default="0ms",
-    help="How long a request may wait for company although a context is free; milliseconds without a unit.",
+    help="How long to hold a request for a larger batch while a context is idle; milliseconds without a unit.",
 )
 @click.option(
     "--max-queue-size",

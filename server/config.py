@@ -55,7 +55,7 @@ class Config:
             raise ConfigError(f"--buffers: {self.buffers} is less than --contexts {self.contexts}")
         if self.max_queue_delay and self.max_batch_size in (0, 1):
             raise ConfigError(
-                f"--max-queue-delay: waiting for company is of no use with --max-batch-size {self.max_batch_size}"
+                f"--max-queue-delay has no effect when batching is off (--max-batch-size {self.max_batch_size})"
             )
 
         repeated_gpus = [gpu for gpu, count in Counter(self.devices).items() if count > 1]

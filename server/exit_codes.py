@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 def exit_process(code: int, is_hanging: bool) -> NoReturn:
     """Exits; a run of an engine that `is_hanging` has a thread that would not survive the interpreter's end."""
     if is_hanging:
-        logger.warning("A run still goes on for nobody; leaving it behind")
+        logger.warning("An engine run is still in progress; exiting without waiting for it")
         logging.shutdown()
         os._exit(code)
     sys.exit(code)
