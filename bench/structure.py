@@ -143,7 +143,7 @@ async def _crossed(max_queue_delay: float) -> tuple[list[str], list[str]]:
     await service.listen()
     data = message("identity", "INPUT0", np.zeros(16, np.float32))
     with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-        infer = channel.unary_unary(_METHOD)
+        infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
         for _ in range(_WARM_UP):
             await asyncio.to_thread(infer, data)
         sys.setprofile(trace.note)

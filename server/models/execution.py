@@ -63,7 +63,7 @@ class RecordRun(Protocol):
 class InlineRuns(NamedTuple):
     """So many runs, and the nanoseconds that they took together; `troubled` is a batch to be run again with care."""
 
-    count: int
+    runs: int
     run_ns: int
     troubled: Batch[Request] | None = None
 
@@ -137,26 +137,26 @@ def run_inline(
     context: Context, waiting: deque[Request], max_rows: int, until: int, longest_ns: int, record: RecordRun
 ) -> InlineRuns:
     """Runs what waits, all of the same shapes, until the time `until`, a run that takes `longest_ns`, or trouble."""
-    count = run_ns = total_ns = 0
+    runs = run_ns = total_ns = 0
     while waiting and run_ns < longest_ns and (started := monotonic_ns()) < until:
         batch = pack(waiting, max_rows, started)
         if batch.expired:
-            return InlineRuns(count, total_ns, batch)
+            return InlineRuns(runs, total_ns, batch)
         try:
             context.fit(batch.items[0].shapes)
             rows = fill(context.inputs, batch.items)
             input_ns = monotonic_ns() - started
             run = context.execute(rows)
         except Exception:  # `execute` finds out why.
-            return InlineRuns(count, total_ns, batch)
+            return InlineRuns(runs, total_ns, batch)
         ran = monotonic_ns()
         answered = answer(batch.items, context.outputs)
         now = monotonic_ns()
         record(rows, started, input_ns, run.infer_ns, now - ran, now, answered)
         run_ns = input_ns + run.infer_ns
         total_ns += run_ns
-        count += 1
-    return InlineRuns(count, total_ns)
+        runs += 1
+    return InlineRuns(runs, total_ns)
 
 
 def _execute_alone(context: Context, request: Request) -> Execution:

@@ -161,12 +161,12 @@ class Pool:
         inline, max_rows = self._inline, self._batcher.max_rows
         while inline and self._inline_shapes == self._short_shapes and monotonic_ns() < until:
             try:
-                count, run_ns, troubled = run_inline(context, inline, max_rows, until, _LONG_NS, self._record)
+                runs, run_ns, troubled = run_inline(context, inline, max_rows, until, _LONG_NS, self._record)
             except Exception as error:
                 self._report(error)
                 continue
-            if count:
-                self._update_average(self._inline_shapes, run_ns // count)
+            if runs:
+                self._update_average(self._inline_shapes, run_ns // runs)
             if troubled is not None:
                 self._finish(self._execute(context, troubled.items, monotonic_ns()), troubled.expired)
 
