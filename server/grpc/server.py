@@ -186,7 +186,7 @@ class AwaitedCall:
 
     @property
     def is_over(self) -> bool:
-        # A cancelled task cancels the future that it waits for at once, but hears of it only in the next turn.
+        # A cancelled task cancels the future that it waits for at once, but hears of it only in the next tick.
         return self._outcome.done()
 
     def respond(self, *buffers: bytes) -> None:

@@ -66,7 +66,7 @@ async def test_an_answered_call_is_not_counted_again_when_its_stream_ends(serve:
 async def test_a_caller_who_leaves_just_as_the_batch_comes_back_takes_no_one_along(
     serve: Serve, gate: Gate, by_form: bool, is_refused: bool
 ) -> None:
-    """A call of grpcio's is over at once, and its listener hears of it only in a later turn of the loop."""
+    """A call of grpcio's is over at once, and its listener hears of it only in a later tick of the loop."""
 
     def run(rows: Array) -> None:
         gate.pass_through(rows)

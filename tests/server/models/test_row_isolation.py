@@ -35,9 +35,9 @@ class Cancel:
 
 @dataclass(frozen=True)
 class LetRun:
-    """Some turns of the loop, or as many as it takes until every request has its reply."""
+    """Some ticks of the loop, or as many as it takes until every request has its reply."""
 
-    turns: int | None
+    ticks: int | None
 
 
 Step = Send | Cancel | LetRun
@@ -81,8 +81,8 @@ class Caller:
                     self.cancel(self.sent[-1 - back][1])
                 case LetRun(None):
                     await self.all_settled()
-                case LetRun(turns):
-                    for _ in range(turns):
+                case LetRun(ticks):
+                    for _ in range(ticks):
                         await asyncio.sleep(0)
         await self.all_settled()
 

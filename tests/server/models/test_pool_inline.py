@@ -1,4 +1,4 @@
-"""Runs on the event loop: what came in one turn of it, for no longer than it can be spared."""
+"""Runs on the event loop: what came in one tick of it, for no longer than it can be spared."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from yais.server.errors import QueueFullError
 pytestmark = pytest.mark.usefixtures("still_clock")
 
 
-async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_one_turn(serve: Serve) -> None:
+async def test_a_short_run_is_followed_by_runs_on_the_loop_of_all_that_came_in_one_tick(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     first, *rest = requests(4)
@@ -42,7 +42,7 @@ async def test_an_engine_on_another_device_than_the_cpu_never_runs_on_the_loop(s
     assert all(run.on_thread for run in engine.runs)
 
 
-async def test_on_the_loop_more_than_one_batch_is_run_in_a_turn(serve: Serve) -> None:
+async def test_on_the_loop_more_than_one_batch_is_run_in_a_tick(serve: Serve) -> None:
     engine = FakeEngine(max_batch_size=2, run_ns=lambda: 0)
     model = serve(engine)
     first, *rest = requests(6)
@@ -127,7 +127,7 @@ async def test_what_is_left_over_when_runs_have_become_long_goes_to_the_threads(
     assert on_thread == [True] + [False] * (gone - 1) + [True] * (11 - gone)
 
 
-async def test_shapes_that_become_the_short_ones_within_a_turn_never_share_a_batch_with_it(serve: Serve) -> None:
+async def test_shapes_that_become_the_short_ones_within_a_tick_never_share_a_batch_with_it(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     await answered(model, request(1))
@@ -143,7 +143,7 @@ async def test_shapes_that_become_the_short_ones_within_a_turn_never_share_a_bat
     assert all(run.on_thread for run in engine.runs)
 
 
-async def test_in_the_next_turn_other_shapes_may_be_the_short_ones(serve: Serve) -> None:
+async def test_in_the_next_tick_other_shapes_may_be_the_short_ones(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     await answered(model, request(1))
@@ -156,7 +156,7 @@ async def test_in_the_next_turn_other_shapes_may_be_the_short_ones(serve: Serve)
     assert (engine.runs[-1].values, engine.runs[-1].on_thread) == ([4, 5, 6, 7], False)
 
 
-async def test_a_request_that_is_given_up_in_a_turn_is_never_run(serve: Serve) -> None:
+async def test_a_request_that_is_given_up_in_a_tick_is_never_run(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine)
     first, given_up, staying = requests(3)
@@ -170,7 +170,7 @@ async def test_a_request_that_is_given_up_in_a_turn_is_never_run(serve: Serve) -
     assert [run.values for run in engine.runs] == [[1], [3]]
 
 
-async def test_a_turn_that_everybody_has_left_runs_nothing_and_the_next_one_is_as_usual(serve: Serve) -> None:
+async def test_a_tick_that_everybody_has_left_runs_nothing_and_the_next_one_is_as_usual(serve: Serve) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = serve(engine, options(contexts=1, buffers=1))
     first, given_up, after, late = requests(4)
@@ -202,21 +202,21 @@ async def test_a_caller_who_leaves_because_another_is_answered_is_not_run(serve:
     assert [run.values for run in engine.runs] == [[1], [2], [4]]
 
 
-async def test_the_bound_of_the_queue_counts_the_turn_as_well(serve: Serve) -> None:
+async def test_the_bound_of_the_queue_counts_the_tick_as_well(serve: Serve) -> None:
     model = serve(FakeEngine(run_ns=lambda: 0), options(queue=2))
-    first, *turn, refused = requests(4)
+    first, *tick, refused = requests(4)
     await answered(model, first)
-    for each in turn:
+    for each in tick:
         model.pool.add(each)
     with pytest.raises(QueueFullError, match="2 requests are waiting"):
         model.pool.add(refused)
     await asyncio.sleep(0)
     model.pool.add(refused)
     await replies(refused)
-    assert_answered(first, *turn, refused)
+    assert_answered(first, *tick, refused)
 
 
-async def test_the_turn_and_what_waits_for_threads_are_counted_together(serve: Serve, gate: Gate) -> None:
+async def test_the_tick_and_what_waits_for_threads_are_counted_together(serve: Serve, gate: Gate) -> None:
     def wait_if_wide(rows: Array) -> None:
         if rows.shape[1] > 1:
             gate.pass_through(rows)
@@ -240,8 +240,8 @@ async def test_the_turn_and_what_waits_for_threads_are_counted_together(serve: S
     await replies(running, waiting)
 
 
-async def test_a_full_queue_in_a_turn_still_finds_room_with_the_threads(serve: Serve, gate: Gate) -> None:
-    """What goes from the turn to the threads has been counted already, and is never refused."""
+async def test_a_full_queue_in_a_tick_still_finds_room_with_the_threads(serve: Serve, gate: Gate) -> None:
+    """What goes from the tick to the threads has been counted already, and is never refused."""
     engine = FakeEngine(run_ns=lambda: 0, on_run=lambda rows: gate.pass_through(rows) if rows.shape[1] > 1 else None)
     model = serve(engine, options(contexts=1, buffers=1, queue=3))
     await answered(model, request(1))
@@ -258,7 +258,7 @@ async def test_a_full_queue_in_a_turn_still_finds_room_with_the_threads(serve: S
     assert_answered(wide, *sent)
 
 
-async def test_a_turn_that_cannot_be_recorded_gives_its_context_back_and_goes_on(
+async def test_a_tick_that_cannot_be_recorded_gives_its_context_back_and_goes_on(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""How long a turn on the event loop may take, and when it begins, by a clock that only passes when it is told to."""
+"""How long a tick on the event loop may take, and when it begins, by a clock that only passes when it is told to."""
 
 import asyncio
 from functools import partial
@@ -23,7 +23,7 @@ class Clock:
             monkeypatch.setattr(f"yais.server.models.{module}.monotonic_ns", lambda: self.now)
 
     def pass_by(self, share: float) -> None:
-        """Lets a part of a turn pass."""
+        """Lets a part of a tick pass."""
         self.now += int(share * pool_module._INLINE_NS)
 
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def serve_one_by_one(serve: Serve, clock: Clock, share: float) -> Model:
-    """A model of batches of 1 that runs them on the loop, each for a `share` of what a turn may take."""
+    """A model of batches of 1 that runs them on the loop, each for a `share` of what a tick may take."""
     engine = FakeEngine(max_batch_size=1, run_ns=lambda: 0)
     model = serve(engine)
     await answered(model, request(0))
@@ -49,21 +49,21 @@ def count_answered(sent: list[FakeRequest]) -> int:
 
 
 @pytest.mark.parametrize(("share", "runs"), [(0.45, 3), (0.5, 2), (0.34, 3), (1.0, 1), (50.0, 1)])
-async def test_a_turn_begins_no_run_once_its_time_is_over_and_the_next_goes_on(
+async def test_a_tick_begins_no_run_once_its_time_is_over_and_the_next_goes_on(
     serve: Serve, clock: Clock, share: float, runs: int
 ) -> None:
     model = await serve_one_by_one(serve, clock, share)
     sent = requests(7)
     for each in sent:
         model.pool.add(each)
-    for turn in range(1, 8):
+    for tick in range(1, 8):
         await asyncio.sleep(0)
-        assert count_answered(sent) == min(7, turn * runs)
+        assert count_answered(sent) == min(7, tick * runs)
         assert model.pool.waiting == 7 - count_answered(sent)
     assert not any(run.on_thread for run in model.engine.runs[1:])  # type: ignore[attr-defined]
 
 
-async def test_between_two_turns_the_loop_sees_to_everything_else(serve: Serve, clock: Clock) -> None:
+async def test_between_two_ticks_the_loop_sees_to_everything_else(serve: Serve, clock: Clock) -> None:
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(3)
     seen: list[int] = []
@@ -74,19 +74,19 @@ async def test_between_two_turns_the_loop_sees_to_everything_else(serve: Serve, 
     assert seen == [1, 1, 1]
 
 
-async def test_who_comes_while_a_turn_is_left_over_lines_up_behind_it(serve: Serve, clock: Clock) -> None:
+async def test_who_comes_while_a_tick_is_left_over_lines_up_behind_it(serve: Serve, clock: Clock) -> None:
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(3)
     for each in sent[:2]:
         model.pool.add(each)
     await asyncio.sleep(0)
     model.pool.add(sent[2])
-    for turn in (2, 3):
+    for tick in (2, 3):
         await asyncio.sleep(0)
-        assert count_answered(sent) == turn
+        assert count_answered(sent) == tick
 
 
-async def test_shapes_that_become_long_between_two_turns_leave_the_rest_to_the_threads(
+async def test_shapes_that_become_long_between_two_ticks_leave_the_rest_to_the_threads(
     serve: Serve, clock: Clock
 ) -> None:
     model = await serve_one_by_one(serve, clock, 1.0)
@@ -150,7 +150,7 @@ async def test_without_a_lull_a_request_waits_for_company(serve: Serve, clock: C
     assert engine.runs[-1].values == [1, 2]
 
 
-async def test_a_lull_is_counted_from_the_end_of_the_last_turn(serve: Serve, clock: Clock) -> None:
+async def test_a_lull_is_counted_from_the_end_of_the_last_tick(serve: Serve, clock: Clock) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = await after_a_lull(serve, clock, engine)
     engine.on_run = lambda rows: clock.pass_by(0.5)
@@ -197,7 +197,7 @@ async def test_after_a_lull_an_expired_request_is_refused_at_once(serve: Serve, 
 
 
 async def test_who_is_answered_at_once_may_ask_again_at_once(serve: Serve, clock: Clock) -> None:
-    """The next request then comes while the turn of the last is not over yet."""
+    """The next request then comes while the tick of the last is not over yet."""
     engine = FakeEngine(run_ns=lambda: 0)
     model = await after_a_lull(serve, clock, engine)
     *asking, last = sent = requests(5)
@@ -220,7 +220,7 @@ async def test_a_request_is_refused_once_when_the_engine_fails_after_a_lull(serv
     assert isinstance(reply, EngineFailureError)
 
 
-async def test_a_turn_left_over_is_not_run_at_once_by_who_comes_after_a_lull(serve: Serve, clock: Clock) -> None:
+async def test_a_tick_left_over_is_not_run_at_once_by_who_comes_after_a_lull(serve: Serve, clock: Clock) -> None:
     model = await serve_one_by_one(serve, clock, 1.0)
     sent = requests(3)
     for each in sent[:2]:
@@ -233,7 +233,7 @@ async def test_a_turn_left_over_is_not_run_at_once_by_who_comes_after_a_lull(ser
     assert_answered(*sent)
 
 
-async def test_giving_up_the_only_one_of_a_turn_lets_the_next_begin_one_of_its_own(serve: Serve, clock: Clock) -> None:
+async def test_giving_up_the_only_one_of_a_tick_lets_the_next_begin_one_of_its_own(serve: Serve, clock: Clock) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
     model = await after_a_lull(serve, clock, engine, longer_by=0)
     given_up, after, late = requests(3)
