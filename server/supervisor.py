@@ -76,6 +76,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """Ends all workers that are left at once, and lets go of the port."""
+        # All are killed before any is waited for, so that they end at the same time.
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:

@@ -65,5 +65,6 @@ class HealthService(HealthServicer):
         )
 
     def _notify(self) -> None:
+        # Who waits has the old event, which stays set however late he looks.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

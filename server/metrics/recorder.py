@@ -76,11 +76,13 @@ class Recorder:
         self.batches: dict[int, BatchStats] = {}
         self.successes = 0
         self.duration_ns = np.zeros(len(STAGES), np.int64)
+        # Not a thousandth of the nanoseconds: Triton cuts each request's off before it adds them.
         self.duration_us = np.zeros(len(STAGES), np.int64)
         self.histograms = [BucketCounts(STAGE_BUCKETS_MS) for _ in STAGES]
         self.load_ratio = BucketCounts(LOAD_RATIO_BUCKETS)
         self._quantiles = [SlidingQuantiles() for _ in STAGES]
         self._clock = clock
+        # Lists, since to extend an `array` takes four times as long.
         self._runs: list[int] = []
         self._requests: list[int] = []
         self._slot = self._window_end = 0
@@ -164,6 +166,7 @@ class Recorder:
             stats.output_ns += int(spent[2].sum())
         if len(requests):
             rows, arrived, queued = requests.T
+            # Each request has the figures of its run beside it.
             _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
             self.inference_count += int(rows.sum())
             self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))

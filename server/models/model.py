@@ -69,6 +69,7 @@ class Model:
             batcher=batcher,
             recorder=self.recorder,
             loop=loop,
+            # On a GPU the loop would wait for the device.
             may_run_on_loop=engine.device == "cpu",
             on_lost=on_lost,
         )

@@ -90,6 +90,7 @@ class Pool:
     @property
     def oldest_run(self) -> int | None:
         """When the longest of the runs began that the threads are in; None when they are in none."""
+        # A copy in one step of the interpreter, since threads change the dict meanwhile.
         return min(list(self._running.values()), default=None)
 
     def start(self) -> None:
@@ -99,6 +100,7 @@ class Pool:
     def add(self, request: Request) -> None:
         """Queues `request`, which is answered or refused later. Raises `QueueFullError` at the queue's bound."""
         inline, batcher = self._inline, self._batcher
+        # Without the lock: only the loop adds, so that by now there can only be fewer.
         if batcher.waiting + len(inline) >= batcher.max_items:
             raise QueueFullError(batcher.max_items)
         now = request.queued = monotonic_ns()
