@@ -54,6 +54,11 @@ Upgrade it:{INSTALL}"""
 NO_COMPILER = f"\nYAIS's native transport needs a C compiler; there is no {{}}. Install it:{INSTALL}"
 
 
+# What Python hands in is checked: None is no argument of a type unless it is its default, methods look at their `self`
+# (Cython's own kind of function does not), and what is made from C alone is not made by unpickling either.
+DIRECTIVES = {"wraparound": False, "allow_none_for_extension_args": False, "binding": False, "auto_pickle": False}
+
+
 class Build(build):
     """`build` with what can fail ahead of the copying of files, whose log would bury the reason."""
 
@@ -114,7 +119,7 @@ def compile_cython(modules: list[Extension]) -> list[Extension]:
         modules,
         include_path=[str(SOURCES)],
         build_dir="build/cython",
-        compiler_directives={"boundscheck": False, "wraparound": False},
+        compiler_directives=DIRECTIVES,
     )
     return written
 

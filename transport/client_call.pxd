@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport uint32_t
 
 from yais.transport.stream cimport Stream
 
@@ -22,5 +22,8 @@ cdef class ClientCall(Stream):
     cdef bytes content_type
     cdef bint is_grpc
 
+    cdef int give_up(self) except -1
+    cdef int end(self, uint32_t error_code) except -1
+    cdef int check_single(self) except -1
     cdef int forget_fields(self) except -1
     cdef int conclude(self, int status, str details) except -1

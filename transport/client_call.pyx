@@ -77,13 +77,13 @@ cdef class ClientCall(Stream):
             self.conclude(status, details)
             self.give_up()
 
-    def give_up(self):
+    cdef int give_up(self) except -1:
         """Over at once, and not when the server, which may never read of it, lets nghttp2 close the stream."""
         if self.id:
             self.reset(NGHTTP2_CANCEL)
         else:
             self.wire.forget(self)
-        self.on_close(NGHTTP2_CANCEL)
+        return self.on_close(NGHTTP2_CANCEL)
 
     cdef int conclude(self, int status, str details) except -1:
         """Settles the status, unless it is known already."""
@@ -171,25 +171,30 @@ cdef class ClientCall(Stream):
             self.check_single()
         if self.is_starting:
             # Who makes the call has to know it before its end is told.
-            self.wire.loop.call_soon(self.end, error_code)
+            self.wire.loop.call_soon(self.end_soon, error_code)
         else:
             self.end(error_code)
         return 0
 
-    def end(self, uint32_t error_code):
+    def end_soon(self, uint32_t error_code):
+        self.end(error_code)
+
+    cdef int end(self, uint32_t error_code) except -1:
         Stream.on_close(self, error_code)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         if self.callback is not None:
             callback, self.callback = self.callback, None
-            self.tell(callback, self)
+            self.tell(callback, (self,))
+        return 0
 
-    def check_single(self):
+    cdef int check_single(self) except -1:
         """A unary answer with the status OK has one message."""
         if self.unread is None:
             self.status = _INTERNAL
             self.failure = "A unary call is answered by one message; none came"
+        return 0
 
 
 cdef int number(bytes status) except -2:

@@ -6,6 +6,7 @@ from yais.transport.client_call cimport ClientCall
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.fields cimport Fields
 from yais.transport.nghttp2 cimport *
+from yais.transport.stream cimport is_making
 
 
 cdef class ClientConnection(Connection):
@@ -21,13 +22,12 @@ cdef class ClientConnection(Connection):
     cdef readonly bint has_answered
     cdef dict waiting
 
-    def __init__(self, loop, owner, settings):
-        Connection.__init__(self, loop, owner, settings)
+    def __cinit__(self, *_, **__):
         self.waiting = {}
 
-    def connection_lost(self, error):
-        Connection.connection_lost(self, error)
-        self.refuse_waiting()
+    cdef int lose(self, object error) except -1:
+        Connection.lose(self, error)
+        return self.refuse_waiting()
 
     def start(self, list fields, *buffers, callback=None, listener=None, bint is_compressed=False, bint is_last=True,
               bint is_single=False):
@@ -36,6 +36,9 @@ cdef class ClientConnection(Connection):
         `is_last`: no message follows. `is_single`: one answer is due. Raises `MessageTooLargeError` past
         the limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
+        global is_making
+        cdef Fields headers = Fields(fields)
+        is_making = True
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
             # The owner has to know before asyncio tells it of the end, or it would offer this connection for ever.
@@ -47,14 +50,17 @@ cdef class ClientConnection(Connection):
         call.is_single = is_single
         if buffers:
             call.enqueue(is_compressed, buffers)
+        if self.session is NULL:
+            # A buffer's own code has closed it.
+            raise ConnectionError("This connection takes no calls any more")
         call.is_finished = is_last
         if self.has_room():
             call.is_starting = True
-            self.submit(call, fields)
+            self.submit(call, headers)
             self.push()
             call.is_starting = False
         else:
-            self.waiting[call] = fields
+            self.waiting[call] = headers
         return call
 
     def forget(self, ClientCall call):
@@ -68,21 +74,22 @@ cdef class ClientConnection(Connection):
 
     def cancel_all(self):
         """Cancels every call, and closes."""
-        for call in [*self.waiting, *self.streams.values()]:
+        for call in [*self.waiting, *self.open_streams.values()]:
             call.cancel()
         self.terminate()
 
     cdef bint is_open(self) except -1:
-        if self.session is NULL or self.is_draining or self.is_ending or self.transport.is_closing():
+        if self.session is NULL or self.is_draining or self.is_ending:
+            return False
+        if self.transport.is_closing() or self.session is NULL:
             return False
         return nghttp2_session_check_request_allowed(self.session)
 
     cdef bint has_room(self) noexcept:
-        return <uint32_t>len(self.streams) < nghttp2_session_get_remote_settings(
+        return <uint32_t>len(self.open_streams) < nghttp2_session_get_remote_settings(
             self.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
 
-    cdef int submit(self, ClientCall call, list fields) except -1:
-        cdef Fields headers = Fields(fields)
+    cdef int submit(self, ClientCall call, Fields headers) except -1:
         cdef nghttp2_data_provider source = call.provider()
         cdef int32_t stream_id = nghttp2_submit_request(
             self.session, NULL, headers.items, headers.count, &source, <void*>call)
@@ -92,7 +99,7 @@ cdef class ClientConnection(Connection):
             self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError(nghttp2_strerror(stream_id).decode())
         call.id = stream_id
-        self.streams[stream_id] = call
+        self.open_streams[stream_id] = call
         return 0
 
     cdef int submit_waiting(self) except -1:
@@ -102,11 +109,13 @@ cdef class ClientConnection(Connection):
             self.schedule()
         return 0
 
-    def refuse_waiting(self):
+    cdef int refuse_waiting(self) except -1:
         """The server has seen nothing of these: they can be sent again elsewhere."""
+        cdef ClientCall call
         waiting, self.waiting = self.waiting, {}
         for call in waiting:
-            (<ClientCall>call).on_close(NGHTTP2_REFUSED_STREAM)
+            call.on_close(NGHTTP2_REFUSED_STREAM)
+        return 0
 
     cdef int open_session(self) except -1:
         cdef nghttp2_settings_entry[3] entries
@@ -144,4 +153,4 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef bint is_wanted(self) noexcept:
-        return Connection.is_wanted(self) and not (self.is_draining and not self.streams)
+        return Connection.is_wanted(self) and not (self.is_draining and not self.open_streams)

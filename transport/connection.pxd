@@ -9,7 +9,7 @@ cdef nghttp2_session_callbacks* callbacks
 cdef nghttp2_option* options
 
 cdef class Connection(Wire):
-    cdef readonly dict streams
+    cdef dict open_streams
     cdef readonly object owner
     cdef readonly object settings
     cdef readonly str peer

@@ -4,8 +4,10 @@ nghttp2 keeps HTTP/2's own rules and answers their violations by itself. It call
 `nghttp2_session_mem_recv` (arrivals) and `nghttp2_session_mem_send` (departures). The callbacks here find the stream
 and hand over to its methods; an exception ends the connection, since the session's state is unknown after one.
 
-A stream is kept alive by `Connection.streams` for as long as nghttp2 knows it: its address is nghttp2's user data.
+A stream is kept alive by `Connection.open_streams` for as long as nghttp2 knows it: its address is nghttp2's user data.
 """
+
+from types import MappingProxyType
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
@@ -157,11 +159,10 @@ cdef class Connection(Wire):
     `settings` are the limits of `yais.transport.options`.
     """
 
-    def __init__(self, loop, owner, settings):
-        Wire.__init__(self, loop)
+    def __cinit__(self, loop, owner, settings, *_, **__):
         self.owner = owner
         self.settings = settings
-        self.streams = {}
+        self.open_streams = {}
         self.window = settings.stream_window
         self.message_limit = settings.max_receive_message
         self.send_limit = settings.max_send_message
@@ -172,17 +173,24 @@ cdef class Connection(Wire):
         self.peer = peer_name(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
         Wire.connection_made(self, transport)
 
-    def connection_lost(self, error):
+    @property
+    def streams(self):
+        """The open streams by their identifiers. nghttp2 does not keep them alive, so nobody else may take any out."""
+        return MappingProxyType(self.open_streams)
+
+    cdef int lose(self, object error) except -1:
         """Every call that is still open ends with its connection, on which none can be started meanwhile."""
         self.is_busy = self.is_ending = True
         self.in_headers = None
         self.owner.connection_closed(self, error)
-        for stream_id in list(self.streams):
+        for stream_id in list(self.open_streams):
             self.on_stream_close(stream_id, CONNECTION_LOST)
-        Wire.connection_lost(self, error)
+        return Wire.lose(self, error)
 
     def ping(self, bytes data):
         """Sends a PING with the eight bytes `data`."""
+        if len(data) != 8:
+            raise ValueError(f"data must be eight bytes, not {len(data)}")
         if self.session is not NULL:
             nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, <const uint8_t*><char*>data)
             self.schedule()
@@ -207,8 +215,7 @@ cdef class Connection(Wire):
         return auth_context(self.transport)
 
     cdef int push(self) except -1:
-        # Inside of another connection's flush, what that has gathered so far would be written here.
-        if self.is_busy or self.is_scheduled or len(self.streams) > 1 or not self.scratch.gather.is_empty():
+        if self.is_busy or self.is_scheduled or len(self.open_streams) > 1:
             self.schedule()
         else:
             self.flush()
@@ -237,7 +244,7 @@ cdef class Connection(Wire):
         return 0
 
     cdef int on_stream_close(self, int32_t stream_id, uint32_t error_code) except -1:
-        cdef Stream stream = self.streams.pop(stream_id, None)
+        cdef Stream stream = self.open_streams.pop(stream_id, None)
         if stream is not None:
             if stream is self.in_headers:
                 self.in_headers = None

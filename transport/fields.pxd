@@ -5,7 +5,7 @@ from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_nv, nghttp2_s
 cdef class Fields:
     cdef nghttp2_nv* items
     cdef size_t count
-    cdef object owned
+    cdef tuple owned
 
 cdef bint equal(const uint8_t* text, size_t size, const char* expected, size_t expected_size) noexcept
 

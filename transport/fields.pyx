@@ -12,13 +12,19 @@ cdef class Fields:
     """An array of `(name, value)` pairs of bytes, which it keeps alive; nghttp2 copies them when they are submitted."""
 
     def __cinit__(self, list pairs):
-        cdef bytes name, value
         cdef nghttp2_nv* item
-        self.owned = pairs
-        self.items = <nghttp2_nv*>PyMem_Malloc(max(1, len(pairs)) * sizeof(nghttp2_nv))
+        self.owned = tuple(pairs)
+        self.items = <nghttp2_nv*>PyMem_Malloc(max(1, len(self.owned)) * sizeof(nghttp2_nv))
         if self.items is NULL:
             raise MemoryError
-        for name, value in pairs:
+        for pair in self.owned:
+            # Any other sequence could give bytes that it does not keep.
+            if type(pair) is not tuple or len(<tuple>pair) != 2:
+                raise TypeError(f"a header field must be a tuple of two bytes, not {type(pair).__name__}")
+            name, value = <tuple>pair
+            if type(name) is not bytes or type(value) is not bytes:
+                raise TypeError(f"a header field must be a tuple of two bytes, not of {type(name).__name__} and "
+                                f"{type(value).__name__}")
             item = &self.items[self.count]
             item.name, item.namelen = <uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
             item.value, item.valuelen = <uint8_t*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)

@@ -104,7 +104,7 @@ class UnaryStream(Method, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         return UnaryStreamCall(self.link, request, message)
 
 
-class StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+class StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
     """Sends a stream, and is answered by one message."""
 
     def __call__(
@@ -120,7 +120,7 @@ class StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[ty
         return StreamUnaryCall(self.link, request, request_iterator)
 
 
-class StreamStream(Method, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
+class StreamStream(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
     """Sends a stream, and is answered by one."""
 
     def __call__(

@@ -13,11 +13,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-cdef enum:
-    # Half of a common core's level-2 cache, all of which is used while a large body comes in.
-    _READ = 256 * 1024
-
-_scratches = WeakKeyDictionary()
+cdef object _scratches = WeakKeyDictionary()
 
 
 cdef class Gather:
@@ -66,15 +62,22 @@ cdef class Gather:
             transport.writelines(pieces)
         return 0
 
+    cdef int forget(self) except -1:
+        """What a write that failed has left is nobody else's."""
+        if self.filled or self.referred:
+            self.pieces, self.filled, self.referred = [], 0, 0
+        return 0
+
 
 cdef class Scratch:
     """A buffer to read into, as a whole and in the sizes of `Wire.portion`, and what a flush gathers."""
 
     def __cinit__(self):
-        buffer = bytearray(_READ)
+        buffer = bytearray(READ_SIZE)
         self.data = <uint8_t*>PyByteArray_AS_STRING(buffer)
-        # The view keeps the buffer alive, and its size as it is.
-        self.large = memoryview(buffer)
+        # This view keeps the buffer alive, and its size as it is; the others are handed out, and may be released.
+        self.view = memoryview(buffer)
+        self.large = self.view[:]
         self.portions = tuple([self.large[:size * 1024] for size in (4, 8, 16, 32, 64)])
         self.gather = Gather()
 

@@ -25,7 +25,7 @@ cdef class ServerCall(Stream):
     # The answer.
     cdef readonly bint has_begun
     cdef readonly bint is_answered
-    cdef list trailers
+    cdef Fields trailers
 
     cdef bint is_waiting(self) noexcept
     cdef int begin(self, list extra) except -1

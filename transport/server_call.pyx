@@ -11,7 +11,7 @@ from yais.transport.compression import ACCEPTED
 from yais.transport.fields cimport Fields, equal, is_grpc
 from yais.transport.metadata import decode_timeout, percent_encode
 from yais.transport.nghttp2 cimport *
-from yais.transport.stream cimport Stream
+from yais.transport.stream cimport Stream, is_making
 from yais.transport.wire cimport Wire, monotonic
 
 cdef enum:
@@ -59,6 +59,8 @@ cdef class Method:
 
 
 cdef ServerCall new_server_call(Wire wire, dict methods, int32_t stream_id):
+    global is_making
+    is_making = True
     cdef ServerCall call = ServerCall.__new__(ServerCall)
     call.wire = wire
     call.methods = methods
@@ -135,8 +137,8 @@ cdef class ServerCall(Stream):
         if not self.has_begun:
             self.reject(Fields(_HEADERS + trailers))
             return
+        self.trailers = Fields(trailers)
         self.is_answered = self.is_finished = True
-        self.trailers = trailers
         self.resume()
         self.wire.push()
 
@@ -157,6 +159,9 @@ cdef class ServerCall(Stream):
     cdef int begin(self, list extra) except -1:
         cdef nghttp2_data_provider source = self.provider()
         cdef Fields fields = Fields(_HEADERS + extra) if extra else _USUAL_HEADERS
+        if self.is_closed:
+            # By the own code of a buffer that was to be sent.
+            return 0
         self.has_begun = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, &source)
         return 0
@@ -169,7 +174,7 @@ cdef class ServerCall(Stream):
         return 0
 
     cdef int on_last_data(self, nghttp2_session* session, uint32_t* flags) except -1:
-        cdef Fields fields = _USUAL_TRAILERS if self.trailers is None else Fields(self.trailers)
+        cdef Fields fields = _USUAL_TRAILERS if self.trailers is None else self.trailers
         flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
         nghttp2_submit_trailer(session, self.id, fields.items, fields.count)
         return 0

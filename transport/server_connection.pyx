@@ -51,8 +51,7 @@ cdef class ServerConnection(Connection):
     cdef readonly bint is_draining
     cdef readonly bint has_spoken
 
-    def __init__(self, loop, owner, settings, dict methods):
-        Connection.__init__(self, loop, owner, settings)
+    def __cinit__(self, loop, owner, settings, dict methods):
         self.methods = methods
         self.allowance = _ALLOWANCE
 
@@ -71,7 +70,7 @@ cdef class ServerConnection(Connection):
 
     def cancel_all(self):
         """Answers every call with UNAVAILABLE, and closes."""
-        for call in list(self.streams.values()):
+        for call in list(self.open_streams.values()):
             call.finish(_UNAVAILABLE, "Cancelling all calls")
         self.terminate()
 
@@ -88,7 +87,7 @@ cdef class ServerConnection(Connection):
         self.stuck_rounds = self.stuck_rounds + 1 if self.is_write_paused or self.is_ending else 0
         if self.stuck_rounds > (_GOODBYE_ROUNDS if self.is_ending else stalled_rounds):
             return False
-        for call in list(self.streams.values()):
+        for call in list(self.open_streams.values()):
             if call.is_waiting() and (call.began_at < begun_before or call.deadline < now):
                 if not call.has_headers:
                     return False
@@ -131,7 +130,7 @@ cdef class ServerConnection(Connection):
                     self.session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
                 return 0
             call = new_server_call(self, self.methods, frame.hd.stream_id)
-            self.streams[call.id] = call
+            self.open_streams[call.id] = call
             nghttp2_session_set_stream_user_data(self.session, call.id, <void*>call)
         return 0
 

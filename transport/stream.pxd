@@ -8,6 +8,9 @@ from yais.transport.wire cimport Wire
 cdef enum:
     CONNECTION_LOST = 0x7fffffff
 
+# Set by whoever makes a call, which its constructor takes back: calls are made by their connection, from C.
+cdef bint is_making
+
 cdef class Stream:
     cdef Wire wire
     cdef readonly int32_t id
@@ -40,10 +43,12 @@ cdef class Stream:
     cdef bint is_full
     cdef int idle_rounds
 
+    cdef int tell(self, object function, tuple arguments=*) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
     cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1
     cdef int end_message(self) except -1
+    cdef object decompress(self, bytes message)
     cdef int grant(self) except -1
     cdef int hold(self, Py_ssize_t size) except -1
     cdef int stop_receiving(self) except -1

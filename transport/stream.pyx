@@ -92,6 +92,12 @@ cdef class Stream:
     and by `closed()` that the stream is gone.
     """
 
+    def __cinit__(self):
+        global is_making
+        if not is_making:
+            raise TypeError(f"{type(self).__name__} is made by its connection alone")
+        is_making = False
+
     @property
     def has_message(self):
         """Whether `take` has one to give."""
@@ -115,12 +121,13 @@ cdef class Stream:
                 self.grant()
         return message
 
-    def tell(self, function, *arguments):
+    cdef int tell(self, object function, tuple arguments=()) except -1:
         """Calls what is not ours; its mistakes are not to end the connection, with the calls of everybody else."""
         try:
             function(*arguments)
         except Exception as error:
             self.wire.loop.call_exception_handler({"message": "The callback of a call failed", "exception": error})
+        return 0
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
         """Ends the stream at once, without a word beyond `error_code`."""
@@ -200,7 +207,7 @@ cdef class Stream:
             self.unread_more.append(message)
         return self.on_message()
 
-    def decompress(self, message):
+    cdef object decompress(self, bytes message):
         """The message as it was before it was compressed; None when that is refused."""
         try:
             plain = inflate(self.encoding, message, self.wire.message_limit)
@@ -256,6 +263,9 @@ cdef class Stream:
                 size += length
         if size > self.wire.send_limit:
             raise MessageTooLargeError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
+        if self.is_closed:
+            # By the own code of a buffer.
+            return 0
         prefix[0] = flag
         prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
         if self.parts is None:

@@ -44,6 +44,8 @@ cdef class Wire:
     cdef int settle(self) except -1
     cdef int rest(self) except -1
     cdef int fail(self, object error) except -1
+    cdef int flush_last(self) except -1
+    cdef int lose(self, object error) except -1
     cpdef flush(self)
 
 cdef double monotonic() noexcept nogil

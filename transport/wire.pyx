@@ -12,12 +12,16 @@ Fairness. A peer that sends as fast as it can would keep the loop to itself; aft
 seconds of work, its connection is not read again before all others had their turn, and one whose bytes are dear is
 read in smaller portions. One whose requests are refused for now may be told to rest. A peer that sends but does not
 read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
+
+Re-entry. nghttp2 does not stand being called from its own callbacks, other than to submit; nor may a session go while
+it calls back. `is_busy` is true meanwhile: then a flush waits until that is over, and more bytes or the connection's end
+are refused.
 """
 
 from libc.stdint cimport uint8_t
 
 from yais.transport.nghttp2 cimport *
-from yais.transport.scratch cimport Gather, scratch_of
+from yais.transport.scratch cimport READ_SIZE, Gather, scratch_of
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -53,7 +57,8 @@ cdef double monotonic() noexcept nogil:
 cdef class Wire:
     """An `asyncio.BufferedProtocol` around an nghttp2 session; `connection.pyx` gives it its meaning."""
 
-    def __init__(self, loop):
+    # Not `__init__`, which a subclass can leave out. The subclasses' arguments come here too.
+    def __cinit__(self, loop, *_, **__):
         self.loop = loop
         self.scratch = scratch_of(loop)
         self.largest_portion = _LAST_PORTION
@@ -64,6 +69,8 @@ cdef class Wire:
             nghttp2_session_del(self.session)
 
     def connection_made(self, transport):
+        if self.session is not NULL:
+            raise RuntimeError("connection_made was called before")
         self.transport = transport
         self.read_at = monotonic()
         self.open_session()
@@ -73,6 +80,8 @@ cdef class Wire:
         return self.scratch.large if self.is_reading_body else self.scratch.portions[self.portion]
 
     def buffer_updated(self, Py_ssize_t size):
+        if not 0 <= size <= READ_SIZE:
+            raise ValueError(f"size must be from 0 to {READ_SIZE} bytes, not {size}")
         self.receive(self.scratch.data, size)
 
     def eof_received(self):
@@ -80,12 +89,18 @@ cdef class Wire:
         return False
 
     def connection_lost(self, error):
+        if self.is_busy and self.session is not NULL:
+            raise RuntimeError("connection_lost was called inside of a callback of the connection")
+        self.lose(error)
+
+    cdef int lose(self, object error) except -1:
         """After this nothing is scheduled any more, and nothing refers to itself."""
         if self.session is not NULL:
             nghttp2_session_del(self.session)
             self.session = NULL
         self.is_scheduled = True
         self.flush_soon = None
+        return 0
 
     def pause_writing(self):
         self.is_write_paused = True
@@ -126,6 +141,8 @@ cdef class Wire:
         cdef ssize_t taken
         if self.session is NULL or self.is_ending:
             return 0
+        if self.is_busy:
+            raise RuntimeError("buffer_updated was called inside of a callback of the connection")
         self.read_at = monotonic()
         self.is_busy = True
         taken = nghttp2_session_mem_recv(self.session, data, size)
@@ -147,8 +164,9 @@ cdef class Wire:
             self.cheap_reads = 0
         elif spent < _CHEAP:
             self.cheap_reads += 1
-            if self.cheap_reads % _FORGIVING == 0 and self.largest_portion < _LAST_PORTION:
-                self.largest_portion += 1
+            if self.cheap_reads == _FORGIVING:
+                self.cheap_reads = 0
+                self.largest_portion = min(self.largest_portion + 1, _LAST_PORTION)
             self.portion = min(self.portion + 1, self.largest_portion)
 
     cdef int settle(self) except -1:
@@ -183,7 +201,7 @@ cdef class Wire:
         self.transport.abort()
         return 0
 
-    def flush_last(self):
+    cdef int flush_last(self) except -1:
         """A GOAWAY that says why, if the session has one ready."""
         cdef Gather gather = self.scratch.gather
         cdef const uint8_t* data
@@ -193,26 +211,33 @@ cdef class Wire:
         if size > 0:
             gather.copy(data, size)
         self.is_busy = False
-        gather.write_to(self.transport)
+        return gather.write_to(self.transport)
 
     cpdef flush(self):
         """Writes all that the session has ready and the transport can take."""
         cdef Gather gather = self.scratch.gather
         cdef const uint8_t* data
         cdef ssize_t size = 0
-        if self.session is NULL:
+        if self.session is NULL or self.is_busy:
+            return
+        if not gather.is_empty():
+            # Inside of another connection's flush, what that has gathered so far would be written here.
+            self.schedule()
             return
         self.is_scheduled = False
         self.is_busy = True
-        while not self.is_write_paused:
-            size = nghttp2_session_mem_send(self.session, &data)
-            if size <= 0:
-                break
-            gather.copy(data, size)
-            if gather.filled + gather.referred >= _WRITE:
-                gather.write_to(self.transport)
-        gather.write_to(self.transport)
-        self.is_busy = False
+        try:
+            while not self.is_write_paused:
+                size = nghttp2_session_mem_send(self.session, &data)
+                if size <= 0:
+                    break
+                gather.copy(data, size)
+                if gather.filled + gather.referred >= _WRITE:
+                    gather.write_to(self.transport)
+            gather.write_to(self.transport)
+        finally:
+            gather.forget()
+            self.is_busy = False
         if size < 0:
             self.fail(ConnectionError(nghttp2_strerror(<int>size).decode()))
         elif not self.is_write_paused and (self.is_ending or not self.is_wanted()):

@@ -15,7 +15,6 @@ from bench.transport import contract
 from bench.transport.peers import PEERS
 from bench.transport.rounds import metered
 
-_WARM_UP = 1_024
 # CPU varies far more, and takes far less time to measure.
 _CPU_ROUNDS = 3
 _CPU_REQUESTS = 2
@@ -36,7 +35,8 @@ class Case:
     part: float = 1
 
     def requests(self, size: Size) -> int:
-        return round(size.requests * self.part)
+        """Those of a round, in whole writes."""
+        return max(1, round(size.requests * self.part / self.window)) * self.window
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def count_instructions(server: Server, checkouts: Sequence[Checkout], size: Size
             counter.begin()
         for case in server.cases:
             requests = case.requests(size)
-            loads = [stack.enter_context(_load(case, counter.subject)) for counter in counters]
+            loads = [stack.enter_context(_load(case, counter.subject, requests)) for counter in counters]
             for counter in counters:
                 counter.instructions()
             for _ in range(size.rounds):
@@ -98,20 +98,20 @@ def time_cpu(server: Server, checkouts: Sequence[Checkout], size: Size, cores: C
             with running(one.name, one.command(server.command()), cores.server) as subject:
                 for case in server.cases:
                     requests = case.requests(size) * _CPU_REQUESTS
-                    with _load(case, subject) as load:
+                    with _load(case, subject, case.requests(size)) as load:
                         _, spent = metered(subject, partial(load, requests))
                     figures[case.name, one.name].append(spent.subject * 1e6 / requests)
     return figures
 
 
 @contextmanager
-def _load(case: Case, subject: Subject) -> Iterator[Load]:
-    """The load of a case on a connection of its own, on which the server has become warm."""
+def _load(case: Case, subject: Subject, warm_up: int) -> Iterator[Load]:
+    """The load of a case on a connection of its own, once so many requests have made the server warm."""
     question = case.question()
     with connected(subject.port, question.method, question.message) as client:
 
         def load(requests: int) -> None:
             question.check(client.load(requests, case.window))
 
-        load(_WARM_UP)
+        load(warm_up)
         yield load

@@ -43,7 +43,7 @@ def program(name: str) -> Path:
 def require(*names: str) -> None:
     """Raises `NotInstalledError`, which names all of the tools and libraries `names` that are not installed."""
     if missing := [name for name in names if not _is_installed(name)]:
-        packages = " ".join(_PACKAGES[name] for name in missing)
+        packages = " ".join(dict.fromkeys(_PACKAGES[name] for name in missing))
         raise NotInstalledError(f"{', '.join(missing)}: not installed (on Debian: apt-get install {packages})")
 
 

@@ -19,6 +19,10 @@ from libc.string cimport memcpy
 
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 
+cdef extern from "numpy/ndarrayobject.h":
+    # Whether elements are or hold references to objects, which must not be written as bytes.
+    bint PyDataType_REFCHK(np.PyArray_Descr*) nogil
+
 np.import_array()
 
 cdef enum:
@@ -42,6 +46,8 @@ cdef enum:
 _MAX_FORMS = 1024
 # Inputs of one form give outputs of one shape, or of a few.
 _MAX_DESCRIPTIONS = 16
+# Set by whoever makes a WireCall, which its constructor takes back.
+cdef bint is_making = False
 
 
 cdef struct Piece:
@@ -144,15 +150,21 @@ cdef class Form:
     cdef bytes head
     cdef dict described
 
-    def __init__(self, model, layout, wanted):
+    def __cinit__(self, model, layout, wanted):
+        cdef int index
         self.model = model
         self.rows = layout.rows
         self.shapes = layout.shapes
-        self.inputs = tuple([each.name for each in layout.inputs])
-        for index, each in enumerate(layout.inputs):
-            self.places[index], self.sizes[index] = each.position, each.nbytes
+        tensors = tuple(layout.inputs)
+        self.inputs = tuple([each.name for each in tensors])
         self.rules = [rule for rule in model.signature.outputs if rule.name in wanted]
         self.outputs = tuple([rule.name for rule in self.rules])
+        if self.rows < 0 or max(len(tensors), len(self.outputs)) > _MAX_TENSORS:
+            raise ValueError(f"layout has {self.rows} rows of {len(tensors)} inputs, for {len(self.outputs)} outputs")
+        for index, each in enumerate(tensors):
+            self.places[index], self.sizes[index] = each.position, each.nbytes
+            if not 0 <= self.places[index] < len(tensors):
+                raise ValueError(f"layout: position {each.position} is not that of one of {len(tensors)} inputs")
         self.head = ModelInferResponse(model_name=model.name, model_version=model.version).SerializeToString()
         self.described = {}
 
@@ -177,14 +189,14 @@ cdef class Forms:
     cdef dict known
     cdef object method
 
-    def __init__(self, method):
+    def __cinit__(self, method):
         self.known = {}
         self.method = method
 
     def __len__(self):
         return len(self.known)
 
-    def recognise(self, call, bytes message not None, long long arrived):
+    def recognise(self, call, bytes message, long long arrived):
         """The request that `message` is, as `WireCall`; None when its form is not known."""
         cdef Cut parts
         cdef Form form
@@ -199,7 +211,7 @@ cdef class Forms:
                 return None
         return new_wire_call(self.method, call, message, form, arrived, &parts)
 
-    def learn(self, bytes message not None, model, layout, wanted):
+    def learn(self, bytes message, model, layout, wanted):
         """Keeps the form of a request that was found to ask `model` for `wanted`, with inputs of this `layout`."""
         cdef Cut parts
         if not cut(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), &parts):
@@ -216,8 +228,10 @@ cdef class Forms:
 
 
 cdef WireCall new_wire_call(object method, object call, bytes message, Form form, long long arrived, Cut* parts):
-    cdef WireCall made = WireCall.__new__(WireCall)
     cdef double deadline = call.deadline
+    global is_making
+    is_making = True
+    cdef WireCall made = WireCall.__new__(WireCall)
     cdef int index
     made.method = method
     made.call = call
@@ -246,6 +260,12 @@ cdef class WireCall:
     cdef Piece[_MAX_TENSORS] data
     cdef Piece id
 
+    def __cinit__(self):
+        global is_making
+        if not is_making:
+            raise TypeError("WireCall is made by Forms.recognise alone")
+        is_making = False
+
     @property
     def model(self):
         return self.form.model
@@ -268,11 +288,12 @@ cdef class WireCall:
         cdef int index = 0
         cdef uint8_t* target
         for name in self.form.inputs:
-            buffer = inputs[name]
-            size = self.form.sizes[index]
+            buffer = array_of(inputs, name)
             if not np.PyArray_ISWRITEABLE(buffer):
                 raise ValueError("a batch buffer is read-only")
-            target = rows_of(buffer, row, self.form.rows, size)
+            target = rows_of(buffer, row, self.form.rows, &size)
+            if size != self.form.sizes[index]:
+                raise misfit(buffer, row, self.form.rows, self.form.sizes[index])
             if size >= _LARGE:
                 with nogil:
                     copy(target, self.data[index].data, size)
@@ -297,14 +318,13 @@ cdef class WireCall:
         cdef Piece[_MAX_TENSORS] raws
         cdef uint8_t[_MAX_TENSORS][_MAX_LEAD] leads
         cdef int[_MAX_TENSORS] lead_sizes
-        cdef list buffers = [in_order(outputs[name]) for name in form.outputs]
+        cdef list buffers = [in_order(array_of(outputs, name)) for name in form.outputs]
         cdef np.ndarray buffer
         cdef int index, count = 0
         cdef bytes described = form.describe(tuple([array.shape for array in buffers]))
         cdef Py_ssize_t size = PyBytes_GET_SIZE(form.head) + self.id.size + PyBytes_GET_SIZE(described)
         for buffer in buffers:
-            raws[count].size = form.rows * row_size(buffer)
-            raws[count].data = rows_of(buffer, row, form.rows, raws[count].size)
+            raws[count].data = rows_of(buffer, row, form.rows, &raws[count].size)
             leads[count][0] = _RAW_OUTPUT
             lead_sizes[count] = 1 + put_varint(leads[count] + 1, raws[count].size)
             size += lead_sizes[count] + raws[count].size
@@ -320,7 +340,15 @@ cdef class WireCall:
         return reply
 
 
-cdef np.ndarray in_order(array):
+cdef inline np.ndarray array_of(arrays, name):
+    """The array of that name; numpy's macros do not look at what they are given."""
+    array = arrays[name]
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"the batch buffer of {name!r} must be a numpy array, not {type(array).__name__}")
+    return <np.ndarray>array
+
+
+cdef np.ndarray in_order(np.ndarray array):
     """`array`, or a copy of it whose elements lie as they do on the wire."""
     return np.PyArray_FROM_OF(array, np.NPY_ARRAY_CARRAY_RO | np.NPY_ARRAY_NOTSWAPPED)
 
@@ -348,12 +376,20 @@ cdef Py_ssize_t row_size(np.ndarray buffer) noexcept:
     return size
 
 
-cdef uint8_t* rows_of(np.ndarray buffer, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t size) except? NULL:
-    """Where rows of a batch buffer lie, which together have `size` bytes. Raises ValueError if they do not."""
-    cdef Py_ssize_t of_row = row_size(buffer)
-    if np.PyArray_NDIM(buffer) == 0 or np.PyArray_TYPE(buffer) == np.NPY_OBJECT or not np.PyArray_ISCARRAY_RO(buffer):
+cdef uint8_t* rows_of(np.ndarray buffer, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t* size) except? NULL:
+    """Where rows of a batch buffer lie, and how many bytes they are together. Raises ValueError if it has none there."""
+    cdef Py_ssize_t of_row
+    if np.PyArray_NDIM(buffer) == 0 or PyDataType_REFCHK(np.PyArray_DESCR(buffer)) \
+            or not np.PyArray_ISCARRAY_RO(buffer):
         raise ValueError("a batch buffer is not of numbers in C order, aligned and in the machine's byte order")
-    if row < 0 or row > np.PyArray_DIM(buffer, 0) - rows or rows * of_row != size:
-        shape = (<object>buffer).shape
-        raise ValueError(f"a batch buffer of shape {shape} has no {rows} rows of {size} bytes at {row}")
+    of_row = row_size(buffer)
+    if row < 0 or row > np.PyArray_DIM(buffer, 0) - rows:
+        raise misfit(buffer, row, rows, rows * <object>of_row)
+    # No more than the whole array has, which does not overflow.
+    size[0] = rows * of_row
     return <uint8_t*>np.PyArray_BYTES(buffer) + row * of_row
+
+
+cdef object misfit(np.ndarray buffer, Py_ssize_t row, Py_ssize_t rows, object size):
+    shape = (<object>buffer).shape
+    return ValueError(f"a batch buffer of shape {shape} has no {rows} rows of {size} bytes at {row}")

@@ -213,7 +213,7 @@ def test_a_signal_while_the_rest_of_a_lost_server_drains_is_the_first(two: Pair)
 
 
 def test_workers_whose_supervisor_is_killed_drain_by_themselves(two: Pair) -> None:
-    running = [stubs[0].ModelInfer.future(slow_request(1500)) for stubs in (two.one, two.other)]
+    running = [stubs[0].ModelInfer.future(slow_request(700)) for stubs in (two.one, two.other)]
     two.server.wait_in_flight(2)
     two.server.process.kill()
     eventually(lambda: two.server.log.count("The supervisor has gone") == 2, "that the workers have noticed")

@@ -30,11 +30,15 @@ class Line:
 
     async def read(self, size: int) -> bytes:
         """Exactly so many bytes. Raises EOFError or ConnectionError when they do not come any more."""
-        while len(self.received) < size:
-            await self._receive()
+        await self.fill(size)
         data = bytes(self.received[:size])
         del self.received[:size]
         return data
+
+    async def fill(self, size: int) -> None:
+        """Waits until `received` has so many bytes; raises as `read` does."""
+        while len(self.received) < size:
+            await self._receive()
 
     async def write(self, data: bytes) -> None:
         """Waits until all is sent. That the other end has gone is found out by reading."""

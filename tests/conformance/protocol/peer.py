@@ -9,15 +9,7 @@ from typing import TypeVar
 
 from h2.errors import ErrorCodes
 from hpack import Decoder, Encoder
-from hyperframe.frame import (
-    DataFrame,
-    Frame,
-    GoAwayFrame,
-    HeadersFrame,
-    PingFrame,
-    RstStreamFrame,
-    SettingsFrame,
-)
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.line import Line
@@ -27,6 +19,7 @@ from yais.clients.siege.chaos.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    HEAD_BYTES,
     HEADERS,
     PING,
     PREFACE,
@@ -36,7 +29,6 @@ from yais.clients.siege.chaos.frames import (
     settings,
 )
 
-_HEAD = 9
 # The type and the flags.
 _SETTINGS = b"\x04\x00"
 
@@ -100,15 +92,17 @@ class Peer(Line):
     async def frame(self, patience: float | None = PATIENCE_S) -> Frame:
         """The next frame; `fields` are those of the last HEADERS. Raises EOFError or ConnectionError at the end."""
         async with asyncio.timeout(patience):
-            head = await self.read(_HEAD)
-            frame, length = Frame.parse_frame_header(memoryview(head))
-            frame.parse_body(memoryview(await self.read(length)))
-        self.seen.append(frame)
-        self.unacknowledged -= isinstance(frame, SettingsFrame) and "ACK" in frame.flags
-        if isinstance(frame, HeadersFrame):
-            assert "END_HEADERS" in frame.flags
-            self.fields = {str(name): str(value) for name, value in self.decoder.decode(frame.data)}
-        return frame
+            # Nothing is taken before the frame is whole, so that who is cancelled meanwhile leaves the rest in order.
+            await self.fill(HEAD_BYTES)
+            reply, length = Frame.parse_frame_header(memoryview(bytes(self.received[:HEAD_BYTES])))
+            await self.fill(HEAD_BYTES + length)
+        reply.parse_body(memoryview(await self.read(HEAD_BYTES + length))[HEAD_BYTES:])
+        self.seen.append(reply)
+        self.unacknowledged -= isinstance(reply, SettingsFrame) and "ACK" in reply.flags
+        if isinstance(reply, HeadersFrame):
+            assert "END_HEADERS" in reply.flags
+            self.fields = {str(name): str(value) for name, value in self.decoder.decode(reply.data)}
+        return reply
 
     async def expect(self, kind: type[AnyFrame], stream: int | None = None) -> AnyFrame:
         """The next frame of a kind; others before it, apart from the end of the connection, do not matter."""

@@ -3,12 +3,7 @@ import asyncio
 from conformance.protocol.hostile import Hostile, answer
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served
-from yais.clients.siege.chaos.frames import (
-    message,
-)
-
-RESERVED = 0x8000_0000
-UNDEFINED_FLAGS = 0x82
+from yais.clients.siege.chaos.frames import message
 
 
 async def test_a_call_may_be_cut_at_every_byte(peer: Peer, server: Served) -> None:

@@ -1,8 +1,6 @@
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import (
-    HeadersFrame,
-)
+from hyperframe.frame import HeadersFrame
 
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, answer, status_of

@@ -6,12 +6,6 @@ from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer
 from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
 
-
-def moved_behind(fields: Fields, name: str) -> Fields:
-    """`fields` with the pseudo-field `name` at their end."""
-    return sorted(fields, key=lambda field: field[0] == name)
-
-
 MALFORMED = {
     "no path": request(_path=None),
     "neither authority nor host": request(_authority=None),

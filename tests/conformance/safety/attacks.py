@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from h2.errors import ErrorCodes
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import GoAwayFrame, PingFrame
 
 from conformance.protocol.peer import Peer
+from yais.clients.siege.chaos.frames import PING, frame
 
 # Enough for a server to lose patience: of the smallest frames these are 200,000.
 PORTIONS = 64
+_QUESTION = b"are you?"
 _PORTION = 32 * 1024
 
 
@@ -42,9 +44,20 @@ async def flood(peer: Peer, make: Callable[[int], bytes], times: int = PORTIONS)
             await asyncio.sleep(0)
 
 
-def portion(frame: bytes) -> bytes:
+async def survives(peer: Peer) -> bool:
+    """Whether the connection does, once the server has read all that was sent; it may take no more calls even so."""
+    await peer.send(frame(PING, payload=_QUESTION))
+    with suppress(EOFError, ConnectionError):
+        while True:
+            reply = await peer.frame()
+            if isinstance(reply, PingFrame) and "ACK" in reply.flags and reply.opaque_data == _QUESTION:
+                return True
+    return False
+
+
+def portion(piece: bytes) -> bytes:
     """About as many copies of a frame as the server reads at a time."""
-    return frame * max(1, _PORTION // len(frame))
+    return piece * max(1, _PORTION // len(piece))
 
 
 def code_of(peer: Peer) -> ErrorCodes | None:

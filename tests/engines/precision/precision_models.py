@@ -8,6 +8,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper, shape_inference
 
+from yais.engines import EngineOptions
+from yais.engines.ort import session_options
+
 Array = NDArray[Any]
 Value = tuple[str, int, Sequence[int | str]]
 
@@ -33,10 +36,7 @@ def model_of(made: GraphProto, opset: int = 17, **domains: int) -> ModelProto:
 
 
 def run(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
-    """Q/DQ pairs are computed as they are written: kernels of INT8 saturate on CPUs with AVX2 and without VNNI."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options = session_options(EngineOptions())
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     answers: list[Array] = session.run(None, dict(feeds))
     return answers

@@ -1,0 +1,287 @@
+"""Objects of the extension types, fresh ones in each of the states that a caller can find them in."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from known_forms import ONE, Kept, request, rows
+
+from yais.server.services.forms import Form, Forms
+from yais.transport.client_call import ClientCall
+from yais.transport.client_connection import ClientConnection
+from yais.transport.connection import Connection
+from yais.transport.fields import Fields
+from yais.transport.options import Settings
+from yais.transport.scratch import Gather, Scratch
+from yais.transport.server_call import Method, ServerCall
+from yais.transport.server_connection import ServerConnection
+from yais.transport.wire import Wire
+
+FIELDS = [
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/a/b"),
+    (b":authority", b"x"),
+    (b"te", b"trailers"),
+    (b"content-type", b"application/grpc"),
+]
+
+
+class Loop:
+    """Runs nothing by itself."""
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], object]] = []
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        self.ready.append(lambda: callback(*args))
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
+        self.call_soon(callback, *args)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What callbacks raise is theirs."""
+
+    def turn(self) -> None:
+        ready, self.ready = self.ready, []
+        for callback in ready:
+            callback()
+
+
+class Pipe:
+    """A socket's transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.is_over = False
+        self.on_write: Callable[[], object] = lambda: None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.1", 50051) if name in ("peername", "sockname") else default
+
+    def is_closing(self) -> bool:
+        return self.is_over
+
+    def write(self, data: bytes) -> None:
+        self.written.append(bytes(data))
+        self.on_write()
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.write(b"".join(pieces))
+
+    def close(self) -> None:
+        self.is_over = True
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    abort = close
+
+
+class Owner:
+    def connection_opened(self, connection: Connection) -> None: ...
+    def connection_ready(self, connection: Connection) -> None: ...
+    def connection_draining(self, connection: Connection, error_code: int, reason: bytes) -> None: ...
+    def connection_closed(self, connection: Connection, error: Exception | None) -> None: ...
+
+
+class Listener:
+    def __init__(self, on_change: Callable[[], object]) -> None:
+        self.changed = self.closed = on_change
+
+
+class Line:
+    """A client's and a server's connection that have greeted each other; `moment` is called inside of callbacks."""
+
+    def __init__(self, server: type[ServerConnection] = ServerConnection, **settings: Any) -> None:
+        self.loop = Loop()
+        self.moment: Callable[[], object] = lambda: None
+        self.calls: list[ServerCall] = []
+        method = Method(self._serve, is_raw=True)
+        methods = {b"/a/b": method, b"/s": Method(self._serve, takes_stream=True)}
+        self.server = server(self.loop, Owner(), Settings(**settings), methods)  # type: ignore[arg-type]
+        self.client = ClientConnection(self.loop, Owner(), Settings())  # type: ignore[arg-type]
+        self.to_client, self.to_server = Pipe(), Pipe()
+        self.server.connection_made(self.to_client)  # type: ignore[arg-type]
+        self.client.connection_made(self.to_server)  # type: ignore[arg-type]
+        self.move()
+
+    def _serve(self, call: ServerCall, message: Any) -> None:
+        self.calls.append(call)
+        call.listener = Listener(lambda: self.moment())
+        self.moment()
+
+    def move(self) -> None:
+        """Until both ends have said and heard all there is."""
+        for _ in range(20):
+            for pipe, peer in ((self.to_server, self.server), (self.to_client, self.client)):
+                data, pipe.written = b"".join(pipe.written), []
+                for at in range(0, len(data), 2**16):
+                    feed(peer, data[at : at + 2**16])
+            self.loop.turn()
+
+    def start(self, path: bytes = b"/a/b", body: bytes = b"hello", **how: Any) -> ClientCall:
+        fields = [(name, path if name == b":path" else value) for name, value in FIELDS]
+        call = self.client.start(fields, body, listener=Listener(lambda: self.moment()), **how)
+        self.move()
+        return call
+
+    def lose(self) -> None:
+        for connection in (self.client, self.server):
+            connection.connection_lost(None)
+
+
+def feed(connection: Connection, data: bytes) -> None:
+    for at in range(0, len(data), 4096):
+        part = data[at : at + 4096]
+        buffer = connection.get_buffer(-1)
+        memoryview(buffer)[: len(part)] = part
+        connection.buffer_updated(len(part))
+
+
+def server_call(is_answered: bool = False, is_lost: bool = False, path: bytes = b"/a/b") -> ServerCall:
+    line = Line()
+    line.start(path, is_last=path == b"/a/b")
+    (call,) = line.calls
+    KEPT.append(line)
+    if is_answered:
+        call.respond(bytes(100_000))
+    if is_lost:
+        line.lose()
+    return call
+
+
+def client_call(is_answered: bool = False, is_lost: bool = False, is_waiting: bool = False) -> ClientCall:
+    line = Line(max_concurrent_streams=1)
+    KEPT.append(line)
+    if is_waiting:
+        line.start()
+    call = line.start(body=bytes(300_000) if is_waiting else b"hello")
+    if is_answered:
+        line.calls[0].respond(b"answer")
+        line.move()
+    if is_lost:
+        line.lose()
+    return call
+
+
+# The other ends of what is tried, so that they live as long.
+KEPT: list[Line] = []
+
+
+def connection(kind: str, is_lost: bool = False) -> Any:
+    line = Line()
+    KEPT.append(line)
+    line.start()
+    if is_lost:
+        line.lose()
+    return getattr(line, kind)
+
+
+def kept() -> Kept:
+    known = Kept(ONE)
+    known.learn(request(rows(2)))
+    return known
+
+
+def layout(**changed: Any) -> Any:
+    tensor = SimpleNamespace(name="A", position=0, nbytes=16)
+    return SimpleNamespace(**{"rows": 2, "shapes": ((2, 2),), "inputs": [tensor]} | changed)
+
+
+def form(**changed: Any) -> Form:
+    return Form(kept().model, layout(**changed), ["O0"])
+
+
+class Bare(ServerConnection):
+    """Leaves out the constructor of its base, and does something else in its place."""
+
+    def __init__(self, *_: Any) -> None: ...
+    def flush(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def connection_lost(self, error: Exception | None) -> None: ...
+
+
+SPECIMENS: dict[str, list[Callable[[], Any]]] = {
+    "Fields": [lambda: Fields([(b"a", b"b")])],
+    "Gather": [Gather],
+    "Scratch": [Scratch],
+    "Wire": [lambda: Wire(Loop()), lambda: Wire.__new__(Wire, Loop())],
+    "Connection": [lambda: Connection(Loop(), Owner(), Settings()), lambda: connection("server")],
+    "ServerConnection": [
+        lambda: ServerConnection(Loop(), Owner(), Settings(), {}),
+        lambda: ServerConnection.__new__(ServerConnection, Loop(), None, Settings(), {}),
+        lambda: connection("server"),
+        lambda: connection("server", is_lost=True),
+        lambda: Bare(Loop(), Owner(), Settings(), {}),
+        lambda: Line(Bare).server,
+    ],
+    "ClientConnection": [
+        lambda: ClientConnection(Loop(), Owner(), Settings()),
+        lambda: connection("client"),
+        lambda: connection("client", is_lost=True),
+    ],
+    "Stream": [server_call, client_call],
+    "ServerCall": [
+        server_call,
+        lambda: server_call(path=b"/s"),
+        lambda: server_call(is_answered=True),
+        lambda: server_call(is_lost=True),
+    ],
+    "ClientCall": [
+        client_call,
+        lambda: client_call(is_answered=True),
+        lambda: client_call(is_lost=True),
+        lambda: client_call(is_waiting=True),
+    ],
+    "Method": [lambda: Method(print), lambda: Method.__new__(Method)],
+    "Form": [form],
+    "Forms": [lambda: kept().forms, lambda: Forms.__new__(Forms, None)],
+    "WireCall": [lambda: kept().recognise(request(rows(2)))],
+}
+
+# An argument that will do, for each parameter by its name.
+PLAUSIBLE: dict[str, Callable[[], Any]] = {
+    "*arguments": lambda: b"x",
+    "*buffers": lambda: b"hello",
+    "arrived": lambda: 5,
+    "begun_before": lambda: 1.0,
+    "buffer": lambda: b"hello",
+    "call": client_call,
+    "callback": lambda: lambda *_: None,
+    "code": lambda: 5,
+    "data": lambda: b"12345678",
+    "details": lambda: "details",
+    "error": lambda: OSError(),
+    "error_code": lambda: 8,
+    "extra": lambda: [(b"a", b"b")],
+    "fields": lambda: list(FIELDS),
+    "function": lambda: lambda *_: None,
+    "inputs": lambda: {"A": np.zeros((8, 2), np.float32)},
+    "is_compressed": lambda: False,
+    "is_last": lambda: True,
+    "is_raw": lambda: False,
+    "is_single": lambda: True,
+    "layout": layout,
+    "listener": lambda: Listener(lambda: None),
+    "loop": Loop,
+    "message": lambda: request(rows(2)).SerializeToString(),
+    "method": lambda: kept().ends,
+    "methods": lambda: {b"/a/b": Method(lambda *_: None)},
+    "model": lambda: kept().model,
+    "outputs": lambda: {"O0": np.zeros((8, 2), np.float32)},
+    "owner": Owner,
+    "pairs": lambda: [(b"a", b"b")],
+    "reason": lambda: b"reason",
+    "row": lambda: 0,
+    "settings": Settings,
+    "size": lambda: 9,
+    "sizehint": lambda: -1,
+    "stalled_rounds": lambda: 2.0,
+    "status": lambda: 1,
+    "takes_stream": lambda: False,
+    "trailing": lambda: [(b"a", b"b")],
+    "transport": Pipe,
+    "wanted": lambda: ["O0"],
+}
