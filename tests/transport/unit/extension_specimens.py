@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from known_forms import ONE, Kept, request, rows
+from server.known_forms import ONE, Kept, request, rows
 
 from yais.server.services.forms import Form, Forms
 from yais.transport.client_call import ClientCall

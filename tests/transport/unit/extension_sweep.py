@@ -125,7 +125,7 @@ def sweep_construction(cls: type) -> None:
         for says, args, kwargs, must_refuse in tries(parameters):
             name = made.__name__
             found = attempt(f"{name}(): {says}", lambda: made(*args, **kwargs), must_refuse and made is cls)  # noqa: B023
-            if isinstance(found, cls) and ("as it" in says or "no arg" in says or made is derived and "None" in says):
+            if isinstance(found, cls) and ("as it" in says or "no arg" in says or (made is derived and "None" in says)):
                 sweep_bare(name, cls, found)
     for says, args, _, _ in tries(parameters):
         found = attempt(f"{cls.__name__}.__new__: {says}", lambda: cls.__new__(cls, *args))  # noqa: B023
