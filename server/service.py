@@ -93,7 +93,7 @@ class Service:
         )
         infer = InferMethod(self.models, self._admission)
         if self.config.transport == "native":
-            infer.recognise_forms()
+            infer.cache_templates()
         registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]

@@ -16,10 +16,10 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest
 from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferMethod
 from yais.server.grpc.server import CallListener
+from yais.server.grpc.templates import RequestTemplateCache
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
-from yais.server.services.forms import Forms
 
 SHORT = Size(rounds=5, requests=2_000)
 FULL = Size(rounds=25, requests=10_000)
@@ -90,16 +90,16 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
     registry, admission = Registry(), Admission()
     registry.add(model)
     method = InferMethod(registry, admission)
-    forms = Forms(method)
+    templates = RequestTemplateCache(method)
     inference = decode(ModelInferRequest.FromString(data), model.signature)
-    forms.learn(data, model, inference.layout, inference.outputs)
+    templates.insert(data, model, inference.layout, inference.outputs)
     context = model.engine.create_context()
     context.fit(inference.layout.shapes)
     context.execute(batch)
 
     def arrive() -> list[Any]:
         now = monotonic_ns()
-        return [forms.recognise(Call(), data, now) for _ in range(batch)]
+        return [templates.lookup(Call(), data, now) for _ in range(batch)]
 
     def fill(requests: Sequence[Any]) -> None:
         for row, request in enumerate(requests):
@@ -113,7 +113,7 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
     waiting = arrive()
     started = monotonic_ns()
     return {
-        "parse and check (what a known form spares)": lambda: [
+        "parse and check (what a known template spares)": lambda: [
             decode(ModelInferRequest.FromString(data), model.signature) for _ in range(batch)
         ],
         "take apart, recognise": arrive,

@@ -12,7 +12,7 @@ from yais.engines import Array
 from yais.proto.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from yais.proto.tensors import CONTENTS_FIELDS, DTYPES, strings_array, to_raw
 from yais.server.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from yais.server.models.signature import Layout, Signature
+from yais.server.models.signature import RequestLayout, Signature
 
 InferInputTensor = ModelInferRequest.InferInputTensor
 
@@ -44,7 +44,7 @@ _FIELD_TYPES = {
 class Inference(NamedTuple):
     """What a request asks for: `inputs` as arrays of `(rows, *shape)`, and the names of the wanted outputs."""
 
-    layout: Layout
+    layout: RequestLayout
     inputs: dict[str, Array]
     outputs: Collection[str]
 

@@ -1,6 +1,6 @@
 """ModelInfer, from the bytes of a request to those of its answer, without a coroutine.
 
-Requests of a known form are taken as they come (`forms.pyx`); all others are parsed, which tells what their form means.
+Requests that have a template are taken as they come (`templates.pyx`); all others are parsed, and leave a template.
 Without the native extension, and on grpcio's transport, every request is parsed: the reference for the other way.
 """
 
@@ -23,7 +23,7 @@ from yais.server.models.registry import Registry
 from yais.server.models.request import Request
 
 if TYPE_CHECKING:
-    from yais.server.services.forms import Forms
+    from yais.server.grpc.templates import RequestTemplateCache
 
 
 class InferCall(Request, Protocol):
@@ -46,20 +46,20 @@ class InferMethod:
     def __init__(self, registry: Registry, admission: Admission) -> None:
         self._registry = registry
         self._admission = admission
-        self._forms: Forms | None = None
+        self._templates: RequestTemplateCache | None = None
 
-    def recognise_forms(self) -> None:
-        """From now on parses no request whose form has come before. Raises ImportError without the native extension."""
-        from yais.server.services.forms import Forms
+    def cache_templates(self) -> None:
+        """From now on parses no request that has a template. Raises ImportError without the native extension."""
+        from yais.server.grpc.templates import RequestTemplateCache
 
-        self._forms = Forms(self)
+        self._templates = RequestTemplateCache(self)
 
     def __call__(self, call: RawCall, message: memoryview) -> None:
         arrived = monotonic_ns()
         data: bytes = message.obj  # type: ignore[assignment]
-        request = self._forms.recognise(call, data, arrived) if self._forms is not None else None
+        request = self._templates.lookup(call, data, arrived) if self._templates is not None else None
         if request is None:
-            self._read(call, data, arrived)
+            self._parse(call, data, arrived)
         else:
             self._submit(request)
 
@@ -80,8 +80,8 @@ class InferMethod:
         request.model.pool.discard(request)
         request.model.recorder.fail("CANCELED", monotonic_ns() - request.arrived)
 
-    def _read(self, call: RawCall, data: bytes, arrived: int) -> None:
-        """Submits what is no known form, once it is parsed and found to keep the rules."""
+    def _parse(self, call: RawCall, data: bytes, arrived: int) -> None:
+        """Submits a request without a template, once it is parsed and found to keep the rules."""
         model = None
         try:
             try:
@@ -94,9 +94,9 @@ class InferMethod:
         except ServiceError as error:
             self._fail(call, model, arrived, error)
             return
-        if self._forms is not None:
-            self._forms.learn(data, model, inference.layout, inference.outputs)
-        self._submit(ParsedCall(self, call, model, message.id, inference, arrived))
+        if self._templates is not None:
+            self._templates.insert(data, model, inference.layout, inference.outputs)
+        self._submit(ParsedRequest(self, call, model, message.id, inference, arrived))
 
     def _submit(self, request: InferCall) -> None:
         try:
@@ -117,7 +117,7 @@ class InferMethod:
         call.fail(error.status, status_details(error))
 
 
-class ParsedCall:
+class ParsedRequest:
     """A call of ModelInfer whose request was parsed."""
 
     __slots__ = ("_id", "_inference", "_method", "arrived", "call", "deadline", "model", "queued", "rows", "shapes")

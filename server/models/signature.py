@@ -48,7 +48,7 @@ class InputLayout(NamedTuple):
     position: int
 
 
-class Layout(NamedTuple):
+class RequestLayout(NamedTuple):
     """All inputs of a request that keeps the rules, in the model's order; `shapes` are theirs without the rows."""
 
     rows: int
@@ -74,7 +74,7 @@ class Signature:
                 raise InvalidRequestError(f"unexpected inference output '{name}' for model '{self.model}'")
         return frozenset(names) if names else self._output_names
 
-    def lay_out(self, headers: Sequence[Header], request_id: str) -> Layout:
+    def lay_out(self, headers: Sequence[Header], request_id: str) -> RequestLayout:
         """What the inputs of a request are, if they keep the rules."""
         try:
             self._check_names([name for name, _, _ in headers])
@@ -83,9 +83,9 @@ class Signature:
             inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
         except _ViolationError as violation:
             raise _invalid_request(violation, request_id) from violation
-        return Layout(rows, tuple(each.shape[1:] for each in inputs), inputs)
+        return RequestLayout(rows, tuple(each.shape[1:] for each in inputs), inputs)
 
-    def arrays(self, layout: Layout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
+    def arrays(self, layout: RequestLayout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
         """The inputs by name, in the model's order; `raws` holds the elements of each header, little-endian."""
         try:
             return {each.name: self._array(each, raws[each.position]) for each in layout.inputs}

@@ -86,7 +86,7 @@ async def service(serve: Serve, transport: TransportName) -> AsyncIterator[Servi
         yield service
 
 
-@pytest.fixture(params=[False, True], ids=["parsed", "by form"])
-def by_form(request: pytest.FixtureRequest) -> bool:
-    """Whether requests of ModelInfer are recognised by their form."""
+@pytest.fixture(params=[False, True], ids=["parsed", "by template"])
+def by_template(request: pytest.FixtureRequest) -> bool:
+    """Whether requests of ModelInfer are recognised by their template."""
     return request.param

@@ -46,7 +46,7 @@ class Service:
         self.door = Door()
         infer = InferMethod(self.registry, self.door)
         if transport == "native":
-            infer.recognise_forms()
+            infer.cache_templates()
         self.infer: Callable[[RawCall, memoryview], None] = infer
 
     @asynccontextmanager

@@ -167,7 +167,7 @@ def serialised(wire: bytes) -> bytes:
 
 @st.composite
 def relatives(draw: st.DrawFn, wire: bytes) -> bytes:
-    """Messages whose form is that of `wire`, with other contents, or contents that do not suit it."""
+    """Messages with the template of `wire`, with other contents, or contents that do not suit it."""
     try:
         message = ModelInferRequest.FromString(wire)
     except DecodeError:

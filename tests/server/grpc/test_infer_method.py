@@ -1,4 +1,4 @@
-"""ModelInfer behind a call of no transport, with requests that are parsed and with such as are known by their form."""
+"""ModelInfer behind a call of no transport, with requests that are parsed and with such as have a template."""
 
 import sys
 from time import monotonic
@@ -16,16 +16,16 @@ DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
-async def served(serve: Serve, by_form: bool) -> Served:
-    return Served(serve(FakeEngine(on_run=refuse_negative_rows)), by_form)
+async def served(serve: Serve, by_template: bool) -> Served:
+    return Served(serve(FakeEngine(on_run=refuse_negative_rows)), by_template)
 
 
 @pytest.mark.parametrize("request_id", ["r7", "", "é", "x" * 500])
 @pytest.mark.parametrize("version", ["", "1", "01", "+1"])
 async def test_an_inference_is_answered_with_its_own_rows_and_id(
-    serve: Serve, by_form: bool, version: str, request_id: str
+    serve: Serve, by_template: bool, version: str, request_id: str
 ) -> None:
-    served = Served(serve(FakeEngine()), by_form and request_id.isascii())
+    served = Served(serve(FakeEngine()), by_template and request_id.isascii())
     response = await served.response(infer(1, 2, version=version, request_id=request_id))
     assert (response.model_name, response.model_version, response.id) == ("m", "1", request_id)
     (output,) = response.outputs
@@ -35,8 +35,8 @@ async def test_an_inference_is_answered_with_its_own_rows_and_id(
     assert served.admission.in_flight == 0
 
 
-async def test_a_visit_says_what_it_brings(serve: Serve, gate: Gate, by_form: bool) -> None:
-    served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_form)
+async def test_a_visit_says_what_it_brings(serve: Serve, gate: Gate, by_template: bool) -> None:
+    served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_template)
     before = monotonic()
     call = served.send(infer(1, 2), deadline=before + 1000)
     visit: Any = call.listener
@@ -121,9 +121,9 @@ async def test_a_deadline_may_be_centuries_away(served: Served, deadline: float)
     assert numbers(await served.send(infer(1), monotonic() + deadline).response()) == [3]
 
 
-async def test_a_full_queue_rejects(serve: Serve, gate: Gate, by_form: bool) -> None:
+async def test_a_full_queue_rejects(serve: Serve, gate: Gate, by_template: bool) -> None:
     engine = FakeEngine(max_batch_size=1, on_run=gate.pass_through)
-    served = Served(serve(engine, options(queue=1)), by_form)
+    served = Served(serve(engine, options(queue=1)), by_template)
     running = served.send(infer(1))
     gate.wait_for_runs(1)
     waiting = served.send(infer(2))
@@ -150,8 +150,10 @@ async def test_only_a_full_queue_holds_a_client_back(served: Served) -> None:
         assert not call.is_held_back
 
 
-async def test_a_draining_server_rejects_but_answers_what_it_accepted(serve: Serve, gate: Gate, by_form: bool) -> None:
-    served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_form)
+async def test_a_draining_server_rejects_but_answers_what_it_accepted(
+    serve: Serve, gate: Gate, by_template: bool
+) -> None:
+    served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_template)
     accepted = served.send(infer(1))
     gate.wait_for_runs(1)
     served.admission.close()
@@ -168,15 +170,15 @@ async def test_a_draining_server_rejects_but_answers_what_it_accepted(serve: Ser
 
 
 async def test_an_answer_that_cannot_be_sent_fails_alone_and_leaves_nothing_behind(
-    serve: Serve, by_form: bool, caplog: pytest.LogCaptureFixture
+    serve: Serve, by_template: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Stubborn(FakeRawCall):
         def respond(self, *buffers: bytes) -> None:
             raise ValueError("too large")
 
-    served = Served(serve(FakeEngine(max_batch_size=2), options(delay=DAY_NS)), by_form)
+    served = Served(serve(FakeEngine(max_batch_size=2), options(delay=DAY_NS)), by_template)
     broken, request = Stubborn(), infer(1)
-    if by_form:
+    if by_template:
         served.teach(request)
     served.method(broken, memoryview(request.SerializeToString()))
     company = served.send(infer(2))
@@ -193,7 +195,7 @@ async def test_an_answer_that_cannot_be_sent_fails_alone_and_leaves_nothing_behi
 async def test_requests_of_one_batch_get_their_own_rows_whichever_way_they_came(serve: Serve) -> None:
     engine = FakeEngine(**fixed(1), max_batch_size=8)
     model = serve(engine, options(delay=DAY_NS))
-    ways = [Served(model, by_form) for by_form in (True, False, True, False)]
+    ways = [Served(model, by_template) for by_template in (True, False, True, False)]
     sent = [(1, 2), (3,), (4, 5, 6), (7, 8)]
     calls = [way.send(infer(*values)) for way, values in zip(ways, sent, strict=True)]
     answers = [numbers(await call.response()) for call in calls]
@@ -208,9 +210,9 @@ async def test_without_rows_a_request_gets_an_answer_without_rows(served: Served
     assert response.raw_output_contents == [b""]
 
 
-async def test_what_happens_is_recorded_alike(serve: Serve, by_form: bool) -> None:
+async def test_what_happens_is_recorded_alike(serve: Serve, by_template: bool) -> None:
     model: Model = serve(FakeEngine())
-    served = Served(model, by_form)
+    served = Served(model, by_template)
     await served.response(infer(1, 2, 3))
     recorder = model.recorder.read()
     assert (recorder.successes, recorder.inference_count, recorder.execution_count) == (1, 3, 1)
@@ -219,11 +221,11 @@ async def test_what_happens_is_recorded_alike(serve: Serve, by_form: bool) -> No
     assert all(each <= request for each in rest if each != 10_000_000)
 
 
-async def test_without_the_native_extension_no_form_can_be_recognised_and_requests_are_parsed_on(
+async def test_without_the_native_extension_no_template_can_be_recognised_and_requests_are_parsed_on(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(serve(FakeEngine()), by_form=False)
-    monkeypatch.setitem(sys.modules, "yais.server.services.forms", None)
+    served = Served(serve(FakeEngine()), by_template=False)
+    monkeypatch.setitem(sys.modules, "yais.server.grpc.templates", None)
     with pytest.raises(ImportError):
-        served.method.recognise_forms()
+        served.method.cache_templates()
     assert numbers(await served.response(infer(1))) == [3]

@@ -15,10 +15,10 @@ DAY_NS = 86_400 * 10**9
 
 @pytest.mark.parametrize("is_running", [True, False])
 async def test_a_cancelled_request_is_taken_back_and_counted(
-    serve: Serve, gate: Gate, by_form: bool, is_running: bool
+    serve: Serve, gate: Gate, by_template: bool, is_running: bool
 ) -> None:
     engine = FakeEngine(max_batch_size=1, on_run=gate.pass_through)
-    served = Served(serve(engine), by_form)
+    served = Served(serve(engine), by_template)
     running, waiting = served.send(infer(1)), served.send(infer(2))
     gate.wait_for_runs(1)
     cancelled, other = (running, waiting) if is_running else (waiting, running)
@@ -36,10 +36,10 @@ async def test_a_cancelled_request_is_taken_back_and_counted(
 
 
 async def test_a_call_that_ended_otherwise_is_not_answered_and_counted_once(
-    serve: Serve, gate: Gate, by_form: bool
+    serve: Serve, gate: Gate, by_template: bool
 ) -> None:
     """The transport ends calls past their deadline itself, and tells the listener only when the stream is gone."""
-    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_form)
+    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_template)
     running, other = served.send(infer(1)), served.send(infer(2))
     gate.wait_for_runs(1)
     running.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -53,8 +53,8 @@ async def test_a_call_that_ended_otherwise_is_not_answered_and_counted_once(
     assert served.admission.in_flight == 0
 
 
-async def test_an_answered_call_is_not_counted_again_when_its_stream_ends(serve: Serve, by_form: bool) -> None:
-    served = Served(serve(FakeEngine()), by_form)
+async def test_an_answered_call_is_not_counted_again_when_its_stream_ends(serve: Serve, by_template: bool) -> None:
+    served = Served(serve(FakeEngine()), by_template)
     call = served.send(infer(1))
     assert numbers(await call.response()) == [3]
     call.leave()
@@ -64,7 +64,7 @@ async def test_an_answered_call_is_not_counted_again_when_its_stream_ends(serve:
 
 @pytest.mark.parametrize("is_refused", [False, True], ids=["answered", "refused"])
 async def test_a_caller_who_leaves_just_as_the_batch_comes_back_takes_no_one_along(
-    serve: Serve, gate: Gate, by_form: bool, is_refused: bool
+    serve: Serve, gate: Gate, by_template: bool, is_refused: bool
 ) -> None:
     """A call of grpcio's is over at once, and its listener hears of it only in a later tick of the loop."""
 
@@ -75,7 +75,7 @@ async def test_a_caller_who_leaves_just_as_the_batch_comes_back_takes_no_one_alo
 
     problems: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-    served = Served(serve(FakeEngine(max_batch_size=2, on_run=run), options(delay=DAY_NS)), by_form)
+    served = Served(serve(FakeEngine(max_batch_size=2, on_run=run), options(delay=DAY_NS)), by_template)
     leaving, staying = served.send(infer(1)), served.send(infer(2))
     gate.wait_for_runs(1)
     leaving.has_left = True
@@ -90,9 +90,9 @@ async def test_a_caller_who_leaves_just_as_the_batch_comes_back_takes_no_one_alo
 
 
 @pytest.mark.usefixtures("still_clock")
-async def test_a_caller_who_leaves_before_a_run_on_the_loop_takes_no_one_along(serve: Serve, by_form: bool) -> None:
+async def test_a_caller_who_leaves_before_a_run_on_the_loop_takes_no_one_along(serve: Serve, by_template: bool) -> None:
     engine = FakeEngine(run_ns=lambda: 0)
-    served = Served(serve(engine), by_form)
+    served = Served(serve(engine), by_template)
     await served.response(infer(1))
     await idle(served.model)
     leaving, over, staying = (served.send(infer(number)) for number in (2, 3, 4))
@@ -107,9 +107,9 @@ async def test_a_caller_who_leaves_before_a_run_on_the_loop_takes_no_one_along(s
 
 
 async def test_a_request_that_expired_while_its_caller_left_is_counted_as_cancelled(
-    serve: Serve, gate: Gate, by_form: bool
+    serve: Serve, gate: Gate, by_template: bool
 ) -> None:
-    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_form)
+    served = Served(serve(FakeEngine(max_batch_size=1, on_run=gate.pass_through)), by_template)
     running, late, after = served.send(infer(1)), served.send(infer(2), deadline=1e-9), served.send(infer(3))
     gate.wait_for_runs(1)
     late.has_left = True

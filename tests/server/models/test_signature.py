@@ -5,7 +5,7 @@ from server.specs import Described, one_input, raw, shape_of, spec
 from yais.engines import Array, Shape
 from yais.proto.tensors import DTYPES, pack_strings
 from yais.server.errors import InvalidRequestError
-from yais.server.models.signature import Header, Layout, Signature
+from yais.server.models.signature import Header, RequestLayout, Signature
 
 BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
@@ -22,7 +22,7 @@ def header(name: str, datatype: str, shape: str) -> Header:
 
 def check_inputs(
     signature: Signature, headers: tuple[Header, ...], raws: list[bytes], request_id: str
-) -> tuple[Layout, dict[str, Array]]:
+) -> tuple[RequestLayout, dict[str, Array]]:
     layout = signature.lay_out(headers, request_id)
     return layout, signature.arrays(layout, raws, request_id)
 

@@ -1,4 +1,4 @@
-"""Forms without a service around them."""
+"""RequestTemplateCache without a service around them."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from yais.proto.tensors import DATATYPES, to_raw
 from yais.server.errors import ServiceError
 from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferCall
+from yais.server.grpc.templates import RequestTemplateCache, WireRequest
 from yais.server.models.signature import Signature
-from yais.server.services.forms import Forms, WireCall
 
 
 class Ends:
@@ -41,24 +41,24 @@ class Ends:
 
 
 class Kept:
-    """Forms of the requests for one model."""
+    """RequestTemplateCache of the requests for one model."""
 
     def __init__(self, engine: Described | Echo) -> None:
         self.ends = Ends()
-        self.forms = Forms(self.ends)  # type: ignore[arg-type]
+        self.templates = RequestTemplateCache(self.ends)  # type: ignore[arg-type]
         self.model = InlineModel(engine) if isinstance(engine, Echo) else Undriven(engine)
 
-    def learn(self, request: ModelInferRequest) -> None:
+    def insert(self, request: ModelInferRequest) -> None:
         inference = decode(request, self.model.signature)
-        self.forms.learn(request.SerializeToString(), self.model, inference.layout, inference.outputs)  # type: ignore[arg-type]
+        self.templates.insert(request.SerializeToString(), self.model, inference.layout, inference.outputs)  # type: ignore[arg-type]
 
-    def recognise(self, request: ModelInferRequest, call: FakeRawCall | None = None) -> WireCall | None:
-        return self.forms.recognise(call or FakeRawCall(), request.SerializeToString(), 5)
+    def lookup(self, request: ModelInferRequest, call: FakeRawCall | None = None) -> WireRequest | None:
+        return self.templates.lookup(call or FakeRawCall(), request.SerializeToString(), 5)
 
-    def known(self, request: ModelInferRequest) -> WireCall:
-        """`request` as a call, once its form has been learnt."""
-        self.learn(request)
-        call = self.recognise(request)
+    def known(self, request: ModelInferRequest) -> WireRequest:
+        """`request` as a call, once its template has been learnt."""
+        self.insert(request)
+        call = self.lookup(request)
         assert call is not None
         return call
 

@@ -1,4 +1,4 @@
-"""What must hold for any bytes: requests are answered by their form as they are when all are parsed."""
+"""What must hold for any bytes: requests are answered by their template as they are when all are parsed."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,27 +9,27 @@ from typing import Any
 from server.fake_raw_call import FakeRawCall
 from server.inline_model import Echo, EchoContext, InlineModel
 
-from conformance.fuzz.forms.engines import engine_of
-from conformance.fuzz.forms.messages import Sent, rounds_of, usual
-from conformance.fuzz.forms.records import LANGUAGE, Setup
 from conformance.fuzz.program import Program
+from conformance.fuzz.templates.engines import engine_of
+from conformance.fuzz.templates.messages import Sent, rounds_of, usual
+from conformance.fuzz.templates.records import LANGUAGE, Setup
 from yais.engines import Run
 from yais.proto.grpc_service_pb2 import ModelInferResponse
+from yais.server.grpc import templates
 from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.templates import WireRequest
 from yais.server.models.admission import Admission
 from yais.server.models.registry import Registry
-from yais.server.services import forms
-from yais.server.services.forms import WireCall
 
 _FEW = 2
-_LIMITS = ("_MAX_FORMS", "_MAX_DESCRIPTIONS")
+_LIMITS = ("_MAX_TEMPLATES", "_MAX_DESCRIPTIONS")
 
 
 def play(data: bytes) -> "tuple[Side, Side]":
     """Serves the calls of the input `data` in both ways, each several times; raises AssertionError when they differ."""
     program = LANGUAGE.decode(data)
     parsing, knowing = sides = Side(program, False), Side(program, True)
-    with _limits(bool(program.setup & Setup.MANY_FORMS)):
+    with _limits(bool(program.setup & Setup.MANY_TEMPLATES)):
         for calls, is_last in _all_rounds(program):
             for side in sides:
                 if is_last and program.setup & Setup.CLOSED:
@@ -37,7 +37,7 @@ def play(data: bytes) -> "tuple[Side, Side]":
                 side.send(calls)
             assert knowing.outcomes == parsing.outcomes, f"{knowing.outcomes} instead of {parsing.outcomes}"
             assert knowing.stats() == parsing.stats(), f"{knowing.stats()} instead of {parsing.stats()}"
-    assert not parsing.recognised
+    assert not parsing.hits
     return sides
 
 
@@ -53,15 +53,15 @@ def _all_rounds(program: Program) -> Iterator[tuple[list[Sent], bool]]:
 
 @contextmanager
 def _limits(are_low: bool) -> Iterator[None]:
-    """Forms are forgotten early, while calls that were recognised by them wait."""
-    usual_limits = [getattr(forms, name) for name in _LIMITS]
+    """RequestTemplateCache are forgotten early, while calls that were recognised by them wait."""
+    usual_limits = [getattr(templates, name) for name in _LIMITS]
     try:
         for name in _LIMITS if are_low else ():
-            setattr(forms, name, _FEW)
+            setattr(templates, name, _FEW)
         yield
     finally:
         for name, limit in zip(_LIMITS, usual_limits, strict=True):
-            setattr(forms, name, limit)
+            setattr(templates, name, limit)
 
 
 class Watched(EchoContext):
@@ -84,8 +84,8 @@ class Side:
     """One of the two ways to serve, and what came of everything so far."""
 
     program: Program
-    by_form: bool
-    recognised: int = 0
+    by_template: bool
+    hits: int = 0
     outcomes: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,8 +94,8 @@ class Side:
         registry = Registry()
         registry.add(self.model)
         self.method = InferMethod(registry, self.admission)
-        if self.by_form:
-            self.method.recognise_forms()
+        if self.by_template:
+            self.method.cache_templates()
 
     def send(self, sent: Sequence[Sent]) -> None:
         """Sends all, runs what waits, and keeps the outcomes."""
@@ -117,7 +117,7 @@ class Side:
     def _send_one(self, sent: Sent, wire: bytes) -> FakeRawCall:
         call = FakeRawCall(sent.deadline)
         self.method(call, memoryview(wire))
-        self.recognised += isinstance(call.listener, WireCall)
+        self.hits += isinstance(call.listener, WireRequest)
         if sent.leaves and call.listener is not None:
             call.has_left = True
             if not sent.is_told_late:

@@ -1,4 +1,4 @@
-"""Requests of known and of unknown forms, from the bytes to the answer."""
+"""Requests of known and of unknown templates, from the bytes to the answer."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from server.fake_raw_call import FakeRawCall
 from server.inline_model import Echo, InlineModel, echo
-from server.known_forms import PAIR, request, rows
+from server.known_templates import PAIR, request, rows
 from server.specs import spec
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.templates import WireRequest
 from yais.server.models.admission import Admission
 from yais.server.models.registry import Registry
-from yais.server.services.forms import WireCall
 
 
 def service(engine: Echo) -> tuple[InferMethod, InlineModel]:
@@ -20,15 +20,15 @@ def service(engine: Echo) -> tuple[InferMethod, InlineModel]:
     registry = Registry()
     registry.add(model)
     method = InferMethod(registry, Admission())
-    method.recognise_forms()
+    method.cache_templates()
     return method, model
 
 
 def outcome(method: InferMethod, model: InlineModel, sent: ModelInferRequest) -> tuple[bool, Any]:
-    """Whether the form of `sent` was known, and what came of it."""
+    """Whether the template of `sent` was known, and what came of it."""
     call = FakeRawCall()
     method(call, memoryview(sent.SerializeToString()))
-    was_known = isinstance(call.listener, WireCall)
+    was_known = isinstance(call.listener, WireRequest)
     model.run()
     (outcome,) = call.outcomes
     return was_known, outcome
@@ -44,7 +44,7 @@ def test_a_service_parses_a_request_only_the_first_time() -> None:
     assert ModelInferResponse.FromString(second).raw_output_contents == sent.raw_input_contents
 
 
-def test_a_request_that_was_refused_is_refused_again_and_has_no_form() -> None:
+def test_a_request_that_was_refused_is_refused_again_and_has_no_template() -> None:
     method, model = service(PAIR)
     bad = request(rows(3), np.ones((3, 2), np.float32))
     outcomes = [outcome(method, model, bad) for _ in range(3)]
@@ -52,7 +52,7 @@ def test_a_request_that_was_refused_is_refused_again_and_has_no_form() -> None:
     assert len({told for _, told in outcomes}) == 1
 
 
-def test_a_form_that_is_known_lets_no_other_request_through() -> None:
+def test_a_template_that_is_known_lets_no_other_request_through() -> None:
     method, model = service(PAIR)
     left, right = rows(1), np.ones((1, 5), np.int32)
     for _ in range(2):
@@ -67,14 +67,14 @@ def test_a_form_that_is_known_lets_no_other_request_through() -> None:
         assert "contents field must not be specified" in outcome(method, model, typed)[1][1]
 
 
-def test_two_models_have_forms_of_their_own() -> None:
+def test_two_models_have_templates_of_their_own() -> None:
     models = [InlineModel(echo([spec("A", "FP32", 2)], count, 4)) for count in (1, 2)]
     registry = Registry()
     for name, model in zip("mn", models, strict=True):
         model.name = model.signature.model = name
         registry.add(model)
     method = InferMethod(registry, Admission())
-    method.recognise_forms()
+    method.cache_templates()
     for _ in range(2):
         for name, model in zip("mn", models, strict=True):
             sent = request(rows(1))

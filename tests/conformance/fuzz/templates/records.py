@@ -5,15 +5,15 @@ A program's variant is the number of its model.
 
 from enum import IntEnum, IntFlag
 
-from conformance.fuzz.forms.engines import ENGINES
 from conformance.fuzz.program import Language
+from conformance.fuzz.templates.engines import ENGINES
 
 
 class Setup(IntFlag):
     """The lower three bits say of what kind the engine's output buffers are."""
 
     # So many that few are known for long.
-    MANY_FORMS = 8
+    MANY_TEMPLATES = 8
     # The server drains before the last round.
     CLOSED = 16
     SHORT_QUEUE = 32

@@ -1,13 +1,13 @@
-"""ModelInfer requests whose form has come before, answered without parsing them.
+"""Templates of ModelInfer requests: a request like an earlier one is answered without being parsed.
 
 Clients send the same request again and again, with other elements in its tensors and perhaps another id. All else, as
-model, names, datatypes, shapes, parameters and wanted outputs, is the request's form: the bytes of its top-level fields
-apart from `id` and `raw_input_contents`. Fields of a protobuf message do not depend on each other, so that equal bytes
-mean the same again. What a form means, and that it keeps the model's rules, `decode` has found out when it came for the
-first time; from then on it is known by its bytes, and only the sizes of the raw contents are checked.
+model, names, datatypes, shapes, parameters and wanted outputs, is the key of a template: the bytes of its top-level
+fields apart from `id` and `raw_input_contents`. Fields of a protobuf message do not depend on each other, so that equal
+bytes mean the same again. What they mean, and that the request keeps the model's rules, `decode` has found out when
+they came for the first time; from then on they are looked up, and only the sizes of the raw contents are checked.
 
 Elements go from the message into the batch buffers, and from there into the reply, without becoming arrays. Whatever is
-unusual, from typed contents to an id that is not ASCII, has no form here and is left to `decode` and `encode`.
+unusual, from typed contents to an id that is not ASCII, has no template and is left to `decode` and `encode`.
 """
 
 cimport cython
@@ -33,7 +33,7 @@ cdef enum:
     # The tag of ModelInferResponse's raw_output_contents.
     _RAW_OUTPUT = 0x32
     _MAX_TENSORS = 16
-    _MAX_FORM_BYTES = 1024
+    _MAX_KEY_BYTES = 1024
     _MAX_VARINT = 5
     _MAX_LEAD = 12
     # From here on it pays to let other threads run during a copy.
@@ -42,11 +42,11 @@ cdef enum:
     # the target begins up to 15 bytes after the source, modulo 4096.
     _STEP = 4096
 
-# Beyond this many, forms are learnt anew.
-_MAX_FORMS = 1024
-# Inputs of one form give outputs of one shape, or of a few.
+# Beyond this many, templates are collected anew.
+_MAX_TEMPLATES = 1024
+# Inputs of one template give outputs of one shape, or of a few.
 _MAX_DESCRIPTIONS = 16
-# Set by whoever makes a WireCall, which its constructor takes back.
+# Set by whoever makes a WireRequest, which its constructor takes back.
 cdef bint is_making = False
 
 
@@ -55,13 +55,13 @@ cdef struct Piece:
     Py_ssize_t size
 
 
-cdef struct Cut:
+cdef struct SplitMessage:
     # A message taken apart; `id` is the whole field with its tag and length, or nothing.
     Piece id
     Piece[_MAX_TENSORS] raws
     int count
-    uint8_t[_MAX_FORM_BYTES] form
-    Py_ssize_t form_size
+    uint8_t[_MAX_KEY_BYTES] key
+    Py_ssize_t key_size
 
 
 cdef const uint8_t* read_size(const uint8_t* data, const uint8_t* end, Py_ssize_t* size) noexcept nogil:
@@ -80,13 +80,13 @@ cdef const uint8_t* read_size(const uint8_t* data, const uint8_t* end, Py_ssize_
     return NULL
 
 
-cdef bint cut(const uint8_t* data, Py_ssize_t length, Cut* parts) noexcept nogil:
+cdef bint split(const uint8_t* data, Py_ssize_t length, SplitMessage* parts) noexcept nogil:
     """Takes a ModelInferRequest apart; false for what is malformed, unusual or too much."""
     cdef const uint8_t* end = data + length
     cdef const uint8_t* field
     cdef Py_ssize_t size
     parts.id = Piece(data, 0)
-    parts.count = parts.form_size = 0
+    parts.count = parts.key_size = 0
     while data < end:
         field = data
         if field[0] < _MODEL_NAME or field[0] > _RAW_INPUT or field[0] & 7 != 2:
@@ -106,10 +106,10 @@ cdef bint cut(const uint8_t* data, Py_ssize_t length, Cut* parts) noexcept nogil
             parts.id = Piece(field, data - field)
         else:
             size = data - field
-            if parts.form_size + size > _MAX_FORM_BYTES:
+            if parts.key_size + size > _MAX_KEY_BYTES:
                 return False
-            memcpy(parts.form + parts.form_size, field, size)
-            parts.form_size += size
+            memcpy(parts.key + parts.key_size, field, size)
+            parts.key_size += size
     return True
 
 
@@ -132,8 +132,8 @@ cdef int put_varint(uint8_t* target, Py_ssize_t value) noexcept nogil:
     return size + 1
 
 
-cdef class Form:
-    """What all requests of one form have in common; tensors are in the model's order.
+cdef class RequestTemplate:
+    """What all requests of one template have in common; tensors are in the model's order.
 
     `places` tells which of the raw contents each input is, `sizes` how many bytes it has.
     """
@@ -183,75 +183,77 @@ cdef class Form:
         return described
 
 
-cdef class Forms:
-    """The forms that are known, by their bytes. `method` is told how the calls end that were recognised by them."""
+cdef class RequestTemplateCache:
+    """Templates by their keys. `method` is told how the calls end whose requests were found here."""
 
-    cdef dict known
+    cdef dict templates
     cdef object method
 
     def __cinit__(self, method):
-        self.known = {}
+        self.templates = {}
         self.method = method
 
     def __len__(self):
-        return len(self.known)
+        return len(self.templates)
 
-    def recognise(self, call, bytes message, long long arrived):
-        """The request that `message` is, as `WireCall`; None when its form is not known."""
-        cdef Cut parts
-        cdef Form form
+    def lookup(self, call, bytes message, long long arrived):
+        """The request that `message` is, as `WireRequest`; None when there is no template of it."""
+        cdef SplitMessage parts
+        cdef RequestTemplate template
         cdef int index
-        if not cut(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), &parts):
+        if not split(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), &parts):
             return None
-        form = self.known.get(PyBytes_FromStringAndSize(<const char*>parts.form, parts.form_size))
-        if form is None or parts.count != len(form.inputs):
+        template = self.templates.get(PyBytes_FromStringAndSize(<const char*>parts.key, parts.key_size))
+        if template is None or parts.count != len(template.inputs):
             return None
         for index in range(parts.count):
-            if parts.raws[form.places[index]].size != form.sizes[index]:
+            if parts.raws[template.places[index]].size != template.sizes[index]:
                 return None
-        return new_wire_call(self.method, call, message, form, arrived, &parts)
+        return new_wire_request(self.method, call, message, template, arrived, &parts)
 
-    def learn(self, bytes message, model, layout, wanted):
-        """Keeps the form of a request that was found to ask `model` for `wanted`, with inputs of this `layout`."""
-        cdef Cut parts
-        if not cut(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), &parts):
+    def insert(self, bytes message, model, layout, wanted):
+        """Keeps a template of a request that was found to ask `model` for `wanted`, with inputs of this `layout`."""
+        cdef SplitMessage parts
+        if not split(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), &parts):
             return
         tensors = (*model.engine.inputs, *model.engine.outputs)
         if parts.count != len(layout.inputs) or any([tensor.dtype.hasobject for tensor in tensors]):
             return
         if len(model.engine.outputs) > _MAX_TENSORS:
             return
-        if len(self.known) == _MAX_FORMS:
-            self.known.clear()
-        form = PyBytes_FromStringAndSize(<const char*>parts.form, parts.form_size)
-        self.known[form] = Form(model, layout, wanted)
+        if len(self.templates) == _MAX_TEMPLATES:
+            self.templates.clear()
+        key = PyBytes_FromStringAndSize(<const char*>parts.key, parts.key_size)
+        self.templates[key] = RequestTemplate(model, layout, wanted)
 
 
-cdef WireCall new_wire_call(object method, object call, bytes message, Form form, long long arrived, Cut* parts):
+cdef WireRequest new_wire_request(
+    object method, object call, bytes message, RequestTemplate template, long long arrived, SplitMessage* parts
+):
     cdef double deadline = call.deadline
     global is_making
     is_making = True
-    cdef WireCall made = WireCall.__new__(WireCall)
+    cdef WireRequest made = WireRequest.__new__(WireRequest)
     cdef int index
     made.method = method
     made.call = call
-    made.form = form
+    made.template = template
     made.arrived = made.queued = arrived
     made.deadline = None if deadline == INFINITY else int(deadline * 1e9)
     made.message = message
     made.id = parts.id
     for index in range(parts.count):
-        made.data[index] = parts.raws[form.places[index]]
+        made.data[index] = parts.raws[template.places[index]]
     return made
 
 
 @cython.freelist(256)
-cdef class WireCall:
+cdef class WireRequest:
     """A call of ModelInfer whose request stays as it came: a `Request` for the queue, a listener for the transport."""
 
     cdef object method
     cdef readonly object call
-    cdef Form form
+    cdef RequestTemplate template
     cdef readonly long long arrived
     cdef public long long queued
     cdef readonly object deadline
@@ -263,20 +265,20 @@ cdef class WireCall:
     def __cinit__(self):
         global is_making
         if not is_making:
-            raise TypeError("WireCall is made by Forms.recognise alone")
+            raise TypeError("WireRequest is made by RequestTemplateCache.lookup alone")
         is_making = False
 
     @property
     def model(self):
-        return self.form.model
+        return self.template.model
 
     @property
     def rows(self):
-        return self.form.rows
+        return self.template.rows
 
     @property
     def shapes(self):
-        return self.form.shapes
+        return self.template.shapes
 
     @property
     def is_wanted(self):
@@ -287,13 +289,13 @@ cdef class WireCall:
         cdef Py_ssize_t size
         cdef int index = 0
         cdef uint8_t* target
-        for name in self.form.inputs:
+        for name in self.template.inputs:
             buffer = array_of(inputs, name)
             if not np.PyArray_ISWRITEABLE(buffer):
                 raise ValueError("a batch buffer is read-only")
-            target = rows_of(buffer, row, self.form.rows, &size)
-            if size != self.form.sizes[index]:
-                raise misfit(buffer, row, self.form.rows, self.form.sizes[index])
+            target = rows_of(buffer, row, self.template.rows, &size)
+            if size != self.template.sizes[index]:
+                raise misfit(buffer, row, self.template.rows, self.template.sizes[index])
             if size >= _LARGE:
                 with nogil:
                     copy(target, self.data[index].data, size)
@@ -314,24 +316,24 @@ cdef class WireCall:
         self.method.abandon(self)
 
     cdef bytes reply(self, outputs, Py_ssize_t row):
-        cdef Form form = self.form
+        cdef RequestTemplate template = self.template
         cdef Piece[_MAX_TENSORS] raws
         cdef uint8_t[_MAX_TENSORS][_MAX_LEAD] leads
         cdef int[_MAX_TENSORS] lead_sizes
-        cdef list buffers = [in_order(array_of(outputs, name)) for name in form.outputs]
+        cdef list buffers = [in_order(array_of(outputs, name)) for name in template.outputs]
         cdef np.ndarray buffer
         cdef int index, count = 0
-        cdef bytes described = form.describe(tuple([array.shape for array in buffers]))
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(form.head) + self.id.size + PyBytes_GET_SIZE(described)
+        cdef bytes described = template.describe(tuple([array.shape for array in buffers]))
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(template.head) + self.id.size + PyBytes_GET_SIZE(described)
         for buffer in buffers:
-            raws[count].data = rows_of(buffer, row, form.rows, &raws[count].size)
+            raws[count].data = rows_of(buffer, row, template.rows, &raws[count].size)
             leads[count][0] = _RAW_OUTPUT
             lead_sizes[count] = 1 + put_varint(leads[count] + 1, raws[count].size)
             size += lead_sizes[count] + raws[count].size
             count += 1
         cdef bytes reply = PyBytes_FromStringAndSize(NULL, size)
         cdef uint8_t* target = <uint8_t*>PyBytes_AS_STRING(reply)
-        target = put(target, PyBytes_AS_STRING(form.head), PyBytes_GET_SIZE(form.head))
+        target = put(target, PyBytes_AS_STRING(template.head), PyBytes_GET_SIZE(template.head))
         target = put(target, self.id.data, self.id.size)
         target = put(target, PyBytes_AS_STRING(described), PyBytes_GET_SIZE(described))
         for index in range(count):
@@ -377,7 +379,7 @@ cdef Py_ssize_t row_size(np.ndarray buffer) noexcept:
 
 
 cdef uint8_t* rows_of(np.ndarray buffer, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t* size) except? NULL:
-    """Where rows of a batch buffer lie, and how many bytes they are together. Raises ValueError if it has none there."""
+    """Where rows of a batch buffer lie, and how many bytes they have. Raises ValueError if it has none there."""
     cdef Py_ssize_t of_row
     if np.PyArray_NDIM(buffer) == 0 or PyDataType_REFCHK(np.PyArray_DESCR(buffer)) \
             or not np.PyArray_ISCARRAY_RO(buffer):

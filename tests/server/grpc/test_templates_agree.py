@@ -1,4 +1,4 @@
-"""Whatever arrives, a request whose form is known is answered as if it had been parsed."""
+"""Whatever arrives, a request whose template is known is answered as if it had been parsed."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from server.specs import spec
 from server.wire_messages import messages, rarely, relatives, serialised, spoiled
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.templates import WireRequest
 from yais.server.models.admission import Admission
 from yais.server.models.registry import Registry
-from yais.server.services.forms import WireCall
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -58,9 +58,9 @@ class Side:
     """One of the two ways to serve, and what came of everything so far."""
 
     engine: Echo
-    by_form: bool
+    by_template: bool
     max_queue_size: int = 1000
-    recognised: int = 0
+    hits: int = 0
     outcomes: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,8 +69,8 @@ class Side:
         registry = Registry()
         registry.add(self.model)
         self.method = InferMethod(registry, self.admission)
-        if self.by_form:
-            self.method.recognise_forms()
+        if self.by_template:
+            self.method.cache_templates()
 
     def send(self, sent: list[Sent]) -> None:
         """Sends all, runs what waits, and keeps the outcomes."""
@@ -89,7 +89,7 @@ class Side:
         call = FakeRawCall(sent.deadline)
         # The request is a copy of its own, of which nobody else knows.
         self.method(call, memoryview(bytes(bytearray(sent.wire))))
-        self.recognised += isinstance(call.listener, WireCall)
+        self.hits += isinstance(call.listener, WireRequest)
         if sent.leaves and call.listener is not None:
             call.has_left = True
             if not sent.is_told_late:
@@ -108,7 +108,7 @@ def meaning(outcome: Any) -> Any:
 
 
 def check(engine: Echo, *rounds: list[Sent], is_closed: bool = False, max_queue_size: int = 1000) -> Side:
-    """Serves the same in both ways; returns the side that knows forms."""
+    """Serves the same in both ways; returns the side that knows templates."""
     parsing, knowing = Side(engine, False, max_queue_size), Side(engine, True, max_queue_size)
     for number, sent in enumerate(rounds, 1):
         for side in (parsing, knowing):
@@ -117,8 +117,8 @@ def check(engine: Echo, *rounds: list[Sent], is_closed: bool = False, max_queue_
             side.send(sent)
         assert knowing.outcomes == parsing.outcomes
         assert knowing.stats() == parsing.stats()
-    assert parsing.recognised == 0
-    event(f"{'some' if knowing.recognised else 'none'} recognised")
+    assert parsing.hits == 0
+    event(f"{'some' if knowing.hits else 'none'} recognised")
     event(f"{'some' if any(map(is_answer, knowing.outcomes)) else 'none'} answered")
     return knowing
 
@@ -133,7 +133,7 @@ engines = st.builds(
 
 
 def check_twice(data: st.DataObject, engine: Echo, wires: st.SearchStrategy[bytes], **ways: Any) -> None:
-    """Sends messages, the same again, and then others of the same form or nearly so."""
+    """Sends messages, the same again, and then others of the same template or nearly so."""
     sent = data.draw(st.lists(calls(wires), min_size=1, max_size=4))
     written_anew = [each._replace(wire=serialised(each.wire)) for each in sent]
     others = [each._replace(wire=data.draw(relatives(each.wire))) for each in written_anew * 2]
@@ -169,7 +169,7 @@ def test_a_full_queue_and_a_draining_server_are_met_alike(
 
 @given(st.data(), engines)
 @settings(UNHURRIED, max_examples=100)
-def test_a_request_of_a_known_form_with_a_bit_flipped_is_answered_alike(data: st.DataObject, engine: Echo) -> None:
+def test_a_request_of_a_known_template_with_a_bit_flipped_is_answered_alike(data: st.DataObject, engine: Echo) -> None:
     wire = data.draw(messages(engine))
     flips = st.integers(0, 8 * len(wire) - 1)
     flipped = [flip(wire, bit) for bit in data.draw(st.lists(flips, min_size=1, max_size=8, unique=True))]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from server.inline_model import NOW_S, Echo
 from server.wire_messages import INPUT, OUTPUT, RAW, led
 
-from conformance.fuzz.forms.engines import engine_of
-from conformance.fuzz.forms.records import Kind
 from conformance.fuzz.program import Program, Record
+from conformance.fuzz.templates.engines import engine_of
+from conformance.fuzz.templates.records import Kind
 from yais.engines import Shape, TensorSpec
 from yais.proto.grpc_service_pb2 import InferParameter, ModelInferRequest
 from yais.proto.tensors import DATATYPES

@@ -27,7 +27,7 @@ ENGINES = len(_ENGINES)
 
 
 def _stretched(array: Array) -> Array:
-    """Wider or narrower with the first element, so that requests of one form have answers of several shapes."""
+    """Wider or narrower with the first element, so that requests of one template have answers of several shapes."""
     if array.ndim == 1 or not array.size or array.dtype.hasobject:
         return array
     return np.repeat(array, array.tobytes()[0] % 4, axis=-1)

@@ -3,29 +3,29 @@ import random
 import pytest
 
 from conformance.fuzz.corpus import replay
-from conformance.fuzz.forms.engines import ENGINES, engine_of
-from conformance.fuzz.forms.messages import usual
-from conformance.fuzz.forms.mutator import cross, mutate
-from conformance.fuzz.forms.play import play
-from conformance.fuzz.forms.records import LANGUAGE, Kind, Setup
-from conformance.fuzz.forms.seeds import programs
 from conformance.fuzz.program import Program, Record
+from conformance.fuzz.templates.engines import ENGINES, engine_of
+from conformance.fuzz.templates.messages import usual
+from conformance.fuzz.templates.mutator import cross, mutate
+from conformance.fuzz.templates.play import play
+from conformance.fuzz.templates.records import LANGUAGE, Kind, Setup
+from conformance.fuzz.templates.seeds import programs
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
-from yais.server.grpc.infer import ParsedCall
+from yais.server.grpc.infer import ParsedRequest
 
-# The models whose requests have forms: the others take or give strings, or too many tensors.
+# The models whose requests have templates: the others take or give strings, or too many tensors.
 BY_FORM = {0, 1, 2, 3, 4, 5, 6, 9}
 USUAL = (Record(Kind.WIRE, 0, usual(engine_of(Program(0, 0, ())))), Record(Kind.SEND, 0))
 RECOGNISED = Program(Setup.TAUGHT, 0, USUAL).encode()
 
 
 def test_everything_that_the_fuzzer_found_worth_keeping_is_answered_alike() -> None:
-    ends, by_form = set(), set()
-    for _, knowing in replay("forms", play):
+    ends, by_template = set(), set()
+    for _, knowing in replay("templates", play):
         model = knowing.program.variant
         ends |= {(model, type(outcome)) for call in knowing.outcomes for outcome in call}
-        by_form |= {model} if knowing.recognised else set()
-    assert by_form == BY_FORM
+        by_template |= {model} if knowing.hits else set()
+    assert by_template == BY_FORM
     assert ends == {(model, end) for model in range(ENGINES) for end in (ModelInferResponse, tuple)}
 
 
@@ -55,22 +55,22 @@ def test_the_usual_message_is_what_protobuf_writes(model: int) -> None:
 
 
 def test_an_answer_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = ParsedCall.answer
+    answered = ParsedRequest.answer
 
-    def answer_later_rows(call: ParsedCall, outputs: object, row: int) -> None:
+    def answer_later_rows(call: ParsedRequest, outputs: object, row: int) -> None:
         answered(call, {name: array[::-1] for name, array in outputs.items()}, row)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(ParsedCall, "answer", answer_later_rows)
+    monkeypatch.setattr(ParsedRequest, "answer", answer_later_rows)
     with pytest.raises(AssertionError, match="instead of"):
         play(RECOGNISED)
 
 
 def test_elements_behind_the_rows_of_the_requests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    filled = ParsedCall.fill
+    filled = ParsedRequest.fill
 
-    def fill_one_row_on(call: ParsedCall, inputs: object, row: int) -> None:
+    def fill_one_row_on(call: ParsedRequest, inputs: object, row: int) -> None:
         filled(call, inputs, row + 1)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ParsedCall, "fill", fill_one_row_on)
+    monkeypatch.setattr(ParsedRequest, "fill", fill_one_row_on)
     with pytest.raises(AssertionError, match="behind its 1 rows"):
         play(RECOGNISED)

@@ -7,15 +7,15 @@ import weakref
 import numpy as np
 
 from server.fake_raw_call import FakeRawCall
-from server.known_forms import ONE, PAIR, Kept, request, rows
+from server.known_templates import ONE, PAIR, Kept, request, rows
 
 
 def test_the_bytes_of_the_request_are_kept_for_as_long_as_the_call() -> None:
     kept = Kept(ONE)
-    kept.learn(request(rows(2, first=1), request_id="r7"))
+    kept.insert(request(rows(2, first=1), request_id="r7"))
     wire = bytes(bytearray(request(rows(2, first=1), request_id="r7").SerializeToString()))
     before = sys.getrefcount(wire)
-    call = kept.forms.recognise(FakeRawCall(), wire, 0)
+    call = kept.templates.lookup(FakeRawCall(), wire, 0)
     assert call is not None
     assert sys.getrefcount(wire) == before + 1
     size = len(wire)
@@ -32,12 +32,12 @@ def test_the_bytes_of_the_request_are_kept_for_as_long_as_the_call() -> None:
 
 def test_a_call_that_is_over_leaves_nothing_behind() -> None:
     kept = Kept(ONE)
-    kept.learn(request(rows(1)))
+    kept.insert(request(rows(1)))
     wire = bytes(bytearray(request(rows(1)).SerializeToString()))
     before = sys.getrefcount(wire)
     raw_call = FakeRawCall()
     left = weakref.ref(raw_call)
-    call = kept.forms.recognise(raw_call, wire, 0)
+    call = kept.templates.lookup(raw_call, wire, 0)
     del raw_call, call
     assert left() is None
     assert sys.getrefcount(wire) == before
@@ -45,10 +45,10 @@ def test_a_call_that_is_over_leaves_nothing_behind() -> None:
 
 def test_a_call_and_its_listener_do_not_keep_each_other_alive() -> None:
     kept = Kept(ONE)
-    kept.learn(request(rows(1)))
+    kept.insert(request(rows(1)))
     raw_call = FakeRawCall()
     left = weakref.ref(raw_call)
-    raw_call.listener = kept.recognise(request(rows(1)), raw_call)
+    raw_call.listener = kept.lookup(request(rows(1)), raw_call)
     del raw_call
     gc.collect()
     assert left() is None
@@ -57,13 +57,13 @@ def test_a_call_and_its_listener_do_not_keep_each_other_alive() -> None:
 def test_many_calls_take_no_more_memory_than_few() -> None:
     kept = Kept(PAIR)
     sent = request(rows(1), np.zeros((1, 3), np.int32), request_id="r7")
-    kept.learn(sent)
+    kept.insert(sent)
     wire = sent.SerializeToString()
     buffers = {"A": np.zeros((8, 2), np.float32), "B": np.zeros((8, 3), np.int32)}
     outputs = {"O0": buffers["A"], "O1": np.asfortranarray(buffers["B"])}
 
     def visit() -> None:
-        call = kept.forms.recognise(FakeRawCall(), wire, 0)
+        call = kept.templates.lookup(FakeRawCall(), wire, 0)
         assert call is not None
         call.fill(buffers, 1)
         call.answer(outputs, 1)

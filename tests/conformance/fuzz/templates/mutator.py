@@ -2,9 +2,9 @@
 
 from random import Random
 
-from conformance.fuzz.forms.records import LANGUAGE, Kind
 from conformance.fuzz.mutator import Mutator
 from conformance.fuzz.program import Record
+from conformance.fuzz.templates.records import LANGUAGE, Kind
 
 _ARGUMENTS = (0, 0, 1, 2, 3, 5, 7, 8, 17, 33, 64, 128, 255)
 _PAYLOADS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from server.inline_model import Echo
 
-from conformance.fuzz.forms.engines import ENGINES, engine_of
-from conformance.fuzz.forms.records import Kind, Setup
 from conformance.fuzz.program import Program, Record
+from conformance.fuzz.templates.engines import ENGINES, engine_of
+from conformance.fuzz.templates.records import Kind, Setup
 
 _ID, _SEND, _RUN = Record(Kind.FIELD, 3, b"r7"), Record(Kind.SEND, 0), Record(Kind.RUN, 0)
 # Callers whose deadline is over, or who leave.
@@ -36,8 +36,8 @@ def programs() -> Iterator[Program]:
             others = [(*_message(engine, rows, first=first), _SEND, _RUN) for first in (1, 2, 3)]
             yield Program(0, model, (*message, _SEND, _RUN, *_varied()))
             yield Program(Setup.TAUGHT | model % 7, model, (*message, _ID, _SEND, *large, _ID, _SEND))
-            yield Program(Setup.MANY_FORMS | 7, model, sum(others, ()))
-            yield Program(Setup.MANY_FORMS | Setup.SHORT_QUEUE | model % 5, model, (*backwards, _SEND, *_varied()))
+            yield Program(Setup.MANY_TEMPLATES | 7, model, sum(others, ()))
+            yield Program(Setup.MANY_TEMPLATES | Setup.SHORT_QUEUE | model % 5, model, (*backwards, _SEND, *_varied()))
 
 
 def _message(engine: Echo, rows: int, free: int = 3, first: int = 1) -> Iterator[Record]:

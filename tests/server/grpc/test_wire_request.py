@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from server.inline_model import KINDS, echo
-from server.known_forms import ONE, PAIR, Kept, request, rows
+from server.known_templates import ONE, PAIR, Kept, request, rows
 from server.specs import spec
 from yais.engines import Array
 from yais.proto.tensors import DTYPES

@@ -1,1 +1,0 @@
-"""Extension modules of the gRPC front end."""
