@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-conformance test-gpu sanitize-gpu lint bench bench-full bench-gpu wheel clean
+.PHONY: help setup demo serve test test-conformance test-gpu sanitize sanitize-gpu lint bench bench-full bench-gpu wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -52,7 +52,10 @@ test-conformance: $(INSTALLED) $(PEERS) $(INTEROP_PEERS) ## run RFC, attacks, fu
 test-gpu: $(INSTALLED) ## run the tests that need a GPU; pytest flags in ARGS
 	YAIS_REQUIRE_GPU=1 $(BIN)/pytest -m gpu -n 0 $(ARGS)
 
-sanitize-gpu: $(INSTALLED) ## the same under compute-sanitizer, but for those in which things are to go wrong
+sanitize: $(INSTALLED) ## call the extension modules with what does not fit, under AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/conformance/fuzz/sweep.sh build/sanitized
+
+sanitize-gpu: $(INSTALLED) ## run test-gpu under compute-sanitizer, but for those in which things are to go wrong
 	@command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer comes with CUDA's toolkit"; exit 1; }
 	YAIS_REQUIRE_GPU=1 compute-sanitizer --target-processes all --error-exitcode 99 \
 		$(BIN)/python -m pytest -m gpu -n 0 --timeout 1200 tests/gpu/test_runs_on_a_gpu.py $(ARGS)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from yais.engines.zoo.output import default_path
+from yais.engines.builder.output import default_path
 
 MODEL = "efficientnet-lite0"
 

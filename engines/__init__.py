@@ -1,4 +1,4 @@
-"""What runs a model: backends behind one contract, and the files they open."""
+"""Engines, which run models: backends behind one contract, and the files they open."""
 
 from yais.engines.base import (
     Array,
@@ -13,7 +13,7 @@ from yais.engines.base import (
     Shape,
     TensorSpec,
 )
-from yais.engines.files import open_engine
+from yais.engines.open import open_engine
 
 __all__ = [
     "Array",

@@ -1,4 +1,4 @@
-"""The contract between the service and whatever runs a model: anything that can do this is an engine."""
+"""Contract between the service and whatever runs a model: anything that can do this is an engine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Device = Literal["cpu", "cuda"]
+
+# The entry of an ONNX file's metadata in which `engine-build` records the largest batch, 0 for no batch dimension.
+MAX_BATCH_SIZE_KEY = "yais.max_batch_size"
+DEFAULT_MAX_BATCH_SIZE = 8
 
 
 class EngineError(Exception):

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from _typeshed import ReadableBuffer
 
@@ -16,7 +16,7 @@ class _Owner(_AnyOwner, Protocol):
     def connection_draining(self, connection: Any, error_code: int, reason: bytes, /) -> None: ...
 
 class ClientConnection(Connection):
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings) -> None: ...
+    def __new__(cls, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings) -> Self: ...
     @property
     def is_ready(self) -> bool: ...
     @property

@@ -6,7 +6,7 @@ from yais.transport.client_call cimport ClientCall
 from yais.transport.connection cimport Connection, callbacks, options
 from yais.transport.fields cimport Fields
 from yais.transport.nghttp2 cimport *
-from yais.transport.stream cimport is_making
+from yais.transport.stream cimport allow_one
 
 
 cdef class ClientConnection(Connection):
@@ -36,9 +36,8 @@ cdef class ClientConnection(Connection):
         `is_last`: no message follows. `is_single`: one answer is due. Raises `MessageTooLargeError` past
         the limit of a message and `ConnectionError` when the connection takes no calls any more.
         """
-        global is_making
         cdef Fields headers = Fields(fields)
-        is_making = True
+        allow_one()
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
             # The owner has to know before asyncio tells it of the end, or it would offer this connection for ever.

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from yais.transport.options import Settings
 from yais.transport.stream import Stream
@@ -11,7 +11,7 @@ class _Owner(Protocol):
 
 class Connection(Wire):
     keepalive_sent_at: float
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings) -> None: ...
+    def __new__(cls, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings) -> Self: ...
     @property
     def owner(self) -> _Owner: ...
     @property

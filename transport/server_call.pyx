@@ -11,7 +11,7 @@ from yais.transport.compression import ACCEPTED
 from yais.transport.fields cimport Fields, equal, is_grpc
 from yais.transport.metadata import decode_timeout, percent_encode
 from yais.transport.nghttp2 cimport *
-from yais.transport.stream cimport Stream, is_making
+from yais.transport.stream cimport Stream, allow_one
 from yais.transport.wire cimport Wire, monotonic
 
 cdef enum:
@@ -59,8 +59,7 @@ cdef class Method:
 
 
 cdef ServerCall new_server_call(Wire wire, dict methods, int32_t stream_id):
-    global is_making
-    is_making = True
+    allow_one()
     cdef ServerCall call = ServerCall.__new__(ServerCall)
     call.wire = wire
     call.methods = methods

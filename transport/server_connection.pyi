@@ -1,5 +1,5 @@
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from yais.transport.connection import Connection
 from yais.transport.connection import _Owner as _AnyOwner
@@ -12,9 +12,9 @@ class _Owner(_AnyOwner, Protocol):
 class ServerConnection(Connection):
     drained_at: float
     age_limit: float
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings, methods: dict[bytes, Method]
-    ) -> None: ...
+    def __new__(
+        cls, loop: asyncio.AbstractEventLoop, owner: _Owner, settings: Settings, methods: dict[bytes, Method]
+    ) -> Self: ...
     @property
     def opened_at(self) -> float: ...
     @property

@@ -8,8 +8,8 @@ from yais.transport.wire cimport Wire
 cdef enum:
     CONNECTION_LOST = 0x7fffffff
 
-# Set by whoever makes a call, which its constructor takes back: calls are made by their connection, from C.
-cdef bint is_making
+# Calls are made by their connection: whoever makes one, from C, has to allow it right before.
+cdef void allow_one() noexcept
 
 cdef class Stream:
     cdef Wire wire

@@ -46,6 +46,14 @@ cdef enum:
     _RESOURCE_EXHAUSTED = 8
 
 
+cdef bint _is_allowed = False
+
+
+cdef void allow_one() noexcept:
+    global _is_allowed
+    _is_allowed = True
+
+
 cdef ssize_t provide(
     nghttp2_session* session, int32_t stream_id, uint8_t* buffer, size_t room, uint32_t* flags,
     nghttp2_data_source* source, void* user_data,
@@ -93,10 +101,10 @@ cdef class Stream:
     """
 
     def __cinit__(self):
-        global is_making
-        if not is_making:
+        global _is_allowed
+        if not _is_allowed:
             raise TypeError(f"{type(self).__name__} is made by its connection alone")
-        is_making = False
+        _is_allowed = False
 
     @property
     def has_message(self):

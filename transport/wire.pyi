@@ -1,9 +1,10 @@
 import asyncio
+from typing import Self
 
 from _typeshed import ReadableBuffer
 
 class Wire:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
+    def __new__(cls, loop: asyncio.AbstractEventLoop) -> Self: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
     @property

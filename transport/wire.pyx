@@ -14,8 +14,8 @@ read in smaller portions. One whose requests are refused for now may be told to 
 read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
 
 Re-entry. nghttp2 does not stand being called from its own callbacks, other than to submit; nor may a session go while
-it calls back. `is_busy` is true meanwhile: then a flush waits until that is over, and more bytes or the connection's end
-are refused.
+it calls back. `is_busy` is true meanwhile: then a flush waits until that is over, and more bytes, or the connection's
+end, are refused.
 """
 
 from libc.stdint cimport uint8_t

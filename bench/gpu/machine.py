@@ -89,15 +89,15 @@ def _runtime() -> tuple[str, str | None]:
     try:
         library = find_library()
     except EngineError as missing:
-        from yais.engines.ort_gpu import require_provider
-        from yais.engines.ort_session import ort
+        from yais.engines.onnxruntime.cuda import require_provider
+        from yais.engines.onnxruntime.session import ort
 
         try:
             require_provider()
         except EngineError as error:
             raise EngineError(f"{missing}; {error}") from error
         return f"ONNX Runtime {ort.__version__}, CUDA provider", None
-    return library.title, library.kind
+    return library.title, library.flavour
 
 
 def _nvml() -> Iterator[tuple[str, str | float]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from yais.engines import Array, Context, Engine, EngineOptions, open_engine
-from yais.engines.cuda.bindings import Bindings
 from yais.engines.cuda.device import open_device
+from yais.engines.cuda.driver import CudaDriver
 
 _MIB = 2**20
 
@@ -32,7 +32,7 @@ class Way:
         return cls(contexts, bool(graphs), bool(page_locked))
 
 
-class Pageable(Bindings):
+class Pageable(CudaDriver):
     """CUDA that is told of no memory on the host, which it then has to copy from in pieces."""
 
     def pin(self, pages: Array) -> None:

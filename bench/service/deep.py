@@ -19,9 +19,9 @@ def build_deep() -> None:
 
 
 def _model() -> bytes:
-    from yais.engines.zoo.graph import Graph, tensor  # Needs the package onnx, which nothing else here does.
+    from yais.engines.zoo.graph import GraphWriter, tensor  # Needs the package onnx, which nothing else here does.
 
-    rng, graph = np.random.default_rng(0), Graph("deep")
+    rng, graph = np.random.default_rng(0), GraphWriter("deep")
     weights = [rng.standard_normal((to, of)) * (2 / of) ** 0.5 for of, to in pairwise(WIDTHS)]
     x = "INPUT0"
     for matrix in weights[:-1]:

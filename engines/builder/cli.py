@@ -1,4 +1,4 @@
-"""The command `engine-build`."""
+"""Command `engine-build`."""
 
 from pathlib import Path
 from time import perf_counter
@@ -7,16 +7,15 @@ from typing import Any, get_args
 import click
 
 from yais.engines.base import EngineError
-from yais.engines.builder.build import Prepared, build_prepared, prepare
-from yais.engines.builder.model import encode, read_model, rewrite
-from yais.engines.builder.order import Order
-from yais.engines.builder.parameters import Capability, NamedShape, Size, Source
-from yais.engines.builder.pictures import Scaling
+from yais.engines.builder.build import PreparedBuild, build_prepared, prepare, rewrite
+from yais.engines.builder.command import BuildCommand, CapabilityParam, ShapeParam, SizeParam, SourceParam
+from yais.engines.builder.model import encode, read_model
+from yais.engines.builder.options import Scaling
+from yais.engines.builder.output import write_whole
 from yais.engines.builder.progress import ProgressBar, run_interruptibly
-from yais.engines.builder.summary import describe_network, describe_plan, size
+from yais.engines.builder.summary import describe_network, describe_plan, format_size
 from yais.engines.tensorrt.library import Library, find_library
 from yais.engines.zoo.catalogue import CATALOGUE
-from yais.engines.zoo.output import write_whole
 
 LISTING = "\b\nSOURCE is an ONNX file, or one of\n" + "\n".join(
     f"  {name:<20}{recipe.summary}" for name, recipe in CATALOGUE.items()
@@ -43,7 +42,7 @@ Examples:
   engine-build model.onnx --dry-run
 """,
 )
-@click.argument("source", type=Source(), metavar="SOURCE")
+@click.argument("source", type=SourceParam(), metavar="SOURCE")
 @click.option(
     "-o",
     "--output",
@@ -93,11 +92,11 @@ Examples:
 @click.option(
     "--shape",
     "shapes",
-    type=NamedShape(),
+    type=ShapeParam(),
     multiple=True,
     help="An input's dimensions, the batch left out, such as tokens=16:128:512 or x=3x64x64:3x224x224:3x512x512.",
 )
-@click.option("--workspace", type=Size(), help="Memory for layers' scratch, such as 512MiB.  [default: the GPU's]")
+@click.option("--workspace", type=SizeParam(), help="Memory for layers' scratch, such as 512MiB.  [default: the GPU's]")
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="How long to look for fast kernels.")
 @click.option("--version-compatible", is_flag=True, help="A plan that later versions of TensorRT load as well.")
 @click.option(
@@ -113,7 +112,7 @@ Examples:
 @click.option(
     "--capability",
     "capabilities",
-    type=Capability(),
+    type=CapabilityParam(),
     multiple=True,
     help="A GPU to build for, such as 8.6; TensorRT-RTX only.  [default: all that it knows]",
 )
@@ -124,13 +123,13 @@ Examples:
 def main(ctx: click.Context, /, source: str, output: Path | None, dry_run: bool, **options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None and value != () and value is not False}
     flags = {flag.name or "": max(flag.opts, key=len) for flag in ctx.command.params}
-    order = Order(source, output, dry_run, given, flags)
-    order.check()
+    command = BuildCommand(source, output, dry_run, given, flags)
+    command.check()
     try:
-        if order.is_plan:
-            _plan(order)
+        if command.is_plan:
+            _build_plan(command)
         else:
-            _onnx(order)
+            _build_onnx(command)
     except EngineError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -138,43 +137,42 @@ def main(ctx: click.Context, /, source: str, output: Path | None, dry_run: bool,
         ctx.exit(_INTERRUPTED)
 
 
-def _onnx(order: Order) -> None:
-    path = order.path
-    data = order.onnx() if order.recipe and "precision" not in order.given else _rewritten(order)
+def _build_onnx(command: BuildCommand) -> None:
+    path = command.path
+    if command.recipe and "precision" not in command.given:
+        data = command.onnx()
+    else:
+        with command.file() as source:
+            data = encode(rewrite(read_model(source), command.options()))
     write_whole(path, data)
     click.echo(path)
-    batching = f"largest batch {order.batch}" if order.batch else "no batch dimension"
-    summary = f"{order.recipe.summary}; {batching}" if order.recipe else order.given["precision"]
-    click.echo(f"{order.name}: {summary}, {size(len(data))}")
+    batching = f"largest batch {command.batch}" if command.batch else "no batch dimension"
+    summary = f"{command.recipe.summary}; {batching}" if command.recipe else command.given["precision"]
+    click.echo(f"{command.name}: {summary}, {format_size(len(data))}")
 
 
-def _rewritten(order: Order) -> bytes:
-    with order.file() as path:
-        return encode(rewrite(read_model(path), order.options()))
-
-
-def _plan(order: Order) -> None:
-    library = find_library(order.given.get("tensorrt"))
-    if "timing_cache" in order.given and not library.features.has_timing_cache:
+def _build_plan(command: BuildCommand) -> None:
+    library = find_library(command.given.get("tensorrt"))
+    if "timing_cache" in command.given and not library.features.has_timing_cache:
         raise click.UsageError(f"--timing-cache: {library.title} measures nothing when it builds")
-    if order.dry_run:
-        lines = list(describe_network(_prepared(order, library)))
-        click.echo("\n".join((f"{library.title} takes {order.source}", *lines)))
+    if command.dry_run:
+        lines = list(describe_network(_prepare(command, library)))
+        click.echo("\n".join((f"{library.title} takes {command.source}", *lines)))
         return
-    plan, seconds, lines = _built(order, library)
-    write_whole(order.path, plan)
+    plan, seconds, lines = _build(command, library)
+    write_whole(command.path, plan)
     # By now the builder and its weights are gone, and leave their room to the plan that is loaded.
-    click.echo("\n".join((str(order.path), *lines, *describe_plan(library, plan, seconds))))
+    click.echo("\n".join((str(command.path), *lines, *describe_plan(library, plan, seconds))))
 
 
-def _prepared(order: Order, library: Library) -> Prepared:
-    with order.file() as path:
-        return prepare(path, order.options(), library)
+def _prepare(command: BuildCommand, library: Library) -> PreparedBuild:
+    with command.file() as path:
+        return prepare(path, command.options(), library)
 
 
-def _built(order: Order, library: Library) -> tuple[bytes, float, list[str]]:
+def _build(command: BuildCommand, library: Library) -> tuple[bytes, float, list[str]]:
     """The plan, the seconds that building took, and lines about the network."""
-    prepared, options = _prepared(order, library), order.options()
+    prepared, options = _prepare(command, library), command.options()
     started = perf_counter()
     with ProgressBar() as bar:
         plan = run_interruptibly(lambda: build_prepared(prepared, options, bar), bar.cancel)

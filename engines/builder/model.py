@@ -1,16 +1,21 @@
-"""ONNX files on their way to a plan: read, and rewritten to a precision."""
+"""ONNX files: reading and writing them, and what their models declare and consist of."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yais.engines.builder.options import BuildOptions
+from yais.engines.base import MAX_BATCH_SIZE_KEY
 from yais.engines.zoo import BuildError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 # No protobuf message can be larger; weights of larger models lie in files beside it.
 _LARGEST_MESSAGE = 2**31 - 1
+
+# The domain of ONNX's own operators, by either of its names.
+DOMAINS = ("", "ai.onnx")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def read_model(path: Path, weights: bool = True) -> "ModelProto":
@@ -26,24 +31,6 @@ def read_model(path: Path, weights: bool = True) -> "ModelProto":
     if not model.graph.output:
         raise BuildError(f"cannot read {path} as an ONNX model: it has no outputs")
     return model
-
-
-def rewrite(model: "ModelProto", options: BuildOptions) -> "ModelProto":
-    """The model in the precision asked for, by calibration where that is INT8 and it is not quantised yet."""
-    from yais.engines.builder.calibration import quantize
-    from yais.engines.builder.precision import convert, has_quantization
-
-    if options.precision is None:
-        return model
-    if options.precision != "int8":
-        return convert(model, options.precision)
-    if has_quantization(model):
-        if options.calibration is not None:
-            raise BuildError("--calibrate: the model is quantised already")
-        return model
-    if options.calibration is None:
-        raise BuildError("--precision int8: the model is not quantised; --calibrate FOLDER quantises it on pictures")
-    return quantize(model, options.calibration, options.calibration_pictures, options.calibration_scaling)
 
 
 def encode(model: "ModelProto") -> bytes:
@@ -66,9 +53,35 @@ def save(model: "ModelProto", path: Path) -> None:
 
 def declared_batch(model: "ModelProto") -> int | None:
     """The largest batch that the model declares, 0 for no batch dimension; None when it does not say."""
-    from yais.engines.zoo.graph import MAX_BATCH_SIZE
-
-    value = next((entry.value for entry in model.metadata_props if entry.key == MAX_BATCH_SIZE), None)
+    value = next((entry.value for entry in model.metadata_props if entry.key == MAX_BATCH_SIZE_KEY), None)
     if value is not None and not value.isdecimal():
-        raise BuildError(f"{MAX_BATCH_SIZE} is {value!r}, not a number")
+        raise BuildError(f"{MAX_BATCH_SIZE_KEY} is {value!r}, not a number")
     return None if value is None else int(value)
+
+
+def has_quantization(model: "ModelProto") -> bool:
+    return any(node.op_type in _QUANTIZERS for node in nodes_of(model))
+
+
+def nodes_of(model: "ModelProto") -> "Iterator[NodeProto]":
+    """The nodes of the model, those of bodies and functions included."""
+    yield from _nested(model.graph.node)
+    for function in model.functions:
+        yield from _nested(function.node)
+
+
+def opset_of(model: "ModelProto") -> int:
+    """The version of ONNX's own operators; 1 where none is said."""
+    return max((entry.version for entry in model.opset_import if entry.domain in DOMAINS), default=1)
+
+
+def _nested(nodes: "Iterable[NodeProto]") -> "Iterator[NodeProto]":
+    for node in nodes:
+        yield node
+        for body in bodies_of(node):
+            yield from _nested(body.node)
+
+
+def bodies_of(node: "NodeProto") -> "list[GraphProto]":
+    """The graphs of a loop or a branch."""
+    return [graph for attribute in node.attribute for graph in (*attribute.graphs, attribute.g) if graph.output]

@@ -1,18 +1,16 @@
-"""What may be asked of a build, and what one TensorRT or another lacks for it."""
+"""Options of a build, and what one TensorRT or another lacks for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from yais.engines.builder.profiles import BatchRange, Bounds, ShapeRange
+from yais.engines.builder.profiles import BatchRange, ProfileBounds, ShapeRange
 from yais.engines.tensorrt.library import Library
 from yais.engines.zoo import BuildError
 
-if TYPE_CHECKING:
-    from yais.engines.builder.pictures import Scaling
-    from yais.engines.builder.precision import Precision
-
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 HardwareLevel = Literal["ampere-plus", "same-compute-capability"]
 
 
@@ -28,10 +26,10 @@ class BuildOptions:
     `current`.
     """
 
-    precision: "Precision | None" = None
+    precision: Precision | None = None
     calibration: Path | None = None
     calibration_pictures: int = 128
-    calibration_scaling: "Scaling" = "lite"
+    calibration_scaling: Scaling = "lite"
     max_batch: int | None = None
     batches: tuple[BatchRange, ...] = ()
     shapes: Mapping[str, ShapeRange] = field(default_factory=dict)
@@ -44,8 +42,8 @@ class BuildOptions:
     capabilities: tuple[str, ...] = ()
 
     @property
-    def bounds(self) -> Bounds:
-        return Bounds(self.batches, self.max_batch, self.shapes)
+    def bounds(self) -> ProfileBounds:
+        return ProfileBounds(self.batches, self.max_batch, self.shapes)
 
     @property
     def is_rewrite(self) -> bool:
@@ -62,14 +60,10 @@ class BuildOptions:
             if capability_member(capability) not in library.module.ComputeCapability.__members__:
                 raise BuildError(f"--capability: {library.title} knows {', '.join(known_capabilities(library))}")
         if self.hardware_compatible is not None:
-            self._check_hardware(library)
-
-    def _check_hardware(self, library: Library) -> None:
-        level = self.hardware_compatible or ""
-        if library.features.builds_without_gpu:
-            raise BuildError(f"--hardware-compatible: the plans of {library.title} run on each GPU of --capability")
-        if hardware_member(level) not in library.module.HardwareCompatibilityLevel.__members__:
-            raise BuildError(f"--hardware-compatible: {library.title} does not know {level}")
+            if library.features.builds_without_gpu:
+                raise BuildError(f"--hardware-compatible: the plans of {library.title} run on each GPU of --capability")
+            if hardware_member(self.hardware_compatible) not in library.module.HardwareCompatibilityLevel.__members__:
+                raise BuildError(f"--hardware-compatible: {library.title} does not know {self.hardware_compatible}")
 
 
 def capability_member(capability: str) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from yais.engines.base import Shape
+from yais.engines.base import DEFAULT_MAX_BATCH_SIZE, Shape
 from yais.engines.zoo import BuildError
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class NetworkTensor:
     """An input or output of a network; `shape` has the batch dimension, where there is one, and -1 for what varies.
 
     `is_shape`: its values are dimensions of other tensors.
@@ -60,7 +60,7 @@ class ShapeRange:
                 raise BuildError(f"{self} is not MIN:OPT:MAX with MIN <= OPT <= MAX: {low}, {best}, {high}")
 
     def __str__(self) -> str:
-        return ":".join(written(shape) for shape in (self.minimum, self.optimum, self.maximum))
+        return ":".join(format_shape(shape) for shape in (self.minimum, self.optimum, self.maximum))
 
     def with_batch(self, batch: BatchRange) -> "ShapeRange":
         assert batch.optimum is not None
@@ -75,7 +75,7 @@ Profile = dict[str, ShapeRange]
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ProfileBounds:
     """What is asked for: ranges of rows, or only `max_batch` at most; the other dimensions of inputs, by name.
 
     `max_batch` 0 is for no batch dimension: the first dimension then is one as the others.
@@ -87,15 +87,15 @@ class Bounds:
 
 
 def plan_profiles(
-    inputs: Sequence[Tensor], outputs: Sequence[Tensor], bounds: Bounds, declared: int | None
+    inputs: Sequence[NetworkTensor], outputs: Sequence[NetworkTensor], bounds: ProfileBounds, declared: int | None
 ) -> list[Profile]:
     """One profile for each range of rows; none where nothing varies.
 
     `declared` is the largest batch that the model declares. Raises `BuildError` that names flag and bound.
     """
-    for each in inputs:
-        if each.is_shape:
-            raise BuildError(f"input '{each.name}' is a shape, whose values would be part of the plan: not supported")
+    for tensor in inputs:
+        if tensor.is_shape:
+            raise BuildError(f"input '{tensor.name}' is a shape, whose values would be part of the plan: not supported")
     unbatched = "--max-batch is 0" if bounds.max_batch == 0 else _why_unbatched(inputs, outputs, declared)
     if unbatched is not None and bounds.batches:
         raise BuildError(f"--max-batch: the model has no batch dimension, since {unbatched}")
@@ -104,13 +104,15 @@ def plan_profiles(
         return [
             {name: shape.with_batch(batch) for name, shape in shapes.items()} for batch in _batches(bounds, declared)
         ]
-    varying = {each.name: shapes[each.name] for each in inputs if -1 in each.shape}
+    varying = {tensor.name: shapes[tensor.name] for tensor in inputs if -1 in tensor.shape}
     return [varying] if varying else []
 
 
-def _why_unbatched(inputs: Sequence[Tensor], outputs: Sequence[Tensor], declared: int | None) -> str | None:
+def _why_unbatched(
+    inputs: Sequence[NetworkTensor], outputs: Sequence[NetworkTensor], declared: int | None
+) -> str | None:
     """Why the model has no batch dimension, None when it has one."""
-    fixed = next((each for each in (*inputs, *outputs) if each.shape[:1] != (-1,)), None)
+    fixed = next((tensor for tensor in (*inputs, *outputs) if tensor.shape[:1] != (-1,)), None)
     if fixed is not None and declared:
         raise BuildError(
             f"the model declares batches of {declared}, but the first dimension of '{fixed.name}' is fixed"
@@ -119,12 +121,10 @@ def _why_unbatched(inputs: Sequence[Tensor], outputs: Sequence[Tensor], declared
         return "it declares none"
     if not inputs:
         return "it has no inputs"
-    return None if fixed is None else f"the first dimension of '{fixed.name}', {written(fixed.shape)}, is fixed"
+    return None if fixed is None else f"the first dimension of '{fixed.name}', {format_shape(fixed.shape)}, is fixed"
 
 
-def _batches(bounds: Bounds, declared: int | None) -> Iterator[BatchRange]:
-    from yais.engines.ort import DEFAULT_MAX_BATCH_SIZE
-
+def _batches(bounds: ProfileBounds, declared: int | None) -> Iterator[BatchRange]:
     known = [most for most in (declared, bounds.max_batch) if most is not None]
     most = min(known, default=DEFAULT_MAX_BATCH_SIZE)
     for batch in bounds.batches or (BatchRange(),):
@@ -133,17 +133,19 @@ def _batches(bounds: Bounds, declared: int | None) -> Iterator[BatchRange]:
         yield batch.up_to(most)
 
 
-def _shapes(inputs: Sequence[Tensor], given: Mapping[str, ShapeRange], unbatched: str | None) -> dict[str, ShapeRange]:
-    for name in given.keys() - {each.name for each in inputs}:
-        names = ", ".join(each.name for each in inputs) or "none"
+def _shapes(
+    inputs: Sequence[NetworkTensor], given: Mapping[str, ShapeRange], unbatched: str | None
+) -> dict[str, ShapeRange]:
+    for name in given.keys() - {tensor.name for tensor in inputs}:
+        names = ", ".join(tensor.name for tensor in inputs) or "none"
         raise BuildError(f"--shape {name}: the model has no such input; its inputs are {names}")
-    return {each.name: _shape(each, given.get(each.name), unbatched) for each in inputs}
+    return {tensor.name: _shape(tensor, given.get(tensor.name), unbatched) for tensor in inputs}
 
 
-def _shape(tensor: Tensor, given: ShapeRange | None, unbatched: str | None) -> ShapeRange:
+def _shape(tensor: NetworkTensor, given: ShapeRange | None, unbatched: str | None) -> ShapeRange:
     row = tensor.shape if unbatched else tensor.shape[1:]
     besides = f" (the first is no batch, since {unbatched})" if unbatched else " besides the batch"
-    dimensions = written(row).replace("-1", "?") + besides
+    dimensions = format_shape(row).replace("-1", "?") + besides
     if given is None and -1 in row:
         bounds = f"--shape {tensor.name}=MIN:OPT:MAX"
         raise BuildError(f"input '{tensor.name}' has free dimensions, {dimensions}; give {bounds}")
@@ -157,6 +159,6 @@ def _shape(tensor: Tensor, given: ShapeRange | None, unbatched: str | None) -> S
     return given
 
 
-def written(shape: Shape) -> str:
+def format_shape(shape: Shape) -> str:
     """As in `--shape`; of no dimensions, `scalar`."""
     return "x".join(map(str, shape)) or "scalar"

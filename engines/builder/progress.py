@@ -1,4 +1,4 @@
-"""How far a build has come, and how to end it."""
+"""Progress of a build, and its cancellation."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait

@@ -1,13 +1,12 @@
-"""What a build came to, as lines of text."""
+"""Summary of a build, as lines of text."""
 
 from collections import Counter
 from collections.abc import Iterator
 from textwrap import shorten
 
 from yais.engines.base import EngineError
-from yais.engines.builder.build import Prepared
-from yais.engines.builder.network import datatype
-from yais.engines.builder.profiles import Tensor, written
+from yais.engines.builder.build import PreparedBuild, datatype
+from yais.engines.builder.profiles import NetworkTensor, format_shape
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.plan import load_plan
 
@@ -15,34 +14,36 @@ from yais.engines.tensorrt.plan import load_plan
 _COMPUTED = ("FP32", "FP16", "BF16", "INT8", "FP8", "INT4", "FP4")
 
 
-def describe_network(prepared: Prepared) -> Iterator[str]:
+def describe_network(prepared: PreparedBuild) -> Iterator[str]:
     """Its layers by datatype, and its inputs and outputs with what the profiles allow."""
     yield f"layers      {_layers(prepared)}"
     for tensor in prepared.network.inputs:
-        yield f"input       {_described(tensor)}{_ranges(prepared, tensor)}"
+        ranges = [profile[tensor.name] for profile in prepared.profiles if -1 in tensor.shape]
+        bounds = (f", {format_shape(shape.minimum)} to {format_shape(shape.maximum)}" for shape in ranges)
+        yield f"input       {_described(tensor)}{''.join(bounds)}"
     for tensor in prepared.network.outputs:
         yield f"output      {_described(tensor)}"
 
 
 def describe_plan(library: Library, plan: bytes, seconds: float) -> Iterator[str]:
     """Its size, and the memory that one run needs, which only a GPU that can load the plan knows."""
-    yield f"plan        {size(len(plan))}, built by {library.title} in {seconds:.1f} s"
+    yield f"plan        {format_size(len(plan))}, built by {library.title} in {seconds:.1f} s"
     try:
         _, engine = load_plan(plan, library)
     except EngineError as error:
         yield f"activations unknown, since it cannot be loaded here: {shorten(str(error), 120, placeholder=' ...')}"
     else:
-        yield f"activations {size(engine.device_memory_size_v2)}"
+        yield f"activations {format_size(engine.device_memory_size_v2)}"
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}"
     return f"{count / 1e3:.1f} kB"
 
 
-def _layers(prepared: Prepared) -> str:
+def _layers(prepared: PreparedBuild) -> str:
     layers = [layer for layer in prepared.network.layers if layer.num_outputs]
     kinds = Counter(datatype(layer.get_output(0).dtype) for layer in layers)
     shares = ", ".join(f"{kinds[kind]} {kind}" for kind in _COMPUTED if kinds[kind])
@@ -51,11 +52,6 @@ def _layers(prepared: Prepared) -> str:
     )
 
 
-def _described(tensor: Tensor) -> str:
+def _described(tensor: NetworkTensor) -> str:
     shape = ", ".join("?" if dim == -1 else str(dim) for dim in tensor.shape)
     return f"{tensor.name} {tensor.datatype} [{shape}]"
-
-
-def _ranges(prepared: Prepared, tensor: Tensor) -> str:
-    ranges = [profile[tensor.name] for profile in prepared.profiles if -1 in tensor.shape]
-    return "".join(f", {written(shape.minimum)} to {written(shape.maximum)}" for shape in ranges)

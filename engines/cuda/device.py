@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from math import prod
 from threading import Condition, Lock
 from typing import Any, Self
+from weakref import finalize
 
 import numpy as np
 
-from yais.engines.base import Array, EngineError
-from yais.engines.cuda.bindings import Bindings
+from yais.engines.base import Array, EngineError, Shape
+from yais.engines.cuda.driver import CudaDriver
 
 # CU_STREAM_NON_BLOCKING, for which pycuda has no name.
 _NON_BLOCKING = 1
@@ -27,7 +29,7 @@ _PATIENCE_S = 60.0
 _opening = Lock()
 
 
-def open_device(index: int) -> "Device":
+def open_device(index: int) -> "CudaDevice":
     """GPU number `index`, as CUDA counts them; the same object for all, since pycuda takes a primary context but once.
 
     Raises `EngineError` where there is no such GPU, no driver, or a package is missing.
@@ -37,22 +39,22 @@ def open_device(index: int) -> "Device":
 
 
 @cache
-def _opened(index: int) -> "Device":
-    return Device(index)
+def _opened(index: int) -> "CudaDevice":
+    return CudaDevice(index)
 
 
-class Device:
+class CudaDevice:
     """One GPU. `generation` counts its contexts: what was made in an earlier one must not be used any more.
 
     What pycuda raises where the context is made current with it, and not caught there, becomes an `EngineError`.
 
-    `tenants` are called before a context ends, while it is still there, to let go of all that they made in it.
+    `on_reset` are called before a context ends, while it is still there, to let go of all that they made in it.
     """
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.generation = 0
-        self.cuda = Bindings()
+        self.cuda = CudaDriver()
         self._driver = _find_driver()
         self._device = self._find_device()
         self._changed = Condition()
@@ -60,7 +62,7 @@ class Device:
         self._is_resetting = False
         self._pinned: dict[int, Array] = {}
         self._unwanted: deque[Array] = deque()
-        self.tenants: list[Callable[[], None]] = []
+        self.on_reset: list[Callable[[], None]] = []
         self._context = self._retain()
 
     def __enter__(self) -> Self:
@@ -207,9 +209,9 @@ class Device:
 
     def _leave(self) -> None:
         """Lets go of what the context has; where it is broken that may fail, and all ends with it anyway."""
-        for leave in self.tenants:
+        for leave in self.on_reset:
             leave()
-        self.tenants.clear()
+        self.on_reset.clear()
         for pages in self._pinned.values():
             with suppress(EngineError):
                 self.cuda.unpin(pages)
@@ -260,3 +262,28 @@ def _pages(size: int) -> Array:
 
 def _mebibytes(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
+
+
+class HostTensor:
+    """Memory for arrays of one type, `size` bytes at first; it only ever grows."""
+
+    def __init__(self, device: CudaDevice, dtype: np.dtype[Any], size: int = 0) -> None:
+        self._device = device
+        self._dtype = dtype
+        self._reserve(size)
+
+    def array(self, shape: Shape) -> Array:
+        """The beginning of the memory as an array in C order."""
+        return self.bytes(prod(shape) * self._dtype.itemsize).view(self._dtype).reshape(shape)
+
+    def bytes(self, size: int) -> Array:
+        """Its first `size` bytes."""
+        if size > self._bytes.nbytes:
+            self._release()
+            self._reserve(max(size, 2 * self._bytes.nbytes))
+        return self._bytes[:size]
+
+    def _reserve(self, size: int) -> None:
+        self._bytes = self._device.host_memory(size)
+        # Arrays that were made of it keep the memory itself for as long as they are used.
+        self._release = finalize(self, self._device.give_back, self._bytes)

@@ -1,1 +1,1 @@
-"""What a plan or an ONNX file holds."""
+"""Inspection of plans and ONNX files, and the command `engine-inspect`."""

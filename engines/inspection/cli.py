@@ -1,9 +1,10 @@
-"""The command `engine-inspect`."""
+"""Command `engine-inspect`: a file of either kind as JSON, or as tables of text."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -12,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from yais.engines.base import EngineError
-from yais.engines.inspection.description import OnnxFile, PlanFile
-from yais.engines.inspection.file import describe
-from yais.engines.inspection.sections import Section, sections_of
+from yais.engines.builder.profiles import format_shape
+from yais.engines.builder.summary import format_size
+from yais.engines.inspection.onnx_file import OnnxFile, describe_onnx
+from yais.engines.inspection.plan_file import BindingInfo, LoadedInfo, PlanFile, describe_plan
+from yais.engines.tensorrt.plan import read_header
 
 EXAMPLES = """\b
 Examples:
@@ -22,6 +25,17 @@ Examples:
   engine-inspect model.engine --layers
   engine-inspect model.engine --json | jq .loaded.bindings
 """
+
+_TENSOR = ("", "name", "datatype", "shape")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table; one of facts, each with its name, has neither title nor heads."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @click.command(epilog=EXAMPLES)
@@ -71,3 +85,109 @@ def _columns(section: Section) -> Iterator[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield (indent + "  ".join(cells)).rstrip()
+
+
+def describe(path: Path, with_layers: bool = False) -> OnnxFile | PlanFile:
+    """Raises `EngineError` for what is neither a plan nor an ONNX model."""
+    data = path.read_bytes()
+    try:
+        header = read_header(data)
+    except EngineError as no_plan:
+        try:
+            return describe_onnx(path)
+        except EngineError as no_model:
+            raise EngineError(f"{path} is neither a plan nor an ONNX model: {no_plan}; {no_model}") from no_model
+    return describe_plan(header, data, with_layers)
+
+
+def sections_of(described: OnnxFile | PlanFile) -> Iterator[Section]:
+    return _of_onnx(described) if isinstance(described, OnnxFile) else _of_plan(described)
+
+
+def _of_onnx(file: OnnxFile) -> Iterator[Section]:
+    declared = file.max_batch_size
+    largest = "not declared" if declared is None else "no batch dimension" if declared == 0 else str(declared)
+    yield _facts(
+        {
+            "ONNX model": file.name,
+            "size": format_size(file.size),
+            "producer": file.producer or "not told",
+            "opset": ", ".join(f"{domain} {version}" for domain, version in file.opsets.items()),
+            "IR version": str(file.ir_version),
+            "largest batch": largest,
+            "quantised": _yes(file.is_quantised),
+        }
+    )
+    rows = (
+        (way, tensor.name, tensor.datatype, _shape(tensor.shape))
+        for way, tensors in (("input", file.inputs), ("output", file.outputs))
+        for tensor in tensors
+    )
+    yield Section("inputs and outputs", _TENSOR, tuple(rows))
+    weights = ((kind, f"{group.values:,}", format_size(group.size)) for kind, group in file.weights.items())
+    yield Section("weights", ("datatype", "values", "size"), tuple(weights))
+    operators = ((name, f"{count:,}") for name, count in file.operators.items())
+    yield Section("operators", ("operator", "count"), tuple(operators))
+
+
+def _of_plan(file: PlanFile) -> Iterator[Section]:
+    facts = {"plan": f"built by {file.built_by}", "size": format_size(file.size)}
+    if file.loaded is None:
+        yield _facts({**facts, "not loaded": file.why_not or ""})
+    else:
+        yield _facts(facts | _facts_of(file.loaded))
+        yield from _of_loaded(file.loaded)
+
+
+def _facts_of(plan: LoadedInfo) -> dict[str, str]:
+    flags = {name.replace("_", " "): _flag(name, value) for name, value in plan.flags.items()}
+    validity = {} if plan.validity is None else {"on this GPU": plan.validity.lower()}
+    return {"name": plan.name, "layers": str(plan.layer_count), **validity, **flags}
+
+
+def _of_loaded(plan: LoadedInfo) -> Iterator[Section]:
+    profiles = range(len(plan.activations))
+    heads = (*_TENSOR, "format", "memory", *(f"profile {profile}" for profile in profiles))
+    rows = ((*_binding(binding), *_ranges(binding, len(profiles))) for binding in plan.bindings)
+    yield Section("inputs and outputs", heads, tuple(rows))
+    activations = ((str(profile), format_size(plan.activations[profile])) for profile in profiles)
+    yield Section("activations", ("profile", "memory"), tuple(activations))
+    if plan.layers is not None:
+        yield Section("layers", ("", "name", "kind"), tuple(_layers(plan.layers)))
+
+
+def _facts(facts: Mapping[str, str]) -> Section:
+    return Section("", (), tuple(facts.items()))
+
+
+def _binding(binding: BindingInfo) -> tuple[str, ...]:
+    way = "input" if binding.is_input else "output"
+    shape = _shape(["?" if dim == -1 else dim for dim in binding.shape])
+    return way, binding.name, binding.datatype, shape, binding.format.lower(), binding.memory.lower()
+
+
+def _ranges(binding: BindingInfo, profiles: int) -> list[str]:
+    """What each profile allows of an input; of an output it follows from those."""
+    texts = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
+    return texts or [""] * profiles
+
+
+def _layers(layers: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
+    """A layer is its name, or a mapping where the plan was built to keep all of it."""
+    for index, layer in enumerate(layers):
+        name, kind = (layer.get("Name", ""), layer.get("LayerType", "")) if isinstance(layer, dict) else (layer, "")
+        yield str(index), str(name), str(kind)
+
+
+def _shape(dims: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, dims))}]"
+
+
+def _flag(name: str, value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return _yes(value)
+    return format_size(value) if isinstance(value, int) and name.endswith("weights") else str(value).lower()
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,26 +1,68 @@
-"""What an ONNX file holds."""
+"""ONNX files as data, whose JSON is what `engine-inspect --json` prints."""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from yais.engines.builder.model import DOMAINS, bodies_of, declared_batch, has_quantization, nodes_of, read_model
 
-from yais.engines.builder.halving import DOMAINS, bodies_of
-from yais.engines.builder.model import declared_batch, read_model
-from yais.engines.builder.precision import has_quantization, nodes_of
-from yais.engines.inspection.description import OnnxFile, Tensor, Weights
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
 
 _DATATYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64", "STRING": "BYTES"}
 _HALF_BYTES = ("INT4", "UINT4", "FLOAT4E2M1")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxTensor:
+    """An input or output; a string in `shape` is the name of a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How many values of one type the model has, and the bytes of them."""
+
+    values: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """`size` is that of the file alone, without those of weights that lie beside it.
+
+    `opsets` are by domain, `max_batch_size` is what the model declares, `weights` are by type, and `operators` say how
+    often each is used.
+    """
+
+    kind: str
+    size: int
+    name: str
+    producer: str
+    ir_version: int
+    opsets: dict[str, int]
+    max_batch_size: int | None
+    is_quantised: bool
+    inputs: tuple[OnnxTensor, ...]
+    outputs: tuple[OnnxTensor, ...]
+    weights: dict[str, Weights]
+    operators: dict[str, int]
 
 
 def describe_onnx(path: Path) -> OnnxFile:
     """Raises `BuildError` for what is no ONNX file."""
     model = read_model(path, weights=False)
     weights = {weight.name for weight in model.graph.initializer}
-    operators = Counter(_operator(node.domain, node.op_type) for node in nodes_of(model))
+    operators = Counter(
+        node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}" for node in nodes_of(model)
+    )
     return OnnxFile(
         kind="onnx",
         size=path.stat().st_size,
@@ -37,19 +79,15 @@ def describe_onnx(path: Path) -> OnnxFile:
     )
 
 
-def _operator(domain: str, name: str) -> str:
-    return name if domain in DOMAINS else f"{domain}.{name}"
-
-
-def _tensor(value: ValueInfoProto) -> Tensor:
+def _tensor(value: "ValueInfoProto") -> OnnxTensor:
     if not value.type.HasField("tensor_type"):
-        return Tensor(value.name, str(value.type.WhichOneof("value")).removesuffix("_type").upper(), ())
+        return OnnxTensor(value.name, str(value.type.WhichOneof("value")).removesuffix("_type").upper(), ())
     kind = value.type.tensor_type
     dims = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in kind.shape.dim)
-    return Tensor(value.name, _datatype(kind.elem_type), tuple(dims))
+    return OnnxTensor(value.name, _datatype(kind.elem_type), tuple(dims))
 
 
-def _weights(model: ModelProto) -> dict[str, Weights]:
+def _weights(model: "ModelProto") -> dict[str, Weights]:
     """By type, the most bytes first."""
     values: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -59,7 +97,7 @@ def _weights(model: ModelProto) -> dict[str, Weights]:
     return {kind: Weights(values[kind], size) for kind, size in sizes.most_common()}
 
 
-def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
+def _initializers(graph: "GraphProto") -> "Iterator[TensorProto]":
     yield from graph.initializer
     for node in graph.node:
         for body in bodies_of(node):
@@ -67,12 +105,16 @@ def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _datatype(number: int) -> str:
+    from onnx import TensorProto
+
     name: str = TensorProto.DataType.Name(number)
     return _DATATYPES.get(name, name)
 
 
-def _size(weight: TensorProto) -> int:
+def _size(weight: "TensorProto") -> int:
     """In bytes, whether they are in the file or beside it."""
+    from onnx import TensorProto, helper
+
     if weight.data_type == TensorProto.STRING:
         return sum(map(len, weight.string_data))
     values = prod(weight.dims)

@@ -1,25 +1,93 @@
-"""Plans on a GPU."""
+"""Engines of plans on one device: contexts that share slots, and the repair of a device whose context broke."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 from time import monotonic
 
 from yais.engines.base import Array, DeviceLostError, EngineError, EngineOptions, Run, Shape, TensorSpec
-from yais.engines.cuda.device import Device
-from yais.engines.tensorrt.buffers import Buffers
+from yais.engines.cuda.device import CudaDevice
+from yais.engines.tensorrt.bindings import check_shapes
+from yais.engines.tensorrt.buffers import HostBuffers
 from yais.engines.tensorrt.library import Library
-from yais.engines.tensorrt.profiles import check_shapes
-from yais.engines.tensorrt.session import Session
-from yais.engines.tensorrt.slot import BrokenDeviceError, StaleSlotError
+from yais.engines.tensorrt.plan import LoadedPlan
+from yais.engines.tensorrt.slot import BrokenDeviceError, Slot, StaleSlotError, Workspace
 
 logger = logging.getLogger(__name__)
 
+# More contexts than these rarely compute faster together; what more there are copy meanwhile.
+_WORKSPACES = 4
 # A device that breaks more often than this within such a time will go on to; a new process is the better remedy.
 _MOST_REPAIRS = 3
 _REPAIRS_WITHIN_S = 600.0
+
+
+class SlotPool:
+    """`options.contexts` slots of a plan, for as long as the device's context lasts.
+
+    Raises `EngineError` where the plan cannot be loaded, or memory is short.
+    """
+
+    def __init__(self, path: Path, library: Library, device: CudaDevice, options: EngineOptions) -> None:
+        self._device = device
+        with device:
+            self.generation = device.generation
+            plan = LoadedPlan(path, library, device, options.max_batch_size)
+            self.layout = plan.layout
+            self._slots = [*_make_slots(plan, options)]
+            if not (options.graphs and plan.layout.is_fixed and _record_graphs(self._slots)):
+                for slot in self._slots:
+                    slot.make_contexts()
+            for slot in self._slots:
+                slot.finish()
+            device.on_reset.append(self._leave)
+        self._free: SimpleQueue[Slot] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+
+    def run(self, buffers: HostBuffers, rows: int) -> Run:
+        """Waits for a slot that is free. Raises what that raises."""
+        slot = self._free.get()
+        try:
+            return slot.run(buffers, rows)
+        finally:
+            self._free.put(slot)
+
+    def close(self) -> None:
+        """Gives back all that it has on the device."""
+        with self._device:
+            self._device.on_reset.remove(self._leave)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Called before the context ends in which all this was made. Who still waits for a slot finds it of no use."""
+        for slot in self._slots:
+            slot.free()
+
+
+def _make_slots(plan: LoadedPlan, options: EngineOptions) -> Iterator[Slot]:
+    """Each shares its workspace with as few others as can be."""
+    count = min(options.contexts, options.workspaces or _WORKSPACES)
+    workspaces = [Workspace(plan.device, plan.workspace_size) for _ in range(count)]
+    for index in range(options.contexts):
+        yield Slot(plan, workspaces[index % count])
+
+
+def _record_graphs(slots: Sequence[Slot]) -> bool:
+    """Whether all slots have graphs; otherwise none has."""
+    try:
+        for slot in slots:
+            slot.record_graphs()
+    except EngineError as error:
+        # As a text: the error itself holds on to what failed, for as long as somebody keeps the record.
+        logger.warning("Runs are not recorded as CUDA graphs: %s", str(error))
+        for slot in slots:
+            slot.forget_graphs()
+        return False
+    return True
 
 
 class TensorRtEngine:
@@ -34,14 +102,14 @@ class TensorRtEngine:
         self,
         path: Path,
         library: Library,
-        device: Device,
+        device: CudaDevice,
         options: EngineOptions,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.device = f"cuda:{device.index}"
         self._device = device
-        self._open = partial(Session, path, library, device, options)
-        self._session = self._open()
+        self._open = partial(SlotPool, path, library, device, options)
+        self._pool = self._open()
         self._lock = Lock()
         self._clock = clock
         self._repairs: list[float] = []
@@ -49,32 +117,32 @@ class TensorRtEngine:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.layout.inputs
+        return self._pool.layout.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.layout.outputs
+        return self._pool.layout.outputs
 
     @property
     def max_batch_size(self) -> int:
-        return self._session.layout.max_batch_size
+        return self._pool.layout.max_batch_size
 
     def create_context(self) -> "TensorRtContext":
         """Raises `EngineError` where memory is short."""
         with self._device:
-            buffers = Buffers(self._session.layout, self._device)
+            buffers = HostBuffers(self._pool.layout, self._device)
         return TensorRtContext(self, buffers)
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raises `InvalidInputError` when no profile takes inputs of these shapes."""
-        layout = self._session.layout
+        layout = self._pool.layout
         check_shapes(layout.bindings, shapes, bool(layout.max_batch_size))
 
-    def run(self, buffers: Buffers, rows: int) -> Run:
+    def run(self, buffers: HostBuffers, rows: int) -> Run:
         """Raises `EngineError` when this run fails, and `DeviceLostError` when no further one can be."""
-        session = self._session
+        pool = self._pool
         try:
-            run = session.run(buffers, rows)
+            run = pool.run(buffers, rows)
         except StaleSlotError:
             reason = ""
         except BrokenDeviceError as error:
@@ -82,24 +150,24 @@ class TensorRtEngine:
         else:
             return run
         # Not before the error is gone, whose traceback holds on to streams and memory that must be let go of.
-        self._repair(session, is_counted=bool(reason))
+        self._repair(pool, is_counted=bool(reason))
         if reason:
             raise EngineError(f"{reason}; its context was made anew")
         return self.run(buffers, rows)
 
     def close(self) -> None:
         """Gives back what it has on the device, which no run may use any more."""
-        self._session.close()
+        self._pool.close()
 
-    def _repair(self, broken: Session, is_counted: bool) -> None:
-        """A session whose context another engine has made anew is only opened again, which does not count."""
+    def _repair(self, broken: SlotPool, is_counted: bool) -> None:
+        """A pool whose context another engine has made anew is only opened again, which does not count."""
         with self._lock:
-            if self._session is not broken:
+            if self._pool is not broken:
                 return
             try:
                 self._count_repair(is_counted)
                 self._device.reset(broken.generation)
-                self._session = self._open_as(broken)
+                self._pool = self._open_as(broken)
             # Whatever keeps the plan from being run again; TensorRT raises RuntimeError where a call fails.
             except (EngineError, OSError, RuntimeError) as error:
                 self._is_lost = True
@@ -115,18 +183,18 @@ class TensorRtEngine:
         if len(self._repairs) > _MOST_REPAIRS:
             raise EngineError(f"its context broke {len(self._repairs)} times in {_REPAIRS_WITHIN_S:.0f} s")
 
-    def _open_as(self, before: Session) -> Session:
+    def _open_as(self, before: SlotPool) -> SlotPool:
         """The plan again, which contexts with buffers for the one before are to run."""
-        session = self._open()
-        if session.layout.bindings != before.layout.bindings:
+        pool = self._open()
+        if pool.layout.bindings != before.layout.bindings:
             raise EngineError("the file holds another plan by now")
-        return session
+        return pool
 
 
 class TensorRtContext:
     """One concurrent run of a plan, with the buffers of its batch."""
 
-    def __init__(self, engine: TensorRtEngine, buffers: Buffers) -> None:
+    def __init__(self, engine: TensorRtEngine, buffers: HostBuffers) -> None:
         self._engine = engine
         self._buffers = buffers
 

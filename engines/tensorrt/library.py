@@ -1,4 +1,4 @@
-"""Which TensorRT there is, and what its version lacks.
+"""Libraries of TensorRT: the one that is installed, and what its version lacks.
 
 TensorRT 10, 11 and TensorRT-RTX have the same interface in modules of different names. What code does with one of them
 is typed against the stubs of `tensorrt`; the classes that it uses are those of `Module`.
@@ -17,7 +17,7 @@ from yais.engines.base import EngineError
 if TYPE_CHECKING:
     import tensorrt as trt
 
-Kind = Literal["tensorrt", "tensorrt-rtx"]
+Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
 
 class Module(Protocol):
@@ -72,7 +72,7 @@ class Features:
 class Library:
     """A TensorRT that is installed."""
 
-    kind: Kind
+    flavour: Flavour
     module: Module
     features: Features
 
@@ -82,22 +82,22 @@ class Library:
 
     @property
     def title(self) -> str:
-        return f"{'TensorRT' if self.kind == 'tensorrt' else 'TensorRT-RTX'} {self.version}"
+        return f"{'TensorRT' if self.flavour == 'tensorrt' else 'TensorRT-RTX'} {self.version}"
 
 
-def find_library(kind: Kind | None = None) -> Library:
-    """The installed TensorRT of this kind, or of any, before RTX. Raises `EngineError` that says what to install."""
+def find_library(flavour: Flavour | None = None) -> Library:
+    """The installed TensorRT of this flavour, or of any, before RTX. Raises `EngineError` that says what to install."""
     for found, load in _LOADERS.items():
-        module = load() if kind in (None, found) else None
+        module = load() if flavour in (None, found) else None
         if module is not None:
             return Library(found, module, _features(found, module.__version__))
-    wanted = "TensorRT-RTX is not installed" if kind == "tensorrt-rtx" else "TensorRT is not installed"
-    raise EngineError(f"{wanted}: pip install '{'tensorrt-rtx' if kind == 'tensorrt-rtx' else 'yais[gpu]'}'")
+    wanted = "TensorRT-RTX is not installed" if flavour == "tensorrt-rtx" else "TensorRT is not installed"
+    raise EngineError(f"{wanted}: pip install '{'tensorrt-rtx' if flavour == 'tensorrt-rtx' else 'yais[gpu]'}'")
 
 
-def _features(kind: Kind, version: str) -> Features:
+def _features(flavour: Flavour, version: str) -> Features:
     """The one table of differences."""
-    is_rtx = kind == "tensorrt-rtx"
+    is_rtx = flavour == "tensorrt-rtx"
     major, minor = map(int, version.split(".")[:2])
     return Features(
         builds_without_gpu=is_rtx,
@@ -106,10 +106,6 @@ def _features(kind: Kind, version: str) -> Features:
         tells_weights=is_rtx or (major, minor) >= (10, 16),
         compiles_at_run_time=is_rtx,
     )
-
-
-def _load_tensorrt() -> Module | None:
-    return _import("tensorrt")
 
 
 def _load_rtx() -> Module | None:
@@ -122,7 +118,10 @@ def _load_rtx() -> Module | None:
     return module
 
 
-_LOADERS: dict[Kind, Callable[[], Module | None]] = {"tensorrt": _load_tensorrt, "tensorrt-rtx": _load_rtx}
+_LOADERS: dict[Flavour, Callable[[], Module | None]] = {
+    "tensorrt": lambda: _import("tensorrt"),
+    "tensorrt-rtx": _load_rtx,
+}
 
 
 def _import(name: str) -> Module | None:

@@ -1,4 +1,4 @@
-"""TensorRT's own log: passed on to Python's, and kept, since many of its calls say no more than that they failed."""
+"""Log of TensorRT: passed on to Python's, and kept, since many of its calls say no more than that they failed."""
 
 import logging
 from collections import deque
@@ -25,12 +25,12 @@ _SECOND_LOGGER = "differs from one already registered"
 
 
 class Messages:
-    """The latest errors that TensorRT told; may be used by several threads."""
+    """The latest errors that TensorRT logged; may be used by several threads."""
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=_KEPT)
         # Some warnings come once a layer, with the same words.
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def add(self, severity: str, text: str) -> None:
         """`severity` is the name of TensorRT's. Errors are raised by whoever made the call, so they are not logged."""
@@ -39,9 +39,9 @@ class Messages:
         if severity in ("ERROR", "INTERNAL_ERROR"):
             self._errors.append(text.strip())
         if severity == "WARNING":
-            if text in self._told:
+            if text in self._warned:
                 return
-            self._told.add(text)
+            self._warned.add(text)
         logger.log(_LEVELS[severity], "%s", text.strip())
 
     def take(self) -> str:

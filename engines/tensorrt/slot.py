@@ -1,21 +1,99 @@
-"""All that one run needs on the device."""
+"""Slots: the stream, the memory and the contexts of TensorRT that one run on the device needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any, NamedTuple
 
-from yais.engines.base import EngineError, Run
-from yais.engines.cuda.bindings import Graph
-from yais.engines.ladder import ladder, step
-from yais.engines.tensorrt.bound import BoundContext
-from yais.engines.tensorrt.buffers import Buffers
-from yais.engines.tensorrt.loaded import LoadedPlan
-from yais.engines.tensorrt.outputs import make_outputs
-from yais.engines.tensorrt.profiles import Choice
-from yais.engines.tensorrt.workspace import Workspace
+from yais.engines.base import EngineError, Run, Shape
+from yais.engines.cuda.device import CudaDevice
+from yais.engines.cuda.driver import CudaGraph, graph_sizes, round_up
+from yais.engines.tensorrt.bindings import ProfileChoice
+from yais.engines.tensorrt.buffers import HostBuffers, Output, make_outputs
+from yais.engines.tensorrt.plan import LoadedPlan
 
 # The generation of a slot that has been freed.
 _NONE = -1
+
+
+class Workspace:
+    """Memory of `size` bytes on a device. Runs that use it follow one another on the GPU, while threads go on.
+
+    `lock` is held while a run is put on its stream, so that no other comes between waiting for the last run and being
+    the last.
+    """
+
+    def __init__(self, device: CudaDevice, size: int) -> None:
+        self.size = size
+        self.lock = Lock()
+        self._memory = device.allocate(size)
+        self._used: Any = None
+
+    @property
+    def address(self) -> int:
+        return int(self._memory)
+
+    def await_last(self, stream: Any, own: Any) -> None:
+        """Has the stream wait for the run that used the memory last, unless that was its own, which ends in `own`."""
+        if self._used is not None and self._used is not own:
+            stream.wait_for_event(self._used)
+
+    def used_until(self, event: Any) -> None:
+        """The next run waits for `event`, which has been recorded."""
+        self._used = event
+
+
+class ExecutionContext:
+    """A context in one profile, with a workspace for its activations, and its inputs at `addresses`.
+
+    Raises `EngineError` when TensorRT refuses any of that.
+    """
+
+    def __init__(
+        self,
+        plan: LoadedPlan,
+        profile: int,
+        workspace: Workspace,
+        addresses: Sequence[int],
+        outputs: Sequence[Output],
+        stream: Any,
+    ) -> None:
+        self._plan = plan
+        self._outputs = outputs
+        self._shapes: tuple[Shape, ...] | None = None
+        self._context = plan.make_context()
+        self._context.set_device_memory(workspace.address, workspace.size)
+        if profile:
+            self._choose(profile, stream)
+        for binding, address in zip(plan.layout.bindings.inputs, addresses, strict=True):
+            self._check(self._context.set_tensor_address(binding.name, address))
+        for output in outputs:
+            output.bind(self._context)
+
+    def enqueue(self, shapes: tuple[Shape, ...], stream: Any) -> None:
+        """Puts a run with inputs of these shapes on the stream. Raises `EngineError`."""
+        if shapes != self._shapes:
+            self._reshape(shapes)
+        self._check(self._context.execute_async_v3(stream.handle))
+
+    def _choose(self, profile: int, stream: Any) -> None:
+        """A context begins in profile 0. TensorRT's binding raises here, where it returns False elsewhere."""
+        try:
+            self._check(self._context.set_optimization_profile_async(profile, stream.handle))
+        except RuntimeError as error:
+            raise EngineError(f"profile {profile} cannot be used: {error}: {self._plan.messages.take()}") from error
+
+    def _reshape(self, shapes: tuple[Shape, ...]) -> None:
+        self._shapes = None
+        for binding, shape in zip(self._plan.layout.bindings.inputs, shapes, strict=True):
+            self._check(self._context.set_input_shape(binding.name, shape))
+        for output in self._outputs:
+            output.check(self._context, shapes)
+        self._shapes = shapes
+
+    def _check(self, succeeded: bool) -> None:
+        if not succeeded:
+            raise EngineError(self._plan.messages.take())
 
 
 class BrokenDeviceError(EngineError):
@@ -26,11 +104,11 @@ class StaleSlotError(EngineError):
     """A run that was not begun, since the context has ended that its slot was made in."""
 
 
-class Recorded(NamedTuple):
+class RecordedGraph(NamedTuple):
     """A graph, and the context that it was recorded from, which must stay as it was."""
 
-    graph: Graph
-    context: BoundContext
+    graph: CudaGraph
+    context: ExecutionContext
 
 
 class Slot:
@@ -47,11 +125,11 @@ class Slot:
         self._stream = device.stream()
         self._began, self._computing, self._computed = (device.event() for _ in range(3))
         self._ended = device.event(is_waited_for=True)
-        self._inputs = [self._zeros(plan.layout.input_size(each)) for each in plan.layout.bindings.inputs]
+        self._inputs = [self._zeros(plan.layout.input_size(binding)) for binding in plan.layout.bindings.inputs]
         self._outputs = make_outputs(plan)
-        self._contexts: list[BoundContext] = []
-        self._recorded: dict[int, Recorded] = {}
-        self._steps: tuple[int, ...] = ()
+        self._contexts: list[ExecutionContext] = []
+        self._recorded: dict[int, RecordedGraph] = {}
+        self._sizes: tuple[int, ...] = ()
 
     def make_contexts(self) -> None:
         """Prepares runs without graphs. Raises `EngineError`."""
@@ -59,13 +137,13 @@ class Slot:
         self._contexts = [self._make_context(profile) for profile in profiles]
 
     def record_graphs(self) -> None:
-        """Records a run of each size of batch on the ladder. Raises `EngineError` for the first that cannot be."""
+        """Records a run of each of the graph sizes. Raises `EngineError` for the first that cannot be."""
         layout = self._plan.layout
-        for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in ladder(layout.capacity)):
+        for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in graph_sizes(layout.capacity)):
             self._recorded[choice.rows] = self._record(choice)
-        self._steps = tuple(sorted(self._recorded))
+        self._sizes = tuple(sorted(self._recorded))
 
-    def run(self, buffers: Buffers, rows: int) -> Run:
+    def run(self, buffers: HostBuffers, rows: int) -> Run:
         """Raises `EngineError` when this run fails, `BrokenDeviceError` when all further ones would.
 
         Raises `StaleSlotError` without having begun when the context is a newer one by now.
@@ -75,7 +153,7 @@ class Slot:
             if device.generation != self._generation:
                 raise StaleSlotError("the GPU's context was made anew")
             # Before anything is copied: on the device there is memory for what a profile takes, and no more.
-            choice = None if self._steps else self._plan.layout.choose(rows, buffers.shapes)
+            choice = None if self._sizes else self._plan.layout.choose(rows, buffers.shapes)
             try:
                 return self._run(buffers, rows, choice)
             except (EngineError, device.errors) as error:
@@ -91,7 +169,7 @@ class Slot:
         for graph, _ in self._recorded.values():
             graph.free()
         self._recorded.clear()
-        self._steps = ()
+        self._sizes = ()
 
     def free(self) -> None:
         """Lets go of all that it has on the device, in a context that may be broken; there are no further runs."""
@@ -108,7 +186,7 @@ class Slot:
         self._device.clear(int(memory), size, self._stream)
         return memory
 
-    def _run(self, buffers: Buffers, rows: int, choice: Choice | None) -> Run:
+    def _run(self, buffers: HostBuffers, rows: int, choice: ProfileChoice | None) -> Run:
         stream = self._stream
         self._began.record(stream)
         for memory, data in zip(self._inputs, buffers.filled(rows), strict=True):
@@ -138,15 +216,15 @@ class Slot:
 
     def _launch(self, rows: int) -> int:
         """Runs the graph that has room for `rows`; returns how many it runs."""
-        rows = step(rows, self._steps)
+        rows = round_up(rows, self._sizes)
         self._recorded[rows].graph.launch(self._stream.handle)
         return rows
 
-    def _enqueue(self, choice: Choice) -> int:
+    def _enqueue(self, choice: ProfileChoice) -> int:
         self._contexts[choice.profile].enqueue(choice.shapes, self._stream)
         return choice.rows
 
-    def _record(self, choice: Choice) -> Recorded:
+    def _record(self, choice: ProfileChoice) -> RecordedGraph:
         # NVIDIA's advice: a graph depends on the state of its context, so that each has one of its own.
         context = self._make_context(choice.profile)
         # TensorRT puts off some of its work until the first run, which is nothing that can be recorded.
@@ -156,11 +234,18 @@ class Slot:
         # The first launch takes the graph to the GPU, and tells whether it can be launched.
         graph.launch(self._stream.handle)
         self._stream.synchronize()
-        return Recorded(graph, context)
+        return RecordedGraph(graph, context)
 
-    def _make_context(self, profile: int) -> BoundContext:
+    def _make_context(self, profile: int) -> ExecutionContext:
         addresses = [int(memory) for memory in self._inputs]
-        return BoundContext(self._plan, profile, self._workspace, addresses, self._outputs, self._stream)
+        return ExecutionContext(
+            self._plan,
+            profile,
+            workspace=self._workspace,
+            addresses=addresses,
+            outputs=self._outputs,
+            stream=self._stream,
+        )
 
     def _times(self, padding: int) -> Run:
         spans = ((self._began, self._computing), (self._computing, self._computed), (self._computed, self._ended))

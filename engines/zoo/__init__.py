@@ -1,4 +1,4 @@
-"""The models that `engine-build` makes: a real classifier to demonstrate with, and others to measure with."""
+"""Models that `engine-build` makes: a real classifier to demonstrate with, and others to measure with."""
 
 from yais.engines.base import EngineError
 

@@ -1,4 +1,4 @@
-"""What `engine-build` can build, by name."""
+"""Catalogue of the models that `engine-build` makes, by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

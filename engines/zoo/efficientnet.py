@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from yais.engines.zoo import BuildError
-from yais.engines.zoo.graph import Graph, tensor
+from yais.engines.zoo.graph import GraphWriter, tensor
 from yais.engines.zoo.torchfile import read_state_dict
 
 SIZE = 224
@@ -26,11 +26,11 @@ MEAN, SCALE = 127.0, 128.0
 Array = NDArray[Any]
 
 
-class _Writer:
+class _EfficientNetLayers:
     """Writes the layers into a graph, with the weights that go by their names."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
-        self.graph = Graph("efficientnet-lite0")
+        self.graph = GraphWriter("efficientnet-lite0")
         self.weights = weights
         self._bounds = (self.graph.weight(np.array(0)), self.graph.weight(np.array(6)))
 
@@ -74,7 +74,7 @@ def weights_path() -> Path:
 
 
 def _build(weights: Mapping[str, Array], max_batch_size: int, pixels: str) -> ModelProto:
-    writer = _Writer(weights)
+    writer = _EfficientNetLayers(weights)
     graph = writer.graph
     if pixels == "uint8":
         x, source = _normalise(graph), tensor("input", ["batch", SIZE, SIZE, 3], TensorProto.UINT8)
@@ -88,7 +88,7 @@ def _build(weights: Mapping[str, Array], max_batch_size: int, pixels: str) -> Mo
     return graph.model(source, tensor("logits", ["batch", len(weights["_fc.bias"])]), max_batch_size)
 
 
-def _normalise(graph: Graph) -> str:
+def _normalise(graph: GraphWriter) -> str:
     # The cast comes first: it is the only layer that TensorRT lets read a UINT8 input.
     x = graph.add("Transpose", graph.add("Cast", "input", to=TensorProto.FLOAT), perm=(0, 3, 1, 2))
     x = graph.add("Sub", x, graph.weight(np.array(MEAN)))

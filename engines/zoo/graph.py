@@ -1,4 +1,4 @@
-"""A small hand for writing ONNX graphs: each method adds a node and returns the name of the tensor it makes."""
+"""Writer of ONNX graphs: each method adds a node and returns the name of the tensor it makes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from yais.engines.base import MAX_BATCH_SIZE_KEY
+
 OPSET = 17
 IR_VERSION = 8  # That of opset 17: ONNX Runtime 1.12 and TensorRT 8.5 onwards read it.
-MAX_BATCH_SIZE = "yais.max_batch_size"
 
 
-class Graph:
+class GraphWriter:
     """A graph of one input and one output, as far as it is written; weights are stored as float32."""
 
     def __init__(self, name: str) -> None:
@@ -70,7 +71,7 @@ class Graph:
         graph = helper.make_graph(self._nodes, self.name, [source], [result], self._weights)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, producer_name="yais", ir_version=IR_VERSION, opset_imports=opsets)
-        helper.set_model_props(model, {MAX_BATCH_SIZE: str(max_batch_size)})
+        helper.set_model_props(model, {MAX_BATCH_SIZE_KEY: str(max_batch_size)})
         return model
 
 

@@ -1,11 +1,11 @@
-"""The model that gives back what it is given: what is left of a request's cost is the service's own."""
+"""Identity, a model that gives back what it is given: what is left of a request's cost is the service's own."""
 
 from onnx import ModelProto
 
-from yais.engines.zoo.graph import Graph, tensor
+from yais.engines.zoo.graph import GraphWriter, tensor
 
 
 def build(max_batch_size: int) -> ModelProto:
-    graph = Graph("identity")
+    graph = GraphWriter("identity")
     graph.add("Identity", "INPUT0", output="OUTPUT0")
     return graph.model(tensor("INPUT0", ["length"]), tensor("OUTPUT0", ["length"]), max_batch_size)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from yais.engines.zoo.graph import Graph, tensor
+from yais.engines.zoo.graph import GraphWriter, tensor
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # Channels inside a block, and blocks.
 EXPANSION = 4
@@ -17,11 +17,11 @@ DAMPING = 0.25
 CLASSES = 1000
 
 
-class _Writer:
+class _ResNetLayers:
     """Writes convolutions with fresh weights into a graph."""
 
     def __init__(self, seed: int) -> None:
-        self.graph = Graph("resnet50")
+        self.graph = GraphWriter("resnet50")
         self._rng = np.random.default_rng(seed)
 
     def draw(self, *shape: int, gain: float) -> NDArray[np.float32]:
@@ -43,7 +43,7 @@ class _Writer:
 
 
 def build(max_batch_size: int, seed: int = 0) -> ModelProto:
-    writer = _Writer(seed)
+    writer = _ResNetLayers(seed)
     graph, channels = writer.graph, 64
     x = graph.relu(writer.conv("input", 3, channels, 7, stride=2))
     x = graph.add("MaxPool", x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1))

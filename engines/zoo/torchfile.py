@@ -1,4 +1,4 @@
-"""The tensors in a file of torch's legacy format, the one before its zip files, read without torch.
+"""Tensors in a file of torch's legacy format, the one before its zip files, read without torch.
 
 Such a file is five pickles (magic number, protocol, facts about the machine, the state dict, the storages' order), then
 the storages one after another: the number of elements in 8 bytes, little-endian, and the elements.

@@ -46,8 +46,8 @@ cdef enum:
 _MAX_TEMPLATES = 1024
 # Inputs of one template give outputs of one shape, or of a few.
 _MAX_DESCRIPTIONS = 16
-# Set by whoever makes a WireRequest, which its constructor takes back.
-cdef bint is_making = False
+# A WireRequest is made by new_wire_request, which allows it right before.
+cdef bint _is_allowed = False
 
 
 cdef struct Piece:
@@ -231,8 +231,8 @@ cdef WireRequest new_wire_request(
     object method, object call, bytes message, RequestTemplate template, long long arrived, SplitMessage* parts
 ):
     cdef double deadline = call.deadline
-    global is_making
-    is_making = True
+    global _is_allowed
+    _is_allowed = True
     cdef WireRequest made = WireRequest.__new__(WireRequest)
     cdef int index
     made.method = method
@@ -263,10 +263,10 @@ cdef class WireRequest:
     cdef Piece id
 
     def __cinit__(self):
-        global is_making
-        if not is_making:
+        global _is_allowed
+        if not _is_allowed:
             raise TypeError("WireRequest is made by RequestTemplateCache.lookup alone")
-        is_making = False
+        _is_allowed = False
 
     @property
     def model(self):

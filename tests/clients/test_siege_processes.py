@@ -17,6 +17,7 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 from fake_server import FakeServer, Gate, echo
+from processes import wait_ends
 
 from yais.clients.exports import document
 from yais.clients.inputs.draws import Share
@@ -188,7 +189,7 @@ def test_none_of_them_outlives_siege(running: subprocess.Popen[str]) -> None:
     children = psutil.Process(running.pid).children()
     running.kill()
     assert len(children) >= 2
-    assert psutil.wait_procs(children, timeout=60)[1] == []
+    wait_ends(children, 60)
 
 
 @pytest.mark.parametrize("option", ["--count 10 --log /dev/null", "--find-max --slo p99<1s"])

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from processes import is_running, wait_ends
 
 from e2e.calls import Outcome, ask, mlp_request, outcome, outcomes, picky_request, slow_request
 from e2e.conftest import Engines
@@ -39,7 +40,7 @@ class Pair(NamedTuple):
 
     def wait_end(self) -> None:
         """Waits until no worker is left."""
-        assert psutil.wait_procs(self.workers, timeout=20)[1] == []
+        wait_ends(self.workers, 20)
 
 
 @contextmanager
@@ -186,7 +187,7 @@ def test_a_second_signal_ends_everything_at_once(two: Pair) -> None:
     eventually(lambda: not is_ready(two.server), "the drain")
     two.server.signal(signal.SIGINT)
     assert two.server.exit_code(timeout=10) == 128 + signal.SIGINT
-    assert not any(worker.is_running() for worker in two.workers)
+    assert not any(map(is_running, two.workers))
     assert "SIGINT again: exiting at once" in two.server.log
     assert [each.code for each in outcomes(running)] == ["UNAVAILABLE"] * 2
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from yais.engines.cuda.device import Device, _opened, open_device
+from yais.engines.cuda.device import CudaDevice, _opened, open_device
 from yais.engines.tensorrt.library import Library, find_library
 
 STANDINS = Path(__file__).parent / "standins"
@@ -40,7 +40,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def device(simulation: Any) -> Device:
+def device(simulation: Any) -> CudaDevice:
     return open_device(0)
 
 

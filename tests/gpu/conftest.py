@@ -1,4 +1,4 @@
-"""What only a GPU can show, with whatever library is there; the same tests run on stand-ins of CUDA and TensorRT:
+"""Tests on a real GPU, with whatever library is there; they run on stand-ins of CUDA and TensorRT as well:
 
 PYTHONPATH=tests/engines/standins pytest -m gpu -n 0 tests/gpu
 """
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_models import MAKERS, Model
+from gpu.gpu_models import MAKERS, Model
 
 from yais.engines import Engine, EngineError, EngineOptions, open_engine
 from yais.engines.builder.build import BuildOptions, build_plan
-from yais.engines.cuda.device import Device, open_device
+from yais.engines.cuda.device import CudaDevice, open_device
 from yais.engines.tensorrt.library import Library, find_library
 
 Open = Callable[..., Engine]
 
 
 @pytest.fixture(scope="session")
-def gpu() -> Device:
+def gpu() -> CudaDevice:
     try:
         return open_device(0)
     except EngineError as error:
@@ -30,7 +30,7 @@ def gpu() -> Device:
 
 
 @pytest.fixture(autouse=True)
-def nothing_wrong(gpu: Device) -> Iterator[None]:
+def nothing_wrong(gpu: CudaDevice) -> Iterator[None]:
     """On stand-ins, which tell of what a GPU may or may not forgive."""
     yield
     simulation: Any = sys.modules.get("simulation")
@@ -38,7 +38,7 @@ def nothing_wrong(gpu: Device) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def library(gpu: Device) -> Library:
+def library(gpu: CudaDevice) -> Library:
     try:
         return find_library()
     except EngineError as error:
@@ -59,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
 
 
 @pytest.fixture(scope="session")
-def plan(gpu: Device, library: Library, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def plan(gpu: CudaDevice, library: Library, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The plans of models, each built once for this GPU, or for GPUs of another capability, which RTX alone can."""
     folder, built = tmp_path_factory.mktemp("plans"), dict[tuple[Any, ...], Path]()
 
@@ -84,7 +84,7 @@ def opened(request: pytest.FixtureRequest) -> Open:
         plan = request.getfixturevalue("plan")
         return lambda model, **options: open_engine(plan(model), EngineOptions(**options))
     request.getfixturevalue("gpu")
-    ort_cuda = pytest.importorskip("yais.engines.ort_cuda")
+    ort_cuda = pytest.importorskip("yais.engines.onnxruntime.cuda")
     try:
         ort_cuda.require_provider()
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""What goes wrong on a GPU: plans that are not for it, memory that is short, and a context that breaks."""
+"""Failures on a GPU: plans that are not for it, memory that is short, and a context that breaks."""
 
 import gc
 import os
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_models import BATCH, Model, assert_close, run, sample
+from gpu.gpu_models import BATCH, Model, assert_close, run, sample
 
 from yais.engines import EngineError, EngineOptions, InvalidInputError, open_engine
-from yais.engines.cuda.device import Device
+from yais.engines.cuda.device import CudaDevice
 from yais.engines.tensorrt.engine import TensorRtEngine
 from yais.engines.tensorrt.library import Library
 
@@ -31,7 +31,7 @@ SETTLED = 3
 
 
 @contextmanager
-def full(gpu: Device) -> Iterator[None]:
+def full(gpu: CudaDevice) -> Iterator[None]:
     """Nearly nothing is free on the GPU."""
     taken = []
     with gpu:
@@ -49,7 +49,7 @@ def full(gpu: Device) -> Iterator[None]:
             taken.clear()
 
 
-def used(gpu: Device) -> int:
+def used(gpu: CudaDevice) -> int:
     with gpu:
         free, total = import_module("pycuda.driver").mem_get_info()
     return int(total - free)
@@ -65,7 +65,7 @@ def test_a_truncated_plan_is_refused(plan: Plan, model: MakeModel, tmp_path: Pat
 
 
 def test_a_plan_for_another_gpu_is_refused(
-    plan: Plan, model: MakeModel, gpu: Device, library: Library, tmp_path: Path
+    plan: Plan, model: MakeModel, gpu: CudaDevice, library: Library, tmp_path: Path
 ) -> None:
     other = "8.9" if gpu.capability != "8.9" else "12.0"
     simulation: Any = sys.modules.get("simulation")
@@ -102,7 +102,7 @@ def test_an_input_outside_the_profile_is_refused_and_the_context_goes_on(plan: P
 
 
 def test_too_little_memory_at_the_start_is_told_and_leaves_nothing_behind(
-    plan: Plan, model: MakeModel, gpu: Device
+    plan: Plan, model: MakeModel, gpu: CudaDevice
 ) -> None:
     path = plan(model("efficientnet-lite0"))
     with full(gpu), pytest.raises(EngineError, match=r"no memory on GPU 0|the GPU has not enough memory left"):
@@ -113,7 +113,7 @@ def test_too_little_memory_at_the_start_is_told_and_leaves_nothing_behind(
     assert_close(run(engine, engine.create_context(), [values])[1][0], model("efficientnet-lite0").on_cpu(values)[0])
 
 
-def test_too_little_memory_for_an_output_fails_that_run_alone(plan: Plan, model: MakeModel, gpu: Device) -> None:
+def test_too_little_memory_for_an_output_fails_that_run_alone(plan: Plan, model: MakeModel, gpu: CudaDevice) -> None:
     engine = open_engine(plan(model("places")))
     context = engine.create_context()
     many, few = np.ones(1 << 20, np.float32), np.ones(10, np.float32)
@@ -136,7 +136,7 @@ def test_a_broken_context_is_made_anew_and_gives_the_same_answers(plan: Plan, mo
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
 def test_engines_that_are_opened_and_closed_leave_nothing_on_the_gpu(
-    plan: Plan, model: MakeModel, gpu: Device, graphs: bool
+    plan: Plan, model: MakeModel, gpu: CudaDevice, graphs: bool
 ) -> None:
     taken, closed = [], []
     for seed in range(CYCLES):

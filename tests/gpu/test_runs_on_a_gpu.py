@@ -1,4 +1,4 @@
-"""That engines on a GPU come to what the CPU does, whatever way they are run."""
+"""Runs on a GPU, whose results are those of the CPU whatever way they are made."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_models import BATCH, TOLERANCE, ZOO, Model, assert_close, run, sample
+from gpu.gpu_models import BATCH, TOLERANCE, ZOO, Model, assert_close, run, sample
 
 pytestmark = pytest.mark.gpu
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-import models
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import helper
 
+from engines import models
 from yais.engines import EngineError
 from yais.engines.builder import cli, summary
-from yais.engines.builder.build import BuildOptions, Prepared, prepare
+from yais.engines.builder.build import BuildOptions, PreparedBuild, prepare
 from yais.engines.builder.cli import main
 from yais.engines.builder.progress import ProgressBar
-from yais.engines.tensorrt.header import read_header
 from yais.engines.tensorrt.library import Features, Library, find_library
+from yais.engines.tensorrt.plan import read_header
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
@@ -39,7 +39,7 @@ def plan_of(result: Result, path: Path) -> bytes:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[0] == str(path)
     data = path.read_bytes()
-    assert read_header(data).kind == "tensorrt-rtx"
+    assert read_header(data).flavour == "tensorrt-rtx"
     return data
 
 
@@ -51,7 +51,7 @@ def watched_options(monkeypatch: pytest.MonkeyPatch) -> list[BuildOptions]:
     """The options with which the command asks for builds."""
     seen: list[BuildOptions] = []
 
-    def watch(path: Path, options: BuildOptions, library: Library) -> Prepared:
+    def watch(path: Path, options: BuildOptions, library: Library) -> PreparedBuild:
         seen.append(options)
         return prepare(path, options, library)
 
@@ -283,7 +283,7 @@ def test_the_timing_cache_lies_beside_the_plan_unless_told_otherwise(
     with_timing = replace(find_library("tensorrt-rtx"), features=Features(True, True, True, True, True))
     monkeypatch.setattr(cli, "find_library", lambda kind: with_timing)
     # Those of RTX itself do nothing but warn.
-    monkeypatch.setattr("yais.engines.builder.config.load_timing_cache", lambda *_: None)
+    monkeypatch.setattr("yais.engines.builder.build.load_timing_cache", lambda *_: None)
     monkeypatch.setattr("yais.engines.builder.build.save_timing_cache", lambda *_: None)
     assert engine_build("mlp.onnx", *flags, *RTX).exit_code == 0
     assert [options.timing_cache for options in seen] == [Path(expected) if expected else None]

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from yais.engines.builder.build import BuildOptions, build_plan, prepare
-from yais.engines.builder.config import load_timing_cache, make_config, save_timing_cache
+from yais.engines.builder.build import (
+    BuildOptions,
+    build_plan,
+    load_timing_cache,
+    make_config,
+    prepare,
+    save_timing_cache,
+)
 from yais.engines.builder.profiles import ShapeRange
 from yais.engines.tensorrt.library import Features, Library
 from yais.engines.zoo import BuildError

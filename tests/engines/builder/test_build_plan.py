@@ -3,37 +3,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from engines import models
 from yais.engines.builder.build import (
     BatchRange,
     BuildOptions,
-    Prepared,
+    PreparedBuild,
     ShapeRange,
+    UnsupportedModelError,
     build_plan,
     build_prepared,
     prepare,
 )
-from yais.engines.builder.network import UnsupportedError
-from yais.engines.tensorrt.binding import NO_BATCH
-from yais.engines.tensorrt.header import read_header
+from yais.engines.tensorrt.bindings import NO_BATCH
 from yais.engines.tensorrt.library import Library
+from yais.engines.tensorrt.plan import read_header
 from yais.engines.zoo import BuildError
 from yais.engines.zoo.catalogue import CATALOGUE
 
 DEFAULTS = BuildOptions()
 
 
-def datatypes(prepared: Prepared) -> set[str]:
+def datatypes(prepared: PreparedBuild) -> set[str]:
     return {layer.get_output(0).dtype.name for layer in prepared.network.layers}
 
 
 def is_plan(data: bytes) -> bool:
-    return read_header(data).kind == "tensorrt-rtx"
+    return read_header(data).flavour == "tensorrt-rtx"
 
 
 def quantised(path: Path, kind: int, zero: float) -> Path:
@@ -195,7 +195,7 @@ def test_what_is_not_supported_is_named_with_its_place(tmp_path: Path, rtx: Libr
     ]
     inputs = [("X", models.FLOAT, ["N", 2]), ("S", models.STRING, [2])]
     path = models.save(tmp_path / "odd.onnx", nodes, inputs, [("Y", models.FLOAT, ["N", 2])])
-    with pytest.raises(UnsupportedError, match=f"^{rtx.title} does not take the model\n") as caught:
+    with pytest.raises(UnsupportedModelError, match=f"^{rtx.title} does not take the model\n") as caught:
         prepare(path, DEFAULTS, rtx)
     faults = {fault.where: fault.text for fault in caught.value.faults}
     assert list(faults) == ["input 'S'", "node 'strange', operator Foo", "node 2, operator StringNormalizer"]
@@ -211,7 +211,7 @@ def test_the_parser_s_own_words_are_told(tmp_path: Path, rtx: Library) -> None:
     ]
     value = ("X", models.FLOAT, ["N", 2])
     path = models.save(tmp_path / "mixed.onnx", nodes, [value], [("Y", *value[1:])])
-    with pytest.raises(UnsupportedError, match=r"node 'mixed', operator Mul: .*must have same input types"):
+    with pytest.raises(UnsupportedModelError, match=r"node 'mixed', operator Mul: .*must have same input types"):
         prepare(path, DEFAULTS, rtx)
 
 

@@ -3,20 +3,20 @@ import re
 import pytest
 
 from yais.engines import EngineError
-from yais.engines.builder.profiles import BatchRange, Bounds, ShapeRange, Tensor, plan_profiles
+from yais.engines.builder.profiles import BatchRange, NetworkTensor, ProfileBounds, ShapeRange, plan_profiles
 from yais.engines.zoo import BuildError
 
-PICTURE = Tensor("x", "FP32", (-1, 3, 8, 8))
-TOKENS = Tensor("tokens", "INT64", (-1, -1))
-LOGITS = Tensor("y", "FP32", (-1, 10))
+PICTURE = NetworkTensor("x", "FP32", (-1, 3, 8, 8))
+TOKENS = NetworkTensor("tokens", "INT64", (-1, -1))
+LOGITS = NetworkTensor("y", "FP32", (-1, 10))
 LENGTHS = ShapeRange((16,), (128,), (512,))
 
 
-def bounds_of(*batches: BatchRange, max_batch: int | None = None, **shapes: ShapeRange) -> Bounds:
-    return Bounds(batches, max_batch, shapes)
+def bounds_of(*batches: BatchRange, max_batch: int | None = None, **shapes: ShapeRange) -> ProfileBounds:
+    return ProfileBounds(batches, max_batch, shapes)
 
 
-def rows(bounds: Bounds, declared: int | None) -> list[tuple[int, ...]]:
+def rows(bounds: ProfileBounds, declared: int | None) -> list[tuple[int, ...]]:
     profiles = plan_profiles([PICTURE], [LOGITS], bounds, declared)
     return [tuple(shape[0] for shape in (p["x"].minimum, p["x"].optimum, p["x"].maximum)) for p in profiles]
 
@@ -35,7 +35,7 @@ def rows(bounds: Bounds, declared: int | None) -> list[tuple[int, ...]]:
         (bounds_of(BatchRange(1, None, 4), BatchRange(5, 16, 32)), 32, [(1, 4, 4), (5, 16, 32)]),
     ],
 )
-def test_rows_of_each_profile(bounds: Bounds, declared: int | None, expected: list[tuple[int, ...]]) -> None:
+def test_rows_of_each_profile(bounds: ProfileBounds, declared: int | None, expected: list[tuple[int, ...]]) -> None:
     assert rows(bounds, declared) == expected
 
 
@@ -56,12 +56,12 @@ def test_each_range_has_the_named_shapes() -> None:
 
 
 def test_without_free_dimensions_there_is_no_profile() -> None:
-    fixed = Tensor("x", "FP32", (4, 3))
+    fixed = NetworkTensor("x", "FP32", (4, 3))
     assert plan_profiles([fixed], [fixed], bounds_of(), None) == []
 
 
 def test_without_a_batch_dimension_shapes_are_whole_and_fixed_inputs_have_none() -> None:
-    fixed, free = Tensor("w", "FP32", (4,)), Tensor("x", "FP32", (-1,))
+    fixed, free = NetworkTensor("w", "FP32", (4,)), NetworkTensor("x", "FP32", (-1,))
     (profile,) = plan_profiles([fixed, free], [free], bounds_of(x=LENGTHS), 0)
     assert profile == {"x": LENGTHS}
 
@@ -72,11 +72,11 @@ def test_a_largest_batch_of_zero_makes_the_first_dimension_one_as_the_others() -
 
 
 def test_the_largest_batch_of_a_model_without_one_is_passed_over() -> None:
-    fixed = Tensor("x", "FP32", (4, 3))
+    fixed = NetworkTensor("x", "FP32", (4, 3))
     assert plan_profiles([fixed], [fixed], bounds_of(max_batch=8), None) == []
 
 
-FIXED, FREE = Tensor("x", "FP32", (4, 3)), Tensor("x", "FP32", (-1,))
+FIXED, FREE = NetworkTensor("x", "FP32", (4, 3)), NetworkTensor("x", "FP32", (-1,))
 ROWS = bounds_of(BatchRange(2))
 PAIRS, WIDE = ShapeRange((1, 1), (1, 1), (1, 1)), ShapeRange((3, 8, 8), (3, 8, 8), (3, 8, 9))
 
@@ -107,14 +107,14 @@ PAIRS, WIDE = ShapeRange((1, 1), (1, 1), (1, 1)), ShapeRange((3, 8, 8), (3, 8, 8
         (PICTURE, bounds_of(BatchRange(maximum=65)), 64, "--max-batch: 65 is more than the 64 that the model declares"),
         (PICTURE, bounds_of(BatchRange(minimum=9)), None, "--max-batch: 8 is less than --min-batch, 9"),
         (PICTURE, bounds_of(BatchRange(1, 65)), 64, "--opt-batch: 65 is more than --max-batch, 64"),
-        (Tensor("s", "INT64", (2,), is_shape=True), bounds_of(), None, "input 's' is a shape"),
+        (NetworkTensor("s", "INT64", (2,), is_shape=True), bounds_of(), None, "input 's' is a shape"),
         (
             FIXED,
             ROWS,
             None,
             "--max-batch: the model has no batch dimension, since the first dimension of 'x', 4x3",
         ),
-        (Tensor("x", "FP32", ()), ROWS, None, "the first dimension of 'x', scalar, is fixed"),
+        (NetworkTensor("x", "FP32", ()), ROWS, None, "the first dimension of 'x', scalar, is fixed"),
         (
             FREE,
             bounds_of(BatchRange(2), x=LENGTHS),
@@ -124,14 +124,16 @@ PAIRS, WIDE = ShapeRange((1, 1), (1, 1), (1, 1)), ShapeRange((3, 8, 8), (3, 8, 8
         (FIXED, bounds_of(), 8, "the model declares batches of 8, but the first dimension of 'x' is fixed"),
     ],
 )
-def test_what_does_not_fit_is_named(tensor: Tensor, bounds: Bounds, declared: int | None, message: str) -> None:
+def test_what_does_not_fit_is_named(
+    tensor: NetworkTensor, bounds: ProfileBounds, declared: int | None, message: str
+) -> None:
     with pytest.raises(BuildError, match=re.escape(message)):
         plan_profiles([tensor], [LOGITS], bounds, declared)
 
 
 def test_a_fixed_output_is_no_batch() -> None:
     with pytest.raises(BuildError, match="since the first dimension of 'y', 1x10, is fixed"):
-        plan_profiles([PICTURE], [Tensor("y", "FP32", (1, 10))], bounds_of(BatchRange(2)), None)
+        plan_profiles([PICTURE], [NetworkTensor("y", "FP32", (1, 10))], bounds_of(BatchRange(2)), None)
 
 
 def test_no_inputs_make_no_batch() -> None:

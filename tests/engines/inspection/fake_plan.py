@@ -1,4 +1,4 @@
-"""A plan as TensorRT would have loaded it, with the interface of its ICudaEngine."""
+"""Plan as TensorRT would have loaded it, with the interface of its ICudaEngine."""
 
 import json
 from collections.abc import Callable

@@ -9,8 +9,7 @@ from click.testing import CliRunner, Result
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from yais.engines.inspection.cli import main
-from yais.engines.inspection.description import Tensor, Weights
-from yais.engines.inspection.onnx_file import describe_onnx
+from yais.engines.inspection.onnx_file import OnnxTensor, Weights, describe_onnx
 from yais.engines.zoo import mlp
 
 
@@ -122,8 +121,8 @@ def test_all_that_a_model_may_hold_is_told(tmp_path: Path) -> None:
     told = describe_onnx(path)
     assert (told.producer, told.opsets) == ("hand 2", {"ai.onnx": 21, "com.microsoft": 1})
     assert (told.max_batch_size, told.is_quantised) == (None, True)
-    assert told.inputs == (Tensor("X", "FP16", ("N", "?", 3)), Tensor("on", "BOOL", ()))
-    assert told.outputs == (Tensor("Y", "SEQUENCE", ()),)
+    assert told.inputs == (OnnxTensor("X", "FP16", ("N", "?", 3)), OnnxTensor("on", "BOOL", ()))
+    assert told.outputs == (OnnxTensor("Y", "SEQUENCE", ()),)
     assert told.weights == {
         "FP32": Weights(7, 28),
         "BF16": Weights(4, 8),
@@ -167,7 +166,6 @@ def test_bad_usage_exits_with_2(arguments: list[str]) -> None:
 
 
 def test_without_the_package_onnx_it_says_what_to_install(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "yais.engines.inspection.onnx_file")
     monkeypatch.setitem(sys.modules, "onnx", None)
     result = inspect(perceptron)
     assert result.exit_code == 1

@@ -2,15 +2,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import fake_plan
 import pytest
 from click.testing import CliRunner, Result
 
+from engines.inspection import fake_plan
 from yais.engines.base import EngineError
 from yais.engines.inspection import plan_file
 from yais.engines.inspection.cli import main
-from yais.engines.inspection.description import Binding, Range
-from yais.engines.inspection.plan_file import describe_engine
+from yais.engines.inspection.plan_file import BindingInfo, ProfileRange, describe_engine
 from yais.engines.tensorrt.library import Library
 
 
@@ -39,13 +38,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> fake_plan.FakeEngine:
     return engine
 
 
-def describe(engine: Any, with_layers: bool = False) -> plan_file.Loaded:
+def describe(engine: Any, with_layers: bool = False) -> plan_file.LoadedInfo:
     return describe_engine(engine, fake_plan.fake_library(), None, with_layers)
 
 
 def test_bindings_have_the_ranges_of_each_profile() -> None:
     image, sizes, logits = describe(fake_plan.classifier()).bindings
-    assert image == Binding(
+    assert image == BindingInfo(
         name="image",
         is_input=True,
         datatype="FP16",
@@ -53,8 +52,8 @@ def test_bindings_have_the_ranges_of_each_profile() -> None:
         format="LINEAR",
         memory="DEVICE",
         ranges=(
-            Range((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8)),
-            Range((1, 3, 16, 16), (1, 3, 16, 16), (2, 3, 16, 16)),
+            ProfileRange((1, 3, 8, 8), (4, 3, 8, 8), (8, 3, 8, 8)),
+            ProfileRange((1, 3, 16, 16), (1, 3, 16, 16), (2, 3, 16, 16)),
         ),
     )
     assert (sizes.is_input, sizes.datatype, sizes.memory, sizes.ranges) == (True, "INT64", "HOST", ())

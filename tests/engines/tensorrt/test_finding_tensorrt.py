@@ -7,9 +7,9 @@ import pytest
 
 from yais.engines import EngineError
 from yais.engines.tensorrt import library as library_module
-from yais.engines.tensorrt.header import Header, read_header
 from yais.engines.tensorrt.library import Features, find_library
 from yais.engines.tensorrt.logger import Messages, make_logger
+from yais.engines.tensorrt.plan import Header, read_header
 
 Install = Any
 

@@ -1,4 +1,4 @@
-"""What TensorRT says of a plan that it does not take, and what that means."""
+"""Messages of TensorRT about a plan that it does not take, and what they mean."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from yais.engines import EngineError
-from yais.engines.tensorrt.header import Header, PlanError, read_header
 from yais.engines.tensorrt.library import Library
-from yais.engines.tensorrt.plan import load_plan, refusal
+from yais.engines.tensorrt.plan import Header, PlanError, load_error, load_plan, read_header
 
 MODULE: Any = SimpleNamespace(__version__="10.13.0.35")
 FEATURES: Any = SimpleNamespace()
@@ -53,13 +52,13 @@ OF_MACHINES = {
 
 @pytest.mark.parametrize("told", OF_PLANS)
 def test_a_plan_that_is_at_fault_is_told_as_such(told: str) -> None:
-    error = refusal(HEADER, LIBRARY, told)
+    error = load_error(HEADER, LIBRARY, told)
     assert (type(error), str(error)) == (PlanError, f"{OF_PLANS[told]} {ABOUT}: {told}")
 
 
 @pytest.mark.parametrize("told", OF_MACHINES)
 def test_a_plan_is_not_at_fault_for_what_the_machine_lacks(told: str) -> None:
-    error = refusal(HEADER, LIBRARY, told)
+    error = load_error(HEADER, LIBRARY, told)
     assert (type(error), str(error)) == (EngineError, f"{OF_MACHINES[told]} {ABOUT}: {told}")
 
 

@@ -4,9 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yais.engines import EngineError, InvalidInputError
-from yais.engines.tensorrt.binding import Binding, Bindings, Range
-from yais.engines.tensorrt.layout import Layout
-from yais.engines.tensorrt.profiles import Choice, check_shapes, choose
+from yais.engines.tensorrt.bindings import (
+    BatchLayout,
+    Binding,
+    Bindings,
+    ProfileChoice,
+    ShapeBounds,
+    check_shapes,
+    choose,
+)
 
 FP32 = np.dtype(np.float32)
 
@@ -15,7 +21,7 @@ def bindings(*ranges: tuple[tuple[int, ...], tuple[int, ...]], is_batchable: boo
     """Of a plan with an input X and an output Y of the same shape, and a profile for each of `ranges`."""
     ranks = list(zip(*(dims for bounds in ranges for dims in bounds), strict=True))
     shape = tuple(dims[0] if len(set(dims)) == 1 else -1 for dims in ranks)
-    given_ranges = tuple(Range(low, high) for low, high in ranges)
+    given_ranges = tuple(ShapeBounds(low, high) for low, high in ranges)
     return Bindings((Binding("X", FP32, shape, given_ranges),), (Binding("Y", FP32, shape),), len(ranges), is_batchable)
 
 
@@ -44,12 +50,12 @@ UNBATCHED = bindings(((1, 2), (1, 9)), is_batchable=False)
 def test_a_batch_runs_in_the_smallest_profile_that_takes_it(
     plan: Bindings, rows: int, chosen: tuple[int, int] | None
 ) -> None:
-    want = chosen and Choice(*chosen, shapes=((chosen[1], 4),))
+    want = chosen and ProfileChoice(*chosen, shapes=((chosen[1], 4),))
     assert choose(plan, rows, ((4,),), has_batch=True) == want
 
 
 def test_rows_without_a_batch_dimension_have_their_own_shape() -> None:
-    assert choose(UNBATCHED, 1, ((1, 5),), has_batch=False) == Choice(0, 1, ((1, 5),))
+    assert choose(UNBATCHED, 1, ((1, 5),), has_batch=False) == ProfileChoice(0, 1, ((1, 5),))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,10 @@ def test_a_shape_within_a_profile_is_taken(shape: tuple[int, ...]) -> None:
 
 
 def test_shapes_that_no_profile_takes_together_are_told() -> None:
-    ranges = ((Range((1, 2), (4, 2)), Range((1, 8), (4, 8))), (Range((1, 8), (4, 8)), Range((1, 2), (4, 2))))
+    ranges = (
+        (ShapeBounds((1, 2), (4, 2)), ShapeBounds((1, 8), (4, 8))),
+        (ShapeBounds((1, 8), (4, 8)), ShapeBounds((1, 2), (4, 2))),
+    )
     inputs = tuple(Binding(name, FP32, (-1, -1), each) for name, each in zip("AB", ranges, strict=True))
     with pytest.raises(InvalidInputError, match=r"^no profile of the plan takes inputs of the shapes \[\[2\], \[2\]\]"):
         check_shapes(Bindings(inputs, (), 2, True), ((2,), (2,)), has_batch=True)
@@ -90,35 +99,35 @@ def test_shapes_that_no_profile_takes_together_are_told() -> None:
 def test_the_largest_batch_is_that_of_the_profiles_unless_less_is_asked_for(
     plan: Bindings, asked: int | None, largest: int
 ) -> None:
-    assert Layout(plan, asked).max_batch_size == largest
+    assert BatchLayout(plan, asked).max_batch_size == largest
 
 
 def test_less_than_the_plan_takes_at_least_is_refused() -> None:
     with pytest.raises(EngineError, match=r"^--max-batch-size: 7 is less than the 8 rows that the plan takes"):
-        Layout(LARGE, 7)
+        BatchLayout(LARGE, 7)
 
 
 @pytest.mark.parametrize(("plan", "asked"), [(UNBATCHED, None), (UNBATCHED, 4), (ONE, 0)])
 def test_without_a_batch_dimension_specs_have_the_whole_shape(plan: Bindings, asked: int | None) -> None:
-    layout = Layout(plan, asked)
+    layout = BatchLayout(plan, asked)
     assert layout.inputs[0].shape == plan.inputs[0].shape
     assert (layout.capacity, layout.rows_on_device) == (1, 1)
 
 
 def test_specs_are_those_of_a_row() -> None:
-    layout = Layout(WIDE, None)
+    layout = BatchLayout(WIDE, None)
     assert (layout.inputs[0].shape, layout.is_fixed) == ((-1,), False)
-    assert (Layout(ONE, None).fixed_shapes, Layout(ONE, None).is_fixed) == (((4,),), True)
+    assert (BatchLayout(ONE, None).fixed_shapes, BatchLayout(ONE, None).is_fixed) == (((4,),), True)
 
 
 def test_the_device_has_room_for_what_a_batch_is_filled_up_with() -> None:
-    assert Layout(bindings(((1, 4), (4, 4)), ((8, 4), (32, 4))), 6).rows_on_device == 32
-    assert Layout(WIDE, 2).input_size(WIDE.inputs[0]) == 8 * 16 * 4
+    assert BatchLayout(bindings(((1, 4), (4, 4)), ((8, 4), (32, 4))), 6).rows_on_device == 32
+    assert BatchLayout(WIDE, 2).input_size(WIDE.inputs[0]) == 8 * 16 * 4
 
 
 def test_a_batch_that_no_profile_takes_is_told_with_its_rows() -> None:
     with pytest.raises(EngineError, match=r"^no profile of the plan takes 9 rows of the shapes \[\[4\]\]$"):
-        Layout(ONE, None).choose(9, ((4,),))
+        BatchLayout(ONE, None).choose(9, ((4,),))
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=4), st.integers(1, 80))

@@ -1,4 +1,4 @@
-"""What goes wrong on a simulated GPU: at the start, in a single run, and with the GPU as a whole."""
+"""Failures on a simulated GPU: at the start, in a single run, and with the GPU as a whole."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plans import FEATURES, on_cpu, rows_of, save_mlp
+from engines.tensorrt.plans import FEATURES, on_cpu, rows_of, save_mlp
 
 from yais.engines import (
     Context,
@@ -18,11 +18,11 @@ from yais.engines import (
     InvalidInputError,
     open_engine,
 )
-from yais.engines.cuda.bindings import Graph
-from yais.engines.cuda.device import Device, open_device
-from yais.engines.tensorrt.bound import BoundContext
+from yais.engines.cuda.device import CudaDevice, open_device
+from yais.engines.cuda.driver import CudaGraph
 from yais.engines.tensorrt.engine import TensorRtEngine
 from yais.engines.tensorrt.library import find_library
+from yais.engines.tensorrt.slot import ExecutionContext
 
 ILLEGAL_ADDRESS, OUT_OF_MEMORY, LAUNCH_FAILED, UNKNOWN = 700, 2, 719, 999
 
@@ -239,7 +239,7 @@ def test_an_error_while_another_thread_records_does_not_reset_the_gpu(open_mlp: 
     context = open_mlp().create_context()
     device = open_device(0)
     recording, go_on = Event(), Event()
-    graphs: list[Graph] = []
+    graphs: list[CudaGraph] = []
 
     def record() -> None:
         with device:
@@ -271,19 +271,19 @@ def test_a_workspace_is_not_given_on_while_a_run_that_failed_half_way_may_still_
     """TensorRT takes nothing back of what it has put on a stream before it fails."""
     engine = open_mlp(contexts=2, workspaces=1, graphs=False)
     first, second = engine.create_context(), engine.create_context()
-    enqueue, is_healthy = BoundContext.enqueue, Device.is_healthy
+    enqueue, is_healthy = ExecutionContext.enqueue, CudaDevice.is_healthy
     locks: list[bool] = []
 
-    def fail_half_way(self: BoundContext, *run: Any) -> None:
+    def fail_half_way(self: ExecutionContext, *run: Any) -> None:
         enqueue(self, *run)
         raise EngineError("layer 40 of 60")
 
-    def wait(self: Device, stream: Any = None) -> bool:
-        locks.append(engine._session._slots[0]._workspace.lock.locked())  # type: ignore[attr-defined]
+    def wait(self: CudaDevice, stream: Any = None) -> bool:
+        locks.append(engine._pool._slots[0]._workspace.lock.locked())  # type: ignore[attr-defined]
         return is_healthy(self, stream)
 
-    monkeypatch.setattr(BoundContext, "enqueue", fail_half_way)
-    monkeypatch.setattr(Device, "is_healthy", wait)
+    monkeypatch.setattr(ExecutionContext, "enqueue", fail_half_way)
+    monkeypatch.setattr(CudaDevice, "is_healthy", wait)
     first.fit(((FEATURES,),))
     with pytest.raises(EngineError, match=r"^layer 40 of 60$"):
         first.execute(2)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plans import FEATURES, on_cpu, rows_of, save_mlp
+from engines.tensorrt.plans import FEATURES, on_cpu, rows_of, save_mlp
 
 from yais.engines import Context, Engine, EngineOptions, Run, open_engine
 from yais.engines.tensorrt.engine import TensorRtEngine

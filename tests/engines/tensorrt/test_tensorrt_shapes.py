@@ -9,14 +9,14 @@ from threading import Barrier, Thread
 from typing import Any
 
 import ml_dtypes
-import models
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from engines import models
 from yais.engines import Array, Context, Engine, EngineError, EngineOptions, InvalidInputError, Run, open_engine
-from yais.engines.tensorrt.binding import NO_BATCH
+from yais.engines.tensorrt.bindings import NO_BATCH
 
 ILLEGAL_ADDRESS, OUT_OF_MEMORY = 700, 2
 # What takes time or memory, and may happen only until memory is as large as it has to be.

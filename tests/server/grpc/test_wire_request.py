@@ -84,9 +84,14 @@ BAD_BUFFERS: dict[str, Callable[[Array], Any]] = {
     "unaligned": lambda memory: memory[4097 : 4097 + 64].view("<f4").reshape(8, 2),
     "read-only": lambda memory: KINDS["locked"](strided(memory, (8, 2), (8, 4))),
     "without axes": lambda memory: strided(memory, (), ()),
-    "no array": lambda memory: memory[4096 : 4096 + 64].tolist(),
-    "bytes": lambda memory: bytearray(64),
-    "nothing": lambda memory: None,
+    "objects in its elements": lambda memory: np.zeros((8, 1), [("a", object)]),
+    "strings of any length": lambda memory: np.empty((8, 1), np.dtypes.StringDType()),
+}
+NO_ARRAYS: dict[str, Any] = {
+    "a list": [[0.0, 0.0]] * 8,
+    "bytes": bytearray(64),
+    "a view": memoryview(bytearray(64)),
+    "nothing": None,
 }
 
 
@@ -95,9 +100,20 @@ def test_a_buffer_that_does_not_fit_is_refused_and_nothing_is_written(bad: str) 
     kept = Kept(ONE)
     memory = np.full(10_000, -1, np.int8)
     call = kept.known(request(rows(2)))
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match="a batch buffer"):
         call.fill({"A": BAD_BUFFERS[bad](memory)}, 1)
     assert (memory == -1).all()
+
+
+@pytest.mark.parametrize("no_array", NO_ARRAYS)
+def test_what_is_no_array_is_a_type_error_that_names_it(no_array: str) -> None:
+    kept = Kept(ONE)
+    call = kept.known(request(rows(2)))
+    with pytest.raises(TypeError, match="the batch buffer of 'A' must be a numpy array, not"):
+        call.fill({"A": NO_ARRAYS[no_array]}, 1)
+    with pytest.raises(TypeError, match="the batch buffer of 'O0' must be a numpy array, not"):
+        call.answer({"O0": NO_ARRAYS[no_array]}, 1)
+    assert kept.ends.responses == []
 
 
 @pytest.mark.parametrize("row", [-1, -2, -8, 7, 8, 9, 2**31, 2**62, 2**63 - 1, -(2**63)])

@@ -1,4 +1,4 @@
-"""What is used of `pycuda.driver`, with the rules of PyCUDA 2024.1 to 2026.1 (its src/cpp/cuda.hpp)."""
+"""Stand-in of `pycuda.driver`, for what is used, with the rules of PyCUDA 2024.1 to 2026.1 (its src/cpp/cuda.hpp)."""
 
 import ctypes
 import math

@@ -1,4 +1,4 @@
-"""A simulated machine with GPUs, behind the stand-ins of pycuda, cuda-bindings and TensorRT.
+"""Simulated machine with GPUs, behind the stand-ins of pycuda, cuda-bindings and TensorRT.
 
 `machine()` is the one of this process, `reset(...)` makes another. Tests look at what was called (`machine().calls`),
 at what was wrong (`machine().violations`, where nothing may be) and at what is left (`machine().report()`).

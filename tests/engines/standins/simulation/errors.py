@@ -1,4 +1,4 @@
-"""The results of CUDA's driver API that occur here: number -> (name, text), both as the driver gives them."""
+"""Results of CUDA's driver API that occur here: number -> (name, text), both as the driver gives them."""
 
 RESULTS: dict[int, tuple[str, str]] = {
     0: ("CUDA_SUCCESS", "no error"),

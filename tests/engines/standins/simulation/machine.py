@@ -1,4 +1,4 @@
-"""The simulated machine: its devices, what has been done on them, and what has been done wrong."""
+"""Simulated machine: its devices, what has been done on them, and what has been done wrong."""
 
 import atexit
 import json

@@ -1,4 +1,4 @@
-"""What a simulated plan computes: an ONNX model, run by ONNX Runtime on the CPU."""
+"""Computation of a simulated plan: an ONNX model, run by ONNX Runtime on the CPU."""
 
 import os
 from collections.abc import Mapping

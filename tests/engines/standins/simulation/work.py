@@ -1,4 +1,4 @@
-"""What is queued on streams, and when it is run.
+"""Work that is queued on streams, and when it is run.
 
 Nothing runs when it is queued. It runs, in order, on the thread of whoever waits for it; a query runs one operation.
 Until then the memory that it is to read is not read, so a wait that is missing shows as results that are not there.

@@ -1,4 +1,4 @@
-"""A stand-in of TensorRT, on simulated GPUs, for as much of it as is used. `make_plan` of `simulation` makes plans."""
+"""Stand-in of TensorRT, on simulated GPUs, for as much of it as is used. `make_plan` of `simulation` makes plans."""
 
 from typing import Any
 

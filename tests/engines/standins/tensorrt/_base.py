@@ -1,4 +1,4 @@
-"""What pybind11 gives to TensorRT's classes: dimensions, memory of the library, and classes to derive from."""
+"""Parts that pybind11 gives to TensorRT's classes: dimensions, memory of the library, and classes to derive from."""
 
 from collections.abc import Iterable
 from typing import Any

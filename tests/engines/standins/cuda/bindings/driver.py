@@ -1,4 +1,4 @@
-"""What is used of `cuda.bindings.driver`: every function returns a tuple that begins with a CUresult."""
+"""Stand-in of `cuda.bindings.driver`, for what is used: every function returns a tuple that begins with a CUresult."""
 
 from collections.abc import Callable
 from enum import IntEnum

@@ -1,0 +1,118 @@
+"""Plan cache: plans of ONNX files, built when they are first wanted and kept in a folder."""
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from yais.engines.base import EngineError
+from yais.engines.builder.model import read_model
+from yais.engines.cuda.device import CudaDevice
+from yais.engines.tensorrt.library import Library
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
+
+logger = logging.getLogger(__name__)
+
+# To be counted up when plans are built in another way.
+_FORMAT = 1
+
+
+def cached_plan(
+    model: Path,
+    library: Library,
+    device: CudaDevice,
+    max_batch_size: int | None,
+    folder: Path | None,
+    broken: int | None = None,
+) -> Path:
+    """The file of a plan for what `model` holds, this TensorRT and this kind of GPU. Raises `EngineError`.
+
+    Processes that want the same plan at the same time build it once. `folder` is the user's cache unless given, and
+    need not be writable if the plan is there. `broken`: the inode of one that is of no use, instead of which another
+    is built.
+    """
+    plan = (folder or _default_folder()) / f"{model.stem}-{_key(model, library, device, max_batch_size)}.engine"
+    if not _is_missing(plan, broken):
+        logger.info("Found %s, the plan of %s for %s", plan, model, device.name)
+        return plan
+    _make_folder(plan.parent)
+    with _locked(plan.with_suffix(".lock")):
+        if _is_missing(plan, broken):
+            _build(model, plan, library, device, max_batch_size)
+    return plan
+
+
+def _is_missing(plan: Path, broken: int | None) -> bool:
+    return not plan.exists() or plan.stat().st_ino == broken
+
+
+def _build(model: Path, plan: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> None:
+    # The builder is only loaded when there is something to build.
+    from yais.engines.builder.build import BuildOptions, build_plan
+    from yais.engines.builder.output import write_whole
+
+    logger.info("Building a plan of %s for %s with %s; this takes a while", model, device.name, library.title)
+    started = monotonic()
+    capabilities = ("current",) if library.features.builds_without_gpu else ()
+    with device:
+        data = build_plan(model, BuildOptions(max_batch=max_batch_size, capabilities=capabilities), library)
+    write_whole(plan, data)
+    logger.info("Built %s in %.0f s", plan, monotonic() - started)
+
+
+def _key(model: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> str:
+    facts = (_FORMAT, library.title, device.name, device.capability, max_batch_size)
+    content = hashlib.sha256(repr(facts).encode())
+    for file in (model, *_external_data(model)):
+        with file.open("rb") as source:
+            content.update(hashlib.file_digest(source, "sha256").digest())
+    return content.hexdigest()[:24]
+
+
+def _external_data(model: Path) -> Iterator[Path]:
+    """The files beside a model in which its weights are. Raises `EngineError` for what is no ONNX file."""
+    tensors = _tensors(read_model(model, weights=False).graph)
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    yield from (model.parent / name for name in sorted(names))
+
+
+def _tensors(graph: "GraphProto") -> "Iterator[TensorProto]":
+    """All constants of a graph, and of those within it."""
+    yield from graph.initializer
+    for attribute in (each for node in graph.node for each in node.attribute):
+        yield attribute.t
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
+
+
+def _default_folder() -> Path:
+    try:
+        from platformdirs import user_cache_path
+    except ModuleNotFoundError as error:
+        raise EngineError("the package platformdirs is missing: pip install 'yais[gpu]', or --plan-cache") from error
+    return user_cache_path("yais", appauthor=False) / "plans"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot make the folder '{folder}': {error.strerror}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with the process that has it."""
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot write '{path}': {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""ONNX Runtime: its sessions and contexts, on the CPU and, where TensorRT is missing, on GPUs."""

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from engines import models
+from yais.engines import EngineError, EngineOptions, open_engine
+from yais.engines import open as open_module
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(EngineError) as caught:
+        open_engine(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ONNX", ".Onnx"])
+def test_an_onnx_file_is_opened_whatever_the_case_of_its_suffix(tmp_path: Path, suffix: str) -> None:
+    engine = open_engine(models.identity(tmp_path / f"m{suffix}"))
+    assert (engine.platform, engine.device) == ("onnxruntime_onnx", "cpu")
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "missing.plan", "missing"])
+def test_a_missing_file_is_told(tmp_path: Path, name: str) -> None:
+    assert refusal(tmp_path / name) == f"engine '{tmp_path / name}': no such file"
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m"])
+def test_a_directory_is_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert refusal(tmp_path / name) == f"engine '{tmp_path / name}': not a regular file"
+
+
+def test_a_link_to_nowhere_is_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").symlink_to(tmp_path / "nowhere")
+    assert refusal(tmp_path / "m.onnx").endswith("no such file")
+
+
+@pytest.mark.parametrize("name", ["m.trt", "m", "m.onnx.gz", ".onnx"])
+def test_an_unknown_file_type_names_those_that_are_known(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"")
+    assert refusal(path) == f"engine '{path}': unknown file type '{path.suffix}', known are .onnx, .engine, .plan"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08\x12", bytes(1000)], ids=repr)
+def test_a_file_that_is_no_model_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    assert refusal(path).startswith(f"engine '{path}': not a model that ONNX Runtime can load: ")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_truncated_model_is_told(tmp_path: Path, share: float) -> None:
+    path = models.add(tmp_path / "m.onnx")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert refusal(path).startswith(f"engine '{path}': not a model that ONNX Runtime can load: ")
+
+
+def test_a_tensor_that_the_protocol_cannot_carry_is_told(tmp_path: Path) -> None:
+    path = models.sequence(tmp_path / "m.onnx")
+    text = refusal(path)
+    assert text == f"engine '{path}': tensor 'Y' is a seq(tensor(float)), which the inference protocol cannot carry"
+
+
+def test_a_backend_gets_the_path_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setitem(open_module._BACKENDS, (".model", "cpu"), lambda *asked: seen.append(asked))
+    path = tmp_path / "m.model"
+    path.write_bytes(b"")
+    open_engine(path)
+    open_engine(path, EngineOptions(3, 2, 1))
+    assert seen == [(path, EngineOptions()), (path, EngineOptions(3, 2, 1))]
