@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Histogram, Summary
 from bench.measure import Size, Spread, choose_cores, pinned
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.execution import Execution
 from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, Recorder
 
 SHORT = Size(rounds=5, requests=50_000)
@@ -77,7 +76,7 @@ def _recorder(count: int, batch: int) -> None:
     for now in range(_BATCH_INTERVAL_NS, (count // batch + 1) * _BATCH_INTERVAL_NS, _BATCH_INTERVAL_NS):
         for request in requests:
             request.arrived = request.queued = now - _BATCH_INTERVAL_NS
-        recorder.succeed(Execution(requests, {}, batch, now - 100_000, 5_000, 50_000), requests, 10_000, now)
+        recorder.record(batch, now - 100_000, 5_000, 50_000, 10_000, now, requests)
     recorder.read()
 
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import uvloop
 
 from yais.engines import EngineError
-from yais.server.banner import banner
 from yais.server.config import Config, ConfigError, EngineSource
+from yais.server.exit_codes import ExitCode, exit_process
+from yais.server.grpc.server import has_native
 from yais.server.listening import StartError
-from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
-from yais.server.process import ExitCode, leave, log_to_stderr, run
+from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
 from yais.server.server import Server
-from yais.server.transport import has_native
+from yais.server.terminal import banner, log_to_stderr
 
 _PORT = click.IntRange(0, 65535)
 _LARGEST_MESSAGE = 2**31 - 1
@@ -40,7 +41,7 @@ Examples:
     expose_value=False,
     help="A TOML file of settings named like these flags.",
 )
-@click.option("--engine", type=Engine(), multiple=True, required=True, help="An engine to serve; repeatable.")
+@click.option("--engine", type=EngineArgument(), multiple=True, required=True, help="An engine to serve; repeatable.")
 @click.option("--host", default="0.0.0.0", help="The address to listen on.")
 @click.option("--port", type=_PORT, default=50051, help="gRPC; 0 lets the system choose.")
 @click.option("--metrics", type=_PORT, default=50078, help="Metrics and health over HTTP; 0 lets the system choose.")
@@ -67,7 +68,9 @@ Examples:
     default="cpu",
     help="What ONNX files run on. On a GPU, TensorRT builds a plan at the first start, and keeps it.",
 )
-@click.option("--devices", type=Numbers(), default="0", help="The GPUs over which contexts are spread, such as 0,1.")
+@click.option(
+    "--devices", type=IntegerList(), default="0", help="The GPUs over which contexts are spread, such as 0,1."
+)
 @click.option(
     "--workspaces",
     type=click.IntRange(1, 1024),
@@ -99,7 +102,7 @@ Examples:
     "--max-queue-delay",
     type=Duration("ms", maximum=10),
     default="0ms",
-    help="How long a request may wait for company although a context is free; milliseconds without a unit.",
+    help="How long to hold a request for a larger batch while a context is idle; milliseconds without a unit.",
 )
 @click.option(
     "--max-queue-size",
@@ -149,8 +152,8 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
 def _serve(config: Config) -> NoReturn:
     server = Server(config)
     try:
-        code = run(server.serve(lambda started: click.echo(banner(started))))
+        code = uvloop.run(server.serve(lambda started: click.echo(banner(started))))
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         sys.exit(ExitCode.FAILED_START)
-    leave(code, server.is_hanging)
+    exit_process(code, server.is_hanging)

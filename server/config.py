@@ -1,11 +1,11 @@
-"""Everything that can be set, checked as a whole before anything is started."""
+"""Settings of a server, checked as a whole before anything is started."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from yais.engines import Device, EngineOptions
-from yais.server.transport import TransportName, has_native
+from yais.server.grpc.server import TransportName, has_native
 
 
 class ConfigError(ValueError):
@@ -55,7 +55,7 @@ class Config:
             raise ConfigError(f"--buffers: {self.buffers} is less than --contexts {self.contexts}")
         if self.max_queue_delay and self.max_batch_size in (0, 1):
             raise ConfigError(
-                f"--max-queue-delay: waiting for company is of no use with --max-batch-size {self.max_batch_size}"
+                f"--max-queue-delay has no effect when batching is off (--max-batch-size {self.max_batch_size})"
             )
 
         repeated_gpus = [gpu for gpu, count in Counter(self.devices).items() if count > 1]
@@ -77,15 +77,15 @@ class Config:
     def engine_options(self) -> EngineOptions:
         """How each engine is opened."""
         return EngineOptions(
-            self.contexts,
-            self.contexts * len(self.engines) * self.workers,
-            self.threads,
-            self.max_batch_size,
-            self.device,
-            self.devices,
-            self.workspaces,
-            self.cuda_graphs,
-            self.plan_cache,
+            contexts=self.contexts,
+            runs=self.contexts * len(self.engines) * self.workers,
+            threads=self.threads,
+            max_batch_size=self.max_batch_size,
+            device=self.device,
+            devices=self.devices,
+            workspaces=self.workspaces,
+            graphs=self.cuda_graphs,
+            plan_cache=self.plan_cache,
         )
 
     @property

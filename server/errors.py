@@ -1,4 +1,4 @@
-"""What the service answers when it does not answer with a result.
+"""Errors that the service answers with when there is no result.
 
     ServiceError                    status              counted as
     ├── InvalidRequestError         INVALID_ARGUMENT    OTHER
@@ -11,7 +11,7 @@
     ├── DrainingError               UNAVAILABLE         REJECTED
     └── ExpiredError                DEADLINE_EXCEEDED   REJECTED
 
-The status goes onto the wire in one place (services/errors.py). The reason is the `reason` label of Triton's
+The status goes onto the wire in one place (grpc/status.py). The reason is the `reason` label of Triton's
 `nv_inference_request_failure`. Texts that Triton has are Triton's, since clients match on them.
 """
 

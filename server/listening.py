@@ -1,4 +1,4 @@
-"""The ports that a server listens on: what is said when one cannot be had, and how one is kept for many processes."""
+"""Ports that a server listens on: the error when one cannot be had, and one that is kept for many processes."""
 
 import socket
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ class StartError(Exception):
 
 
 @contextmanager
-def naming(flag: str, config: Config, port: int) -> Iterator[None]:
-    """Makes what goes wrong when `port` is bound a `StartError` that names `flag`."""
+def start_error_for(flag: str, config: Config, port: int) -> Iterator[None]:
+    """Turns an error while `port` is bound into a `StartError` that names `flag`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -28,8 +28,9 @@ def reserve(config: Config) -> list[socket.socket]:
     """
     sockets: list[socket.socket] = []
     port = config.port
-    with naming("--port", config, port), ExitStack() as closing:
-        for family, name in _resolved(config):
+    with start_error_for("--port", config, port), ExitStack() as closing:
+        found = socket.getaddrinfo(config.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
             sockets.append(closing.enter_context(socket.socket(family, socket.SOCK_STREAM)))
             _bind(sockets[-1], (name[0], port, *name[2:]))
             port = port_of(sockets)
@@ -43,11 +44,6 @@ def port_of(sockets: list[socket.socket]) -> int:
     """The one port of all `sockets`."""
     port: int = sockets[0].getsockname()[1]
     return port
-
-
-def _resolved(config: Config) -> list[tuple[int, tuple[object, ...]]]:
-    found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, name) for family, _, _, _, name in found))
 
 
 def _bind(sock: socket.socket, name: tuple[object, ...]) -> None:

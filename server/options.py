@@ -1,4 +1,4 @@
-"""How settings are written on the command line, in the environment and in a TOML file."""
+"""Types of settings as they are written on the command line, in the environment and in a TOML file."""
 
 import re
 import tomllib
@@ -51,7 +51,7 @@ class ByteSize(click.ParamType[int]):
         return size
 
 
-class Numbers(click.ParamType[tuple[int, ...]]):
+class IntegerList(click.ParamType[tuple[int, ...]]):
     """Whole numbers with commas between them."""
 
     name = "n[,n]..."
@@ -63,7 +63,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, texts))
 
 
-class Engine(click.ParamType[EngineSource]):
+class EngineArgument(click.ParamType[EngineSource]):
     """`PATH` or `NAME=PATH`; the name defaults to that of the file without its suffix."""
 
     name = "[name=]path"

@@ -1,4 +1,4 @@
-"""The life of a server: start, serve until a signal comes, drain, stop."""
+"""Server and its life: start, serve until a signal comes, drain, stop."""
 
 import asyncio
 import logging
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from prometheus_client.metrics_core import Metric
 
 from yais.server.config import Config
-from yais.server.listening import naming
-from yais.server.metrics.endpoint import MetricsEndpoint
+from yais.server.exit_codes import ExitCode
+from yais.server.listening import start_error_for
+from yais.server.metrics.exposition import MetricsEndpoint
+from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
-from yais.server.metrics.page import families
-from yais.server.process import ExitCode
 from yais.server.service import Service
 from yais.server.supervisor import Supervisor
 
@@ -50,18 +50,15 @@ class Server:
 
         Raises `EngineError` or `StartError` when it cannot start.
         """
-        self._capture_signals()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             await self._start()
             on_started(self)
             return await self._run()
         finally:
             self._service.kill()
-
-    def _capture_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._is_signalled:
@@ -75,7 +72,7 @@ class Server:
         """The metrics port before gRPC: once gRPC answers, everything does."""
         await self._service.load()
         self._endpoint = MetricsEndpoint(self._families, lambda: self._service.is_ready)
-        with naming("--metrics", self.config, self.config.metrics):
+        with start_error_for("--metrics", self.config, self.config.metrics):
             self.metrics_port = await self._endpoint.start(self.config.host, self.config.metrics)
         await self._service.listen()
 
@@ -89,4 +86,4 @@ class Server:
         return code
 
     async def _families(self) -> Iterator[Metric]:
-        return families(await self._service.figures(), self._gpus)
+        return all_families(await self._service.stats(), self._gpus)

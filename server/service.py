@@ -1,9 +1,10 @@
-"""The models of one process behind gRPC: loaded, served, drained."""
+"""Service of one process: its models behind gRPC, loaded, served, drained."""
 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from time import monotonic_ns
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
@@ -14,21 +15,19 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from yais.engines import EngineError, open_engine
 from yais.proto import grpc_service_pb2, model_config_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from yais.server.admission import Admission
-from yais.server.banner import summary
 from yais.server.config import Config, EngineSource
 from yais.server.errors import LostDeviceError
-from yais.server.listening import naming
-from yais.server.metrics.figures import Figures
-from yais.server.metrics.process import ProcessReader
-from yais.server.model import Model, ModelOptions
-from yais.server.process import ExitCode
-from yais.server.registry import Registry
-from yais.server.services.health import HealthService
-from yais.server.services.infer import InferMethod
-from yais.server.services.v2 import InferenceService
-from yais.server.transport import Registration, grpc_server
-from yais.server.watchdog import watch
+from yais.server.exit_codes import ExitCode
+from yais.server.grpc.health import HealthService
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import Registration, create_server
+from yais.server.grpc.v2 import InferenceService
+from yais.server.listening import start_error_for
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.registry import Registry
+from yais.server.terminal import summarise
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,8 @@ _FLUSH_S = 1.0
 _LATECOMERS_S = 0.1
 # New objects that have not been freed again, before the collector looks for cycles among them.
 _COLLECT_AT = 20_000
+# How often runs that go on in threads are looked at.
+_WATCH_S = 1.0
 
 _INFERENCE = grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -66,7 +67,7 @@ class Service:
     @property
     def summaries(self) -> dict[str, str]:
         """What there is to say of each model, by its name."""
-        return {model.name: summary(model) for model in self.models}
+        return {model.name: summarise(model) for model in self.models}
 
     @property
     def is_ready(self) -> bool:
@@ -82,17 +83,17 @@ class Service:
         for source in self.config.engines:
             self.models.add(await asyncio.to_thread(self._load, source, asyncio.get_running_loop()))
         for model in self.models:
-            model.start()
+            model.pool.start()
 
     async def listen(self) -> None:
         """Serves from now on. Raises `StartError`."""
         self._health = HealthService(model.name for model in self.models)
-        self._grpc = grpc_server(
+        self._grpc = create_server(
             self.config.transport, self.config.max_message_size, shares_port=self._shared_port is not None
         )
         infer = InferMethod(self.models, self._admission)
         if self.config.transport == "native":
-            infer.recognise_forms()
+            infer.cache_templates()
         registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
@@ -100,22 +101,22 @@ class Service:
         reflected = reflection.aio.ReflectionServicer(names, _served_contracts())
         add_ServerReflectionServicer_to_server(reflected, self._grpc)
         port = self.config.port if self._shared_port is None else self._shared_port
-        with naming("--port", self.config, port):
+        with start_error_for("--port", self.config, port):
             self.port = self._grpc.add_insecure_port(f"{self.config.address}:{port}")
         await self._grpc.start()
         on_devices = [model for model in self.models if model.engine.device != "cpu"]
         if on_devices and self.config.run_timeout:
-            self._watching = asyncio.create_task(watch(on_devices, self.config.run_timeout, self._lose))
+            self._watching = asyncio.create_task(watch(on_devices, self.config.run_timeout, self._on_device_lost))
         # What is loaded by now stays; no collection needs to go through it while requests wait. Nor does what requests
         # make need one, as it does not refer to itself; with many of them at once, collections were for nothing.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AT)
 
-    async def figures(self) -> Figures:
+    async def stats(self) -> ProcessStats:
         recorders = [model.recorder.read() for model in self.models]
-        waiting = {model.name: model.waiting for model in self.models}
-        return Figures(recorders, waiting, self._admission.in_flight, self._process.read())
+        waiting = {model.name: model.pool.waiting for model in self.models}
+        return ProcessStats(recorders, waiting, self._admission.in_flight, self._process.read())
 
     async def drain(self) -> ExitCode:
         """Refuses what comes, finishes what was accepted, and stops."""
@@ -130,7 +131,7 @@ class Service:
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
         await self._grpc.stop(_FLUSH_S if drained else 0)
-        closed = [model.close(_FLUSH_S) for model in self.models]
+        closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
         if self._is_lost:
             return ExitCode.LOST_DEVICE
@@ -143,11 +144,11 @@ class Service:
         config = self.config
         engine = open_engine(source.path, config.engine_options)
         try:
-            return Model(source.name, engine, ModelOptions.of(config), loop, self._lose)
+            return Model(source.name, engine, ModelOptions.of(config), loop, self._on_device_lost)
         except EngineError as error:
             raise EngineError(f"engine '{source.path}': {error}") from error
 
-    def _lose(self, error: LostDeviceError) -> None:
+    def _on_device_lost(self, error: LostDeviceError) -> None:
         if not self._is_lost:
             logger.error("The device of an engine is gone: %s", error)
             self._is_lost = True
@@ -174,3 +175,14 @@ def _served_contracts() -> DescriptorPool:
     for contract in (model_config_pb2, grpc_service_pb2, health_pb2, reflection_pb2):
         pool.AddSerializedFile(contract.DESCRIPTOR.serialized_pb)
     return pool
+
+
+async def watch(models: Iterable[Model], longest: float, on_lost: Callable[[LostDeviceError], None]) -> None:
+    """Looks at the runs of `models` until one has gone on for `longest` seconds, which `on_lost` is told; then ends."""
+    while True:
+        await asyncio.sleep(min(_WATCH_S, longest))
+        for model in models:
+            began = model.pool.oldest_run
+            if began is not None and monotonic_ns() - began >= longest * 1e9:
+                text = f"a run of '{model.name}' on {model.engine.device} goes on for {longest:g} s (--run-timeout)"
+                return on_lost(LostDeviceError(text))

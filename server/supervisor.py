@@ -1,22 +1,28 @@
-"""The workers of a server that is spread over processes, in place of a service of its own."""
+"""Supervisor of the workers of a server that is spread over processes, in place of a service of its own."""
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from yais.server.channel import Setup
 from yais.server.config import Config
-from yais.server.listening import port_of, reserve
-from yais.server.metrics.figures import Figures, merged
-from yais.server.metrics.process import ProcessReader
-from yais.server.process import ExitCode
-from yais.server.worker_process import WorkerProcess
+from yais.server.exit_codes import ExitCode
+from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
+from yais.server.listening import StartError, port_of, reserve
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 
 logger = logging.getLogger(__name__)
 
 # How long each worker may take to be gone once it is killed.
 _KILLED_S = 1.0
+# Without the current folder in the module path, as it is for the command itself.
+_COMMAND = (sys.executable, "-P", "-m", "yais.server.worker")
 
 
 class Supervisor:
@@ -34,7 +40,7 @@ class Supervisor:
         self.summaries: dict[str, str] = {}
         self.is_ready = False
         self._on_lost = on_lost
-        self._workers = [WorkerProcess(number + 1, self._lose) for number in range(config.workers)]
+        self._workers = [WorkerProcess(number + 1, self._on_worker_lost) for number in range(config.workers)]
         self._reserved: list[socket.socket] = []
         self._process = ProcessReader()
 
@@ -57,10 +63,10 @@ class Supervisor:
         await asyncio.gather(*(worker.listen() for worker in self._workers))
         self.is_ready = True
 
-    async def figures(self) -> Figures:
+    async def stats(self) -> ProcessStats:
         """Those of all processes together."""
-        own = Figures(process=self._process.read())
-        return merged([own, *await asyncio.gather(*(worker.figures() for worker in self._workers))])
+        own = ProcessStats(process=self._process.read())
+        return merge([own, *await asyncio.gather(*(worker.stats() for worker in self._workers))])
 
     async def drain(self) -> ExitCode:
         """Has all workers drain; the worst of their ends is that of the server."""
@@ -70,6 +76,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """Ends all workers that are left at once, and lets go of the port."""
+        # All are killed before any is waited for, so that they end at the same time.
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
@@ -77,6 +84,129 @@ class Supervisor:
         for sock in self._reserved:
             sock.close()
 
-    def _lose(self) -> None:
+    def _on_worker_lost(self) -> None:
         self.is_ready = False
         self._on_lost()
+
+
+class WorkerProcess:
+    """Worker number `number`. `on_lost` is called when it ends although it was not asked to, or badly.
+
+    It also is when the worker says that it has lost a device, and drains.
+
+    It is a fresh interpreter: a fork would not have the threads of this process, but their locks.
+    """
+
+    def __init__(self, number: int, on_lost: Callable[[], None]) -> None:
+        self._number = number
+        self._on_lost = on_lost
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_serving = self._is_draining = False
+        self._end = ""
+        self._answers: deque[asyncio.Future[Any]] = deque()
+        self._stats = ProcessStats()
+
+    async def start(self, setup: Setup) -> dict[str, str]:
+        """Starts the process and has it load its engines; returns the models' summaries. Raises `StartError`."""
+        self._process, sock = _spawn()
+        self._pipe = await MessagePipe.open(sock)
+        self._monitoring = asyncio.create_task(self._monitor(self._process))
+        summaries: dict[str, str] = await self._ask_to_start(setup)
+        return summaries
+
+    async def listen(self) -> None:
+        """Has it serve. Raises `StartError`."""
+        await self._ask_to_start(Command.LISTEN)
+        self._is_serving = True
+
+    async def stats(self) -> ProcessStats:
+        """Its statistics; what persists of the latest ones when it has gone."""
+        with suppress(EOFError):
+            await self._ask(Command.READ)
+        return self._stats
+
+    async def drain(self) -> ExitCode:
+        """Has it drain, and waits for its end."""
+        self._is_draining = True
+        self._pipe.send(Command.DRAIN)
+        return await self._monitoring
+
+    def kill(self) -> None:
+        """Ends it at once, unless it has ended."""
+        if self._process is not None:
+            self._process.kill()
+
+    def wait_killed(self, patience: float) -> None:
+        """Waits until it is gone, `patience` seconds at most."""
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+
+    async def _ask_to_start(self, message: object) -> Any:
+        try:
+            answer = await self._ask(message)
+        except EOFError as error:
+            raise StartError(f"{error} before it served") from None
+        if isinstance(answer, StartFailure):
+            raise StartError(answer.reason)
+        return answer
+
+    async def _ask(self, message: object) -> Any:
+        """The answer to `message`; they come in the order of the questions. Raises EOFError when it has gone."""
+        if self._monitoring.done():
+            raise EOFError(self._end)
+        answer = asyncio.get_running_loop().create_future()
+        self._answers.append(answer)
+        self._pipe.send(message)
+        return await answer
+
+    async def _monitor(self, process: subprocess.Popen[bytes]) -> ExitCode:
+        """Takes what it says until it ends; returns what its end means for the whole server."""
+        with suppress(EOFError):
+            while True:
+                self._on_message(await self._pipe.receive())
+        await self._pipe.close()
+        code = await asyncio.to_thread(process.wait)
+        self._stats = self._stats.persistent
+        end = f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+        self._end = f"worker {self._number} (process {process.pid}) {end}"
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(EOFError(self._end))
+        if self._is_draining and code in (ExitCode.DRAINED, ExitCode.UNANSWERED):
+            return ExitCode(code)
+        if self._is_serving:
+            logger.error("Lost %s", self._end)
+            self._on_lost()
+        return ExitCode.LOST_DEVICE if code == ExitCode.LOST_DEVICE else ExitCode.LOST_WORKER
+
+    def _on_message(self, message: object) -> None:
+        if isinstance(message, DeviceLoss):
+            self._on_lost()
+            return
+        if isinstance(message, ProcessStats):
+            self._stats = message
+        answer = self._answers.popleft() if self._answers else None
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+
+def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A worker's process, and the end of its pipe that belongs to this one."""
+    ours, its = socket.socketpair()
+    try:
+        with its, _block_signals_in_children():
+            return subprocess.Popen(_COMMAND, stdin=its.fileno()), ours
+    except OSError as error:
+        ours.close()
+        raise StartError(f"--workers: cannot start a process: {error}") from error
+
+
+@contextmanager
+def _block_signals_in_children() -> Iterator[None]:
+    """Children inherit what is blocked: a signal to the whole process group is to reach the supervisor alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

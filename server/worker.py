@@ -1,4 +1,4 @@
-"""One of several processes that serve on the same port; started by the supervisor, which its stdin is connected to."""
+"""Worker: one of several processes that serve on the same port, connected to its supervisor by its stdin."""
 
 import asyncio
 import logging
@@ -6,81 +6,84 @@ import socket
 import sys
 from contextlib import suppress
 
+import uvloop
+
 from yais.engines import EngineError
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
+from yais.server.exit_codes import ExitCode, exit_process
+from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import StartError
-from yais.server.process import ExitCode, leave, log_to_stderr, run
 from yais.server.service import Service
+from yais.server.terminal import log_to_stderr
 
 logger = logging.getLogger("yais.server")
 
 
 def main() -> None:
-    leave(*run(_work(socket.socket(fileno=sys.stdin.fileno()))))
+    exit_process(*uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
 
 
 async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
     """Serves as the supervisor says; returns the exit code, and whether a run of an engine hangs."""
-    channel = await Channel.open(sock)
-    setup: Setup = await channel.receive()
+    pipe = await MessagePipe.open(sock)
+    setup: Setup = await pipe.receive()
     log_to_stderr(setup.log_level, f"worker {setup.number} ")
     lost = asyncio.Event()
     service = Service(setup.config, lost.set, setup.port)
     try:
-        code = await _serve(service, channel, lost)
+        code = await _serve(service, pipe, lost)
     except (EngineError, StartError) as error:
-        channel.send(Failure(str(error)))
+        pipe.send(StartFailure(str(error)))
         code = ExitCode.FAILED_START
-    await channel.close()
+    await pipe.close()
     return code, service.is_hanging
 
 
-async def _serve(service: Service, channel: Channel, lost: asyncio.Event) -> ExitCode:
+async def _serve(service: Service, pipe: MessagePipe, lost: asyncio.Event) -> ExitCode:
     """Serves until it is told to drain, or until a device is `lost`."""
     await service.load()
-    channel.send(service.summaries)
-    obeying, losing = asyncio.create_task(_obey(service, channel)), asyncio.create_task(lost.wait())
-    await asyncio.wait((obeying, losing), return_when=asyncio.FIRST_COMPLETED)
-    losing.cancel()
+    pipe.send(service.summaries)
+    commands, losing_device = asyncio.create_task(_handle_commands(service, pipe)), asyncio.create_task(lost.wait())
+    await asyncio.wait((commands, losing_device), return_when=asyncio.FIRST_COMPLETED)
+    losing_device.cancel()
     if lost.is_set():
-        channel.send(Loss())
+        pipe.send(DeviceLoss())
     try:
-        if obeying.done():
-            obeying.result()
+        if commands.done():
+            commands.result()
     except EOFError:
         logger.warning("The supervisor has gone")
-    return await _drain(service, channel, obeying) if service.port else ExitCode.DRAINED
+    return await _drain(service, pipe, commands) if service.port else ExitCode.DRAINED
 
 
-async def _obey(service: Service, channel: Channel) -> None:
+async def _handle_commands(service: Service, pipe: MessagePipe) -> None:
     """Does what it is told until that is to drain. Raises EOFError when the supervisor has gone."""
     while True:
-        match await channel.receive():
+        match await pipe.receive():
             case Command.LISTEN:
                 await service.listen()
-                channel.send(None)
+                pipe.send(None)
             case Command.READ:
-                channel.send(await service.figures())
+                pipe.send(await service.stats())
             case Command.DRAIN:
                 return
 
 
-async def _drain(service: Service, channel: Channel, obeying: asyncio.Task[None]) -> ExitCode:
-    """Tells its figures until the end."""
-    telling = asyncio.create_task(_tell(service, channel, obeying))
+async def _drain(service: Service, pipe: MessagePipe, commands: asyncio.Task[None]) -> ExitCode:
+    """Drains, and answers READ until the end; its last statistics come unasked."""
+    serving_stats = asyncio.create_task(_serve_stats(service, pipe, commands))
     code = await service.drain()
-    telling.cancel()
+    serving_stats.cancel()
     with suppress(asyncio.CancelledError, EOFError):
-        await telling
-    channel.send(await service.figures())
+        await serving_stats
+    pipe.send(await service.stats())
     return code
 
 
-async def _tell(service: Service, channel: Channel, obeying: asyncio.Task[None]) -> None:
-    """Goes on telling figures, also once it has been told to drain."""
-    await obeying
+async def _serve_stats(service: Service, pipe: MessagePipe, commands: asyncio.Task[None]) -> None:
+    """Goes on answering READ once it has been told to drain."""
+    await commands
     while True:
-        await _obey(service, channel)
+        await _handle_commands(service, pipe)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pynvml
 
-from yais.server.metrics.nvml import Nvml, NvmlError, Reading
+from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
 _PERIOD_S = 0.1
 _MIB = 2**20
@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._nvml = Nvml()
-        self._samples: list[tuple[Reading, float | None]] = []
+        self._samples: list[tuple[GpuReading, float | None]] = []
         self._stopping = Event()
 
     @contextmanager
@@ -47,7 +47,7 @@ class Watch:
         """Of the samples since the last call. The first is left out: NVML's rates are those of some time before."""
         samples, self._samples = self._samples[1:], []
 
-        def mean(told: Callable[[Reading], float | None]) -> float | None:
+        def mean(told: Callable[[GpuReading], float | None]) -> float | None:
             return _mean([told(reading) for reading, _ in samples])
 
         memory = mean(lambda reading: reading.memory_used)
@@ -78,7 +78,7 @@ def memory_mib() -> float | None:
     return None if used is None else used / _MIB
 
 
-def _sm_clock(reading: Reading) -> float | None:
+def _sm_clock(reading: GpuReading) -> float | None:
     with suppress(pynvml.NVMLError):
         asked = pynvml.nvmlDeviceGetHandleByUUID(reading.uuid)
         return float(pynvml.nvmlDeviceGetClockInfo(asked, pynvml.NVML_CLOCK_SM))

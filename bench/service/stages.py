@@ -13,14 +13,13 @@ from bench.load import message
 from bench.measure import BenchError, Size, Spread, choose_cores, engine, pinned
 from yais.engines import EngineOptions, open_engine
 from yais.proto.grpc_service_pb2 import ModelInferRequest
-from yais.server.admission import Admission
-from yais.server.execution import Execution
-from yais.server.model import Model, ModelOptions
-from yais.server.raw_call import Listener
-from yais.server.registry import Registry
-from yais.server.services.decode import decode
-from yais.server.services.forms import Forms
-from yais.server.services.infer import InferMethod
+from yais.server.grpc.codec import decode
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import CallListener
+from yais.server.grpc.templates import RequestTemplateCache
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.registry import Registry
 
 SHORT = Size(rounds=5, requests=2_000)
 FULL = Size(rounds=25, requests=10_000)
@@ -55,7 +54,7 @@ class Row:
 class Call:
     """A call whose answer is dropped."""
 
-    listener: Listener | None = None
+    listener: CallListener | None = None
     deadline: float = float("inf")
     is_over: bool = False
 
@@ -91,16 +90,16 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
     registry, admission = Registry(), Admission()
     registry.add(model)
     method = InferMethod(registry, admission)
-    forms = Forms(method)
+    templates = RequestTemplateCache(method)
     inference = decode(ModelInferRequest.FromString(data), model.signature)
-    forms.learn(data, model, inference.layout, inference.outputs)
+    templates.insert(data, model, inference.layout, inference.outputs)
     context = model.engine.create_context()
     context.fit(inference.layout.shapes)
     context.execute(batch)
 
     def arrive() -> list[Any]:
         now = monotonic_ns()
-        return [forms.recognise(Call(), data, now) for _ in range(batch)]
+        return [templates.lookup(Call(), data, now) for _ in range(batch)]
 
     def fill(requests: Sequence[Any]) -> None:
         for row, request in enumerate(requests):
@@ -112,16 +111,16 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
             request.answer(context.outputs, row)
 
     waiting = arrive()
-    execution = Execution(waiting, context.outputs, batch, monotonic_ns(), 1_000, 5_000)
+    started = monotonic_ns()
     return {
-        "parse and check (what a known form spares)": lambda: [
+        "parse and check (what a known template spares)": lambda: [
             decode(ModelInferRequest.FromString(data), model.signature) for _ in range(batch)
         ],
         "take apart, recognise": arrive,
         "fill the batch": lambda: fill(waiting),
         "run the engine": lambda: context.execute(batch),
         "recognise, and make the reply": answer,
-        "record": lambda: model.recorder.succeed(execution, waiting, 500, monotonic_ns()),
+        "record": lambda: model.recorder.record(batch, started, 1_000, 5_000, 500, monotonic_ns(), waiting),
     }
 
 

@@ -1,1 +1,1 @@
-"""What the service tells about itself: recorded once a batch, worked out when scraped."""
+"""Metrics of the service: recorded once a batch, worked out when scraped."""

@@ -1,11 +1,14 @@
-"""The metric families of the models with their help texts: YAIS's own, and Triton's under Triton's names."""
+"""Metric families with their help texts: YAIS's own, and Triton's under Triton's names."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client.metrics_core import Metric
+import psutil
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from yais.server.metrics.recorder import STAGES, Histogram, Recorder
+from yais.server.metrics.gpu import GpuSampler
+from yais.server.metrics.process_stats import ProcessStats
+from yais.server.metrics.recorder import STAGES, BucketCounts, Recorder
 
 YAIS_QUANTILES = (0.5, 0.9, 0.99)
 TRITON_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -62,7 +65,11 @@ def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) ->
         recorders,
         lambda recorder: recorder.successes,
     )
-    yield _triton_failures(recorders)
+    failures = Metric("nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter")
+    for recorder in recorders:
+        for reason, count in recorder.failures.items():
+            failures.add_sample(failures.name, _model(recorder) | {"reason": reason}, count)
+    yield failures
     for name, text, read in _TRITON_COUNTS:
         yield _per_model(name, text, "counter", recorders, read)
     for index, (name, total, _, text, cached) in enumerate(_TRITON_STAGES.values()):
@@ -87,15 +94,6 @@ def _per_model(name: str, text: str, kind: str, recorders: Recorders, read: Call
     family = Metric(name, text, kind)
     for recorder in recorders:
         family.add_sample(name, _model(recorder), read(recorder))
-    return family
-
-
-def _triton_failures(recorders: Recorders) -> Metric:
-    name = "nv_inference_request_failure"
-    family = Metric(name, "Number of failed inference requests, all batch sizes", "counter")
-    for recorder in recorders:
-        for reason, count in recorder.failures.items():
-            family.add_sample(name, _model(recorder) | {"reason": reason}, count)
     return family
 
 
@@ -129,7 +127,7 @@ def _add_summary(family: Metric, labels: Labels, count: int, total: float, quant
         family.add_sample(family.name, labels | {"quantile": str(rank)}, value)
 
 
-def _add_histogram(family: Metric, labels: Labels, histogram: Histogram) -> None:
+def _add_histogram(family: Metric, labels: Labels, histogram: BucketCounts) -> None:
     bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
     for bound, count in zip(bounds, accumulate(histogram.counts.tolist()), strict=True):
         family.add_sample(f"{family.name}_bucket", labels | {"le": bound}, count)
@@ -139,3 +137,29 @@ def _add_histogram(family: Metric, labels: Labels, histogram: Histogram) -> None
 
 def _model(recorder: Recorder) -> Labels:
     return {"model": recorder.model, "version": recorder.version}
+
+
+def host_families() -> Iterator[Metric]:
+    """CPU and memory of the whole machine; CPU utilization is that since the last call."""
+    memory = psutil.virtual_memory()
+    # There is no pool of page-locked memory without a GPU; Triton reports it as empty then, too.
+    for name, text, value in (
+        ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", 0),
+        ("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", 0),
+        ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", psutil.cpu_percent() / 100),
+        ("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", memory.total),
+        ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", memory.total - memory.available),
+    ):
+        yield GaugeMetricFamily(name, text, value)
+
+
+def all_families(stats: ProcessStats, gpus: GpuSampler) -> Iterator[Metric]:
+    """Of the models, the machine and the processes, in this order."""
+    yield from yais_families(stats.recorders)
+    yield GaugeMetricFamily(
+        "yais_executor_queue_depth", "Requests that came in and are not answered yet", stats.in_flight
+    )
+    yield from gpus.families()
+    yield from triton_families(stats.recorders, lambda recorder: stats.waiting[recorder.model])
+    yield from host_families()
+    yield from stats.process

@@ -1,4 +1,4 @@
-"""The families of GPUs, sampled off the hot path: the power under YAIS's name, and Triton's `nv_gpu_*`."""
+"""GPU families, sampled off the hot path: the power under YAIS's name, and Triton's `nv_gpu_*`."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,8 +7,7 @@ from time import monotonic
 
 from prometheus_client.metrics_core import Metric
 
-from yais.server.metrics.energy import EnergyMeter
-from yais.server.metrics.nvml import Nvml, NvmlError, Reading
+from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class GpuSampler:
         joules = self._energy.add(readings, now)
         self._families = list(_families(readings, joules))
 
-    def _read(self) -> list[Reading]:
+    def _read(self) -> list[GpuReading]:
         """Nothing while NVML is lost, of which the log tells once."""
         try:
             readings = self._nvml.read()
@@ -81,7 +80,7 @@ class GpuSampler:
         return readings
 
 
-def _families(readings: Sequence[Reading], joules: Mapping[str, float]) -> Iterator[Metric]:
+def _families(readings: Sequence[GpuReading], joules: Mapping[str, float]) -> Iterator[Metric]:
     power = {each.name: each.power_usage for each in readings}
     yield from _family("yais_gpus_power_usage", "gauge", "Power draw of each GPU, in watts", "gpu", power)
     for name, text, quantity in _TRITONS_GAUGES:
@@ -97,3 +96,35 @@ def _family(name: str, kind: str, text: str, label: str, told: Mapping[str, floa
             family.add_sample(name, {label: device}, value)
     if family.samples:
         yield family
+
+
+class EnergyMeter:
+    """Adds up joules by UUID: a GPU's own count, or its power over time where it has never told a count."""
+
+    def __init__(self) -> None:
+        self._joules: dict[str, float] = {}
+        self._counts: dict[str, float] = {}
+        self._watts: dict[str, float] = {}
+        self._read_at = 0.0
+
+    def add(self, readings: Sequence[GpuReading], now: float) -> dict[str, float]:
+        """Takes the readings of the moment `now`, in seconds; returns the joules of those that could tell."""
+        elapsed, self._read_at = now - self._read_at, now
+        spent = {reading.uuid: self._spent(reading, elapsed) for reading in readings}
+        self._watts = {each.uuid: each.power_usage for each in readings if each.power_usage is not None}
+        told = {uuid: joules for uuid, joules in spent.items() if joules is not None}
+        for uuid, joules in told.items():
+            self._joules[uuid] = self._joules.get(uuid, 0) + joules
+        return {uuid: round(self._joules[uuid], 3) for uuid in told}
+
+    def _spent(self, reading: GpuReading, elapsed: float) -> float | None:
+        """Since the reading before, or since the last count if some failed in between."""
+        if reading.energy is not None:
+            before = self._counts.get(reading.uuid, reading.energy)
+            self._counts[reading.uuid] = reading.energy
+            # The count starts again from 0 when the driver is loaded again.
+            return reading.energy - before if reading.energy >= before else reading.energy
+        if reading.power_usage is None or reading.uuid in self._counts:
+            return None
+        last = self._watts.get(reading.uuid)
+        return 0 if last is None else (last + reading.power_usage) / 2 * elapsed

@@ -1,17 +1,22 @@
-"""What NVML tells of the GPUs that this process may use, and of their MIG instances. Nothing else talks to NVML."""
+"""NVML readings of the GPUs that this process may use, and of their MIG instances. Nothing else talks to NVML."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pynvml
 
-from yais.server.metrics.visible import Device, visible
-
 logger = logging.getLogger(__name__)
+
+# Functions that tell milliwatts and millijoules.
+_IN_THOUSANDTHS = {
+    "power_usage": "nvmlDeviceGetPowerUsage",
+    "power_limit": "nvmlDeviceGetPowerManagementLimit",
+    "energy": "nvmlDeviceGetTotalEnergyConsumption",
+}
 
 
 class NvmlError(Exception):
@@ -19,7 +24,7 @@ class NvmlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GpuReading:
     """What a GPU or a MIG instance tells of itself; None is what it cannot."""
 
     name: str
@@ -33,7 +38,17 @@ class Reading:
 
     @property
     def is_empty(self) -> bool:
-        return self == Reading(self.name, self.uuid)
+        return self == GpuReading(self.name, self.uuid)
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlDevice:
+    """A GPU, named by NVML's index, or a MIG instance of the GPU named `parent`; `handle` is what NVML knows it by."""
+
+    name: str
+    uuid: str
+    parent: str | None = None
+    handle: Any = None
 
 
 class Nvml:
@@ -58,7 +73,7 @@ class Nvml:
         with suppress(self._library.NVMLError):
             self._library.nvmlShutdown()
 
-    def read(self) -> list[Reading]:
+    def read(self) -> list[GpuReading]:
         """Readings of all that tell anything; raises `NvmlError` when none does any more.
 
         A driver that was loaded again tells nothing until NVML is opened again, which the next call does then.
@@ -72,11 +87,11 @@ class Nvml:
             raise NvmlError(str(error)) from error
         return readings
 
-    def _readings(self) -> list[Reading]:
+    def _readings(self) -> list[GpuReading]:
         count = self._library.nvmlDeviceGetCount()
         devices = [device for index in range(count) for device in self._devices(index)]
         split = {device.parent for device in devices}
-        asked = visible(devices, self._entries())
+        asked = visible_devices(devices, self._entries())
         readings = [self._reading(device, device.name in split) for device in asked]
         told = [reading for reading in readings if not reading.is_empty]
         if count and not told and (asked or not devices):
@@ -84,17 +99,20 @@ class Nvml:
         return told
 
     def _entries(self) -> list[str] | None:
-        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID."""
+        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID.
+
+        NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does.
+        """
         setting = self._environment.get("CUDA_VISIBLE_DEVICES")
-        return None if setting is None else [self._by_uuid(entry.strip()) for entry in setting.split(",")]
+        if setting is None:
+            return None
+        entries = [entry.strip() for entry in setting.split(",")]
+        for place, entry in enumerate(entries):
+            if entry.startswith("MIG-GPU-"):
+                entries[place] = self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
+        return entries
 
-    def _by_uuid(self, entry: str) -> str:
-        """NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does."""
-        if not entry.startswith("MIG-GPU-"):
-            return entry
-        return self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
-
-    def _devices(self, index: int) -> Iterator[Device]:
+    def _devices(self, index: int) -> Iterator[NvmlDevice]:
         """The GPU and its MIG instances, of which some of the places may be free."""
         gpu = self._ask("nvmlDeviceGetHandleByIndex", index)
         yield from self._device(str(index), gpu)
@@ -102,40 +120,33 @@ class Nvml:
             instance = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu, place)
             yield from self._device(f"{index}:{place}", instance, parent=str(index))
 
-    def _device(self, name: str, handle: Any, parent: str | None = None) -> Iterator[Device]:
+    def _device(self, name: str, handle: Any, parent: str | None = None) -> Iterator[NvmlDevice]:
         uuid = self._uuid(handle)
         if uuid is not None:
-            yield Device(name, uuid, parent, handle)
+            yield NvmlDevice(name, uuid, parent, handle)
 
     def _uuid(self, handle: Any) -> str | None:
         uuid = self._ask("nvmlDeviceGetUUID", handle)
         return uuid.decode() if isinstance(uuid, bytes) else uuid
 
-    def _reading(self, device: Device, is_split: bool) -> Reading:
-        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice."""
-        whole = self._whole(device.handle) if device.parent is None else {}
-        own = {} if is_split else self._own(device.handle)
-        return Reading(device.name, device.uuid, **whole, **own)
+    def _reading(self, device: NvmlDevice, is_split: bool) -> GpuReading:
+        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice.
 
-    def _whole(self, handle: Any) -> dict[str, float | None]:
-        """NVML tells milliwatts and millijoules."""
-        functions = {
-            "power_usage": "nvmlDeviceGetPowerUsage",
-            "power_limit": "nvmlDeviceGetPowerManagementLimit",
-            "energy": "nvmlDeviceGetTotalEnergyConsumption",
-        }
-        answers = {quantity: self._ask(function, handle) for quantity, function in functions.items()}
-        return {quantity: None if value is None else value / 1000 for quantity, value in answers.items()}
-
-    def _own(self, handle: Any) -> dict[str, float | None]:
-        """The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used."""
-        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
-        memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
-        return {
-            "utilization": None if rates is None else rates.gpu / 100,
-            "memory_total": None if memory is None else memory.total,
-            "memory_used": None if memory is None else memory.used,
-        }
+        The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used.
+        """
+        handle = device.handle
+        quantities: dict[str, float | None] = {}
+        if device.parent is None:
+            for quantity, function in _IN_THOUSANDTHS.items():
+                value = self._ask(function, handle)
+                quantities[quantity] = None if value is None else value / 1000
+        if not is_split:
+            rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
+            memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
+            quantities["utilization"] = None if rates is None else rates.gpu / 100
+            quantities["memory_total"] = None if memory is None else memory.total
+            quantities["memory_used"] = None if memory is None else memory.used
+        return GpuReading(device.name, device.uuid, **quantities)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         """None where NVML cannot tell, and of a handle that it could not tell."""
@@ -146,3 +157,33 @@ class Nvml:
         except self._library.NVMLError as error:
             logger.debug("%s tells nothing: %s", function, error)
             return None
+
+
+def visible_devices(devices: Sequence[NvmlDevice], entries: Sequence[str] | None) -> list[NvmlDevice]:
+    """Those of `devices` that the variable's `entries` leave; all if it is not set.
+
+    A GPU comes with its MIG instances. An instance comes with its GPU, which alone can tell power and energy, and
+    without the instances beside it.
+    """
+    if entries is None:
+        return list(devices)
+    named = _named(devices, entries)
+    whole = {device.parent for device in devices if device.name in named}
+    return [each for each in devices if each.name in named | whole or each.parent in named]
+
+
+def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
+    """The names of the devices that `entries` mean by a GPU's index, or by the beginning of a UUID.
+
+    As CUDA does, ignores all that follows an entry which names no device, or more than one.
+    """
+    named: set[str] = set()
+    for entry in entries:
+        if entry.startswith(("GPU-", "MIG-")):
+            found = [device.name for device in devices if device.uuid.startswith(entry)]
+        else:
+            found = [device.name for device in devices if device.parent is None and device.name == entry]
+        if len(found) != 1:
+            break
+        named.update(found)
+    return named

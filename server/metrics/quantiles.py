@@ -51,7 +51,10 @@ class SlidingQuantiles:
         if total == 0:
             return [float("nan")] * len(ranks)
         wanted = np.maximum(1, np.ceil(np.asarray(ranks) * total))
-        return [_middle(bucket) for bucket in np.searchsorted(cumulated, wanted)]
+        # The middle of each bucket, within `ERROR` of both its bounds.
+        return [
+            float(_SMALLEST_NS * 2 * _GROWTH**bucket / (1 + _GROWTH)) for bucket in np.searchsorted(cumulated, wanted)
+        ]
 
     def __getstate__(self) -> _State:
         used = np.flatnonzero(self._counts)
@@ -71,7 +74,3 @@ class SlidingQuantiles:
 def _bucket(values: NDArray[np.int64]) -> NDArray[np.int64]:
     positions: NDArray[np.float64] = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
     return np.minimum(positions, _BUCKETS - 1).astype(np.int64)
-
-
-def _middle(bucket: int) -> float:
-    return float(_SMALLEST_NS * 2 * _GROWTH**bucket / (1 + _GROWTH))

@@ -1,4 +1,4 @@
-"""What one model has done, recorded once a batch.
+"""Statistics of one model, recorded once a batch.
 
 A batch costs one extension of a list for its run and one for each request; counting, bucketing and summing happen for
 hundreds of them at a time, when the lists are full, when a sub-window ends, or when somebody reads.
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yais.server.errors import Reason
-from yais.server.execution import Execution
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
-from yais.server.request import Request
+from yais.server.models.request import Request
 
 # The columns of a request's durations. "request" runs from handler entry to the encoded answer; the others are parts of
 # it, of which the last three belong to the whole batch and are charged to each of its requests.
@@ -30,7 +29,7 @@ _REQUEST_COLUMNS = 3
 _FLUSH_AT = 1024 * (_RUN_COLUMNS + _REQUEST_COLUMNS)
 
 
-class Histogram:
+class BucketCounts:
     """Counts per bucket, not cumulated, with +Inf as the last; `total` is the sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -43,7 +42,7 @@ class Histogram:
         self.counts += np.bincount(buckets, minlength=len(self.counts))
         self.total += float(values.sum())
 
-    def merge(self, other: "Histogram") -> None:
+    def merge(self, other: "BucketCounts") -> None:
         self.counts += other.counts
         self.total += other.total
 
@@ -64,7 +63,7 @@ class BatchStats:
 
 
 class Recorder:
-    """The figures of one model. Times come from `clock`, in nanoseconds of a monotonic clock."""
+    """Statistics of one model. Times come from `clock`, in nanoseconds of a monotonic clock."""
 
     def __init__(self, model: str, version: str, clock: Callable[[], int] = monotonic_ns) -> None:
         self.model = model
@@ -77,11 +76,13 @@ class Recorder:
         self.batches: dict[int, BatchStats] = {}
         self.successes = 0
         self.duration_ns = np.zeros(len(STAGES), np.int64)
+        # Not a thousandth of the nanoseconds: Triton cuts each request's off before it adds them.
         self.duration_us = np.zeros(len(STAGES), np.int64)
-        self.histograms = [Histogram(STAGE_BUCKETS_MS) for _ in STAGES]
-        self.load_ratio = Histogram(LOAD_RATIO_BUCKETS)
+        self.histograms = [BucketCounts(STAGE_BUCKETS_MS) for _ in STAGES]
+        self.load_ratio = BucketCounts(LOAD_RATIO_BUCKETS)
         self._quantiles = [SlidingQuantiles() for _ in STAGES]
         self._clock = clock
+        # Lists, since to extend an `array` takes four times as long.
         self._runs: list[int] = []
         self._requests: list[int] = []
         self._slot = self._window_end = 0
@@ -93,13 +94,7 @@ class Recorder:
         ago = self._clock() - self._last_inference
         return (time_ns() - ago) // 1_000_000 if self._last_inference else 0
 
-    def succeed(self, execution: Execution, answered: Sequence[Request], output_ns: int, now: int) -> None:
-        """Records one run of the engine, whose requests in `answered` got their results at `now`."""
-        _, _, rows, started, input_ns, infer_ns, copied_ns, padding = execution
-        self.padded_rows += padding
-        self.note(rows, started, input_ns, infer_ns, copied_ns + output_ns, now, answered)
-
-    def note(
+    def record(
         self,
         rows: int,
         started: int,
@@ -108,8 +103,14 @@ class Recorder:
         output_ns: int,
         now: int,
         answered: Sequence[Request],
+        padding: int = 0,
     ) -> None:
-        """The same in plain numbers."""
+        """Records one run of the engine, whose requests in `answered` got their results at `now`.
+
+        `rows` were run for requests, and `padding` rows besides.
+        """
+        if padding:
+            self.padded_rows += padding
         if now >= self._window_end or len(self._runs) + len(self._requests) >= _FLUSH_AT:
             self._flush()
             self._slot = now // SUB_WINDOW_NS
@@ -125,12 +126,12 @@ class Recorder:
         self.failure_ns += elapsed_ns
 
     def read(self) -> "Recorder":
-        """Brings all figures up to date before they are read."""
+        """Brings all statistics up to date before they are read."""
         self._flush()
         return self
 
     def merge(self, other: "Recorder") -> None:
-        """Adds the figures of another process's recorder of the same model, which has been read."""
+        """Adds the statistics of another process's recorder of the same model, which has been read."""
         self.inference_count += other.inference_count
         self.execution_count += other.execution_count
         self.padded_rows += other.padded_rows
@@ -153,25 +154,22 @@ class Recorder:
         return self._quantiles[STAGES.index(stage)].quantiles(ranks, self._clock() // SUB_WINDOW_NS)
 
     def _flush(self) -> None:
-        runs = _table(self._runs, _RUN_COLUMNS)
-        requests = _table(self._requests, _REQUEST_COLUMNS)
+        runs, requests = _table(self._runs, _RUN_COLUMNS), _table(self._requests, _REQUEST_COLUMNS)
         self._runs, self._requests = [], []
-        self._count_runs(runs)
-        if len(requests):
-            rows, arrived, queued = requests.T
-            _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
-            self.inference_count += int(rows.sum())
-            self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))
-
-    def _count_runs(self, runs: NDArray[np.int64]) -> None:
         self.execution_count += len(runs)
-        for rows in np.unique(runs[:, 0]).tolist():
-            stats = self.batches.setdefault(rows, BatchStats())
-            _, _, _, *spent = runs[runs[:, 0] == rows, :6].T
+        for size in np.unique(runs[:, 0]).tolist():
+            stats = self.batches.setdefault(size, BatchStats())
+            _, _, _, *spent = runs[runs[:, 0] == size, :6].T
             stats.count += len(spent[0])
             stats.input_ns += int(spent[0].sum())
             stats.infer_ns += int(spent[1].sum())
             stats.output_ns += int(spent[2].sum())
+        if len(requests):
+            rows, arrived, queued = requests.T
+            # Each request has the figures of its run beside it.
+            _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
+            self.inference_count += int(rows.sum())
+            self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))
 
     def _count_requests(self, durations: NDArray[np.int64]) -> None:
         """A row for each request, with the columns of `STAGES`."""

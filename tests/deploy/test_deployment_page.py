@@ -11,7 +11,7 @@ import pytest
 import yaml
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from yais.server.services.health import HealthService
+from yais.server.grpc.health import HealthService
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine, Gate, Serve, options
-from running_server import HOST, Launch, Running
-from running_service import Service
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate, Serve, options
+from server.running_server import HOST, Launch, Running
+from server.running_service import Service
+from server.server_config import config
 from yais.server import service as service_module
-from yais.server.model import Model, ModelOptions
-from yais.server.transport import TransportName
+from yais.server.grpc.server import TransportName
+from yais.server.models.model import Model, ModelOptions
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ async def serve() -> AsyncIterator[Serve]:
 
     def start(engine: FakeEngine, pool: ModelOptions | None = None) -> Model:
         models.append(Model("m", engine, pool or options(), asyncio.get_running_loop()))
-        models[-1].start()
+        models[-1].pool.start()
         return models[-1]
 
     yield start
     for model in models:
-        model.close()
+        model.pool.close()
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def gate(serve: Serve) -> Iterator[Gate]:
 @pytest.fixture
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every run take exactly as long as its engine says, however busy the machine is: it is always 0 o'clock."""
-    for module in ("execution", "pool", "turn"):
-        monkeypatch.setattr(f"yais.server.{module}.monotonic_ns", lambda: 0)
+    for module in ("execution", "pool"):
+        monkeypatch.setattr(f"yais.server.models.{module}.monotonic_ns", lambda: 0)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def service(serve: Serve, transport: TransportName) -> AsyncIterator[Servi
         yield service
 
 
-@pytest.fixture(params=[False, True], ids=["parsed", "by form"])
-def by_form(request: pytest.FixtureRequest) -> bool:
-    """Whether requests of ModelInfer are recognised by their form."""
+@pytest.fixture(params=[False, True], ids=["parsed", "by template"])
+def by_template(request: pytest.FixtureRequest) -> bool:
+    """Whether requests of ModelInfer are recognised by their template."""
     return request.param

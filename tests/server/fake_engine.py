@@ -8,7 +8,7 @@ import numpy as np
 
 from yais.engines import Array, EngineError, Shape, TensorSpec
 from yais.engines import Run as Took
-from yais.server.model import Model, ModelOptions
+from yais.server.models.model import Model, ModelOptions
 
 Serve = Callable[..., Model]
 
@@ -112,7 +112,7 @@ class Gate:
             self._inside -= 1
 
     def wait_for_runs(self, number: int) -> None:
-        """Waits, without a turn of the loop, until `number` more runs have come to the gate."""
+        """Waits, without a tick of the loop, until `number` more runs have come to the gate."""
         for _ in range(number):
             assert self.entered.acquire(timeout=30)
 

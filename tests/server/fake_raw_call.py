@@ -8,14 +8,14 @@ import grpc
 import numpy as np
 
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
-from yais.server.admission import Admission
 from yais.server.errors import ServiceError
-from yais.server.model import Model
-from yais.server.raw_call import Listener, Outcome
-from yais.server.registry import Registry
-from yais.server.services.decode import decode
-from yais.server.services.forms import WireCall
-from yais.server.services.infer import InferMethod, ParsedCall
+from yais.server.grpc.codec import decode
+from yais.server.grpc.infer import InferMethod, ParsedRequest
+from yais.server.grpc.server import CallListener, Outcome
+from yais.server.grpc.templates import WireRequest
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model
+from yais.server.models.registry import Registry
 
 
 class FakeRawCall:
@@ -23,7 +23,7 @@ class FakeRawCall:
 
     def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
-        self.listener: Listener | None = None
+        self.listener: CallListener | None = None
         self.outcomes: list[Outcome] = []
         self.has_left = False
         self.is_held_back = False
@@ -71,23 +71,25 @@ class FakeRawCall:
 
 
 class Served:
-    """ModelInfer of one model; with `by_form` every request that can be is recognised by its form from the first."""
+    """ModelInfer of one model; with `by_template` every request that can be is looked up from the first."""
 
-    def __init__(self, model: Model, by_form: bool) -> None:
+    def __init__(self, model: Model, by_template: bool) -> None:
         self.model = model
-        self.by_form = by_form
+        self.by_template = by_template
         self.admission = Admission()
         registry = Registry()
         registry.add(model)
         self.method = InferMethod(registry, self.admission)
-        if by_form:
-            self.method.recognise_forms()
+        if by_template:
+            self.method.cache_templates()
 
     def send(self, request: ModelInferRequest, deadline: float = math.inf) -> FakeRawCall:
-        if self.by_form:
+        if self.by_template:
             self.teach(request)
         call = self.send_bytes(request.SerializeToString(), deadline)
-        assert isinstance(call.listener, (WireCall if self.by_form else ParsedCall) if call.listener else object)
+        assert isinstance(
+            call.listener, (WireRequest if self.by_template else ParsedRequest) if call.listener else object
+        )
         return call
 
     def send_bytes(self, wire: bytes, deadline: float = math.inf) -> FakeRawCall:
@@ -96,13 +98,13 @@ class Served:
         return call
 
     def teach(self, request: ModelInferRequest) -> None:
-        """Makes the form of `request` known as if one like it had come before."""
+        """Makes the template of `request` known as if one like it had come before."""
         try:
             inference = decode(request, self.model.signature)
         except ServiceError:
             return
-        assert self.method._forms is not None
-        self.method._forms.learn(request.SerializeToString(), self.model, inference.layout, inference.outputs)
+        assert self.method._templates is not None
+        self.method._templates.insert(request.SerializeToString(), self.model, inference.layout, inference.outputs)
 
     async def response(self, request: ModelInferRequest) -> ModelInferResponse:
         return await self.send(request).response()

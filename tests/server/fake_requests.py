@@ -7,7 +7,7 @@ import numpy as np
 
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.model import Model
+from yais.server.models.model import Model
 
 
 class FakeRequest:
@@ -65,7 +65,7 @@ async def replies(*sent: FakeRequest) -> None:
 def give_up(model: Model, request: FakeRequest) -> None:
     """Takes `request` back as the service does when its caller has gone."""
     request.cancelled = True
-    model.cancel(request)
+    model.pool.discard(request)
 
 
 async def idle(model: Model) -> None:
@@ -73,7 +73,7 @@ async def idle(model: Model) -> None:
 
     One that has handed a batch back could otherwise take what a test means for the loop.
     """
-    pool = model._pool
+    pool = model.pool
     async with asyncio.timeout(30):
         while len(pool._changed._waiters) < len(pool._threads):  # type: ignore[attr-defined]  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def idle(model: Model) -> None:
 
 async def answered(model: Model, request: FakeRequest) -> None:
     """Submits `request`, and waits for its answer and for the threads."""
-    model.submit(request)
+    model.pool.add(request)
     await replies(request)
     await idle(model)
     assert_answered(request)

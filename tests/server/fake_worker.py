@@ -7,8 +7,8 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
-from yais.server.metrics.figures import Figures
+from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
+from yais.server.metrics.process_stats import ProcessStats
 from yais.server.metrics.recorder import Recorder
 
 
@@ -19,7 +19,7 @@ def killed() -> None:
 def answer(message: Any, number: int, end: str) -> object:
     match message, end:
         case (Setup(), "no engine") | (Command.LISTEN, "no port"):
-            return Failure(f"worker {number} has {end}")
+            return StartFailure(f"worker {number} has {end}")
         case (Setup(), "killed at first") | (Command.READ, "killed in service") | (Command.DRAIN, "killed at last"):
             killed()
         case (Setup(), _):
@@ -29,23 +29,23 @@ def answer(message: Any, number: int, end: str) -> object:
         case (Command.READ, "without its device") | (Command.DRAIN, "without its device at last"):
             sys.exit(5)
         case (Command.READ, "draining without its device"):
-            return Loss()
+            return DeviceLoss()
         case (Command.READ, _):
             recorder = Recorder("m", "1")
             recorder.failures["OTHER"] = number
-            return Figures([recorder], {"m": 10 * number}, 100 * number)
+            return ProcessStats([recorder], {"m": 10 * number}, 100 * number)
         case (Command.DRAIN, _):
             sys.exit(1 if end == "left undone" else 0)
     return None
 
 
 async def talk() -> NoReturn:
-    channel = await Channel.open(socket.socket(fileno=0))
-    message = setup = await channel.receive()
+    pipe = await MessagePipe.open(socket.socket(fileno=0))
+    message = setup = await pipe.receive()
     end = setup.config.engines[0].name if setup.number == 2 else "well"
     while True:
-        channel.send(answer(message, setup.number, end))
-        message = await channel.receive()
+        pipe.send(answer(message, setup.number, end))
+        message = await pipe.receive()
 
 
 if __name__ == "__main__":

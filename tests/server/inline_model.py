@@ -9,11 +9,13 @@ from typing import cast
 import numpy as np
 
 from yais.engines import Array, InvalidInputError, Run, Shape, TensorSpec
-from yais.server.batching import Batcher
 from yais.server.errors import QueueFullError
-from yais.server.execution import execute
-from yais.server.model import Model, ModelOptions
-from yais.server.request import Request
+from yais.server.metrics.recorder import Recorder
+from yais.server.models.batching import Batcher
+from yais.server.models.execution import execute
+from yais.server.models.model import Model, ModelOptions
+from yais.server.models.pool import Pool
+from yais.server.models.request import Request
 
 Kind = Callable[[Array], Array]
 
@@ -105,26 +107,22 @@ class EchoContext:
         return Run(1)
 
 
-class InlineModel(Model):
-    """Queues as a model does, and runs when it is told to. Without a loop or threads."""
+class InlinePool(Pool):
+    """Queues as a pool does, and runs when it is told to. Without a loop or threads."""
 
-    def __init__(self, engine: Echo, max_queue_size: int = 1000) -> None:
-        no_loop = cast("asyncio.AbstractEventLoop", None)
-        super().__init__("m", engine, ModelOptions(0, 0, 0, max_queue_size), no_loop)
+    def __init__(self, engine: Echo, recorder: Recorder, max_queue_size: int) -> None:
         self.queue: Batcher[Request] = Batcher(max(1, engine.max_batch_size), max_queue_size)
+        no_loop = cast("asyncio.AbstractEventLoop", None)
+        super().__init__("m", [], threads=0, batcher=self.queue, recorder=recorder, loop=no_loop)
         self.context = engine.create_context()
 
-    @property
-    def waiting(self) -> int:
-        return len(self.queue)
-
-    def submit(self, request: Request) -> None:
+    def add(self, request: Request) -> None:
         if len(self.queue) >= self.queue.max_items:
             raise QueueFullError(self.queue.max_items)
         request.queued = request.arrived
         self.queue.add(request, 0)
 
-    def cancel(self, request: Request) -> None:
+    def discard(self, request: Request) -> None:
         self.queue.discard(request)
 
     def run(self) -> None:
@@ -132,3 +130,16 @@ class InlineModel(Model):
         while (batch := self.queue.take(int(NOW_S * 1e9))) is not None:
             executions = execute(self.context, batch.items, 0) if batch.items else []
             self._finish(executions, batch.expired)
+
+
+class InlineModel(Model):
+    """A model whose pool is an `InlinePool`."""
+
+    def __init__(self, engine: Echo, max_queue_size: int = 1000) -> None:
+        no_loop = cast("asyncio.AbstractEventLoop", None)
+        super().__init__("m", engine, ModelOptions(0, 0, 0, max_queue_size), no_loop)
+        self.pool: InlinePool = InlinePool(engine, self.recorder, max_queue_size)
+
+    def run(self) -> None:
+        """Runs all that waits."""
+        self.pool.run()

@@ -8,14 +8,14 @@ from typing import Any
 import aiohttp
 import grpc
 import numpy as np
-from fake_engine import Gate
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from server.fake_engine import Gate
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server.config import Config
-from yais.server.process import ExitCode
+from yais.server.exit_codes import ExitCode
 from yais.server.server import Server
 
 HOST = "127.0.0.1"

@@ -10,14 +10,13 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub, add_GRPCInferenceServiceServicer_to_server
-from yais.server.admission import Admission
-from yais.server.model import Model
-from yais.server.raw_call import RawCall
-from yais.server.registry import Registry
-from yais.server.services.health import HealthService
-from yais.server.services.infer import InferMethod
-from yais.server.services.v2 import InferenceService
-from yais.server.transport import Registration, TransportName, grpc_server
+from yais.server.grpc.health import HealthService
+from yais.server.grpc.infer import InferMethod
+from yais.server.grpc.server import RawCall, Registration, TransportName, create_server
+from yais.server.grpc.v2 import InferenceService
+from yais.server.models.admission import Admission
+from yais.server.models.model import Model
+from yais.server.models.registry import Registry
 
 INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RAW_PATH = f"/{INFERENCE.full_name}/ModelInfer"
@@ -47,12 +46,12 @@ class Service:
         self.door = Door()
         infer = InferMethod(self.registry, self.door)
         if transport == "native":
-            infer.recognise_forms()
+            infer.cache_templates()
         self.infer: Callable[[RawCall, memoryview], None] = infer
 
     @asynccontextmanager
     async def run(self, transport: TransportName, max_message_size: int) -> AsyncIterator["Service"]:
-        server = grpc_server(transport, max_message_size)
+        server = create_server(transport, max_message_size)
         registration = Registration(server, {RAW_PATH: lambda call, message: self.infer(call, message)})
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.registry, self.door), registration)
         add_HealthServicer_to_server(HealthService(["m"]), registration)

@@ -2,8 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_config import config
 
+from server.server_config import config
 from yais.engines import EngineOptions
 from yais.server.config import ConfigError
 
@@ -17,12 +17,12 @@ from yais.server.config import ConfigError
         (
             (),
             {"max_queue_delay": 0.001, "max_batch_size": 0},
-            "--max-queue-delay: waiting for company is of no use with --max-batch-size 0",
+            "--max-queue-delay has no effect when batching is off (--max-batch-size 0)",
         ),
         (
             (),
             {"max_queue_delay": 0.001, "max_batch_size": 1},
-            "--max-queue-delay: waiting for company is of no use with --max-batch-size 1",
+            "--max-queue-delay has no effect when batching is off (--max-batch-size 1)",
         ),
         ((), {"devices": (1, 0, 1)}, "--devices: GPU 1 is named more than once"),
         ((), {"devices": (0, 1, 2)}, "--devices: 3 GPUs are more than --contexts 2"),

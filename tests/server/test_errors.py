@@ -4,11 +4,11 @@ from typing import NoReturn, get_args
 
 import grpc
 import pytest
-from fake_context import Aborted, FakeCall
 
+from server.fake_context import Aborted, FakeCall
 from yais.server import errors
 from yais.server.errors import DrainingError, ExpiredError, QueueFullError, Reason, ServiceError
-from yais.server.services.errors import answers_errors
+from yais.server.grpc.status import convert_errors
 
 LEAVES = ServiceError.__subclasses__()
 
@@ -38,12 +38,12 @@ def test_the_texts_are_tritons() -> None:
 
 
 class Servicer:
-    @answers_errors
+    @convert_errors
     async def fail(self, message: Exception, context: FakeCall) -> None:
         """Fails with what it is sent."""
         raise message
 
-    @answers_errors
+    @convert_errors
     async def answer(self, message: str, context: FakeCall) -> str:
         return message * 2
 

@@ -15,18 +15,18 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Gate
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from running_server import HOST, Launch, in_flight, request
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate
+from server.running_server import HOST, Launch, in_flight, request
+from server.server_config import config
 from yais.engines import EngineError, EngineOptions
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
-from yais.server.banner import banner
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
-from yais.server.process import ExitCode
 from yais.server.server import Server
+from yais.server.terminal import banner
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ async def test_a_port_that_is_taken_is_a_failed_start_that_names_the_flag(flag: 
         # What the exit of the process would end.
         await server._endpoint.stop()
         for model in server._service.models:
-            model.close()
+            model.pool.close()
 
 
 async def test_an_engine_that_cannot_be_opened_is_a_failed_start(tmp_path: Path) -> None:

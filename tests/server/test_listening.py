@@ -3,10 +3,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from server_config import config
 
+from server.server_config import config
 from yais.server.config import Config
-from yais.server.listening import StartError, naming, port_of, reserve
+from yais.server.listening import StartError, port_of, reserve, start_error_for
 
 HOST = "127.0.0.1"
 
@@ -81,6 +81,6 @@ def test_a_host_that_is_not_here_is_a_failed_start_that_names_it(host: str) -> N
 def test_what_goes_wrong_with_a_port_is_told_with_its_flag(error: Exception) -> None:
     with (
         pytest.raises(StartError, match=r"^--metrics: cannot listen on \[::1\]:7: taken$"),
-        naming("--metrics", at(0, "::1"), 7),
+        start_error_for("--metrics", at(0, "::1"), 7),
     ):
         raise error

@@ -9,16 +9,16 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_engine import FakeEngine, Gate, fixed
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from running_server import HOST, Launch, Running, in_flight, request
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate, fixed
+from server.running_server import HOST, Launch, Running, in_flight, request
+from server.server_config import config
 from yais.engines import Array, DeviceLostError, EngineError
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
-from yais.server.process import ExitCode
+from yais.server.exit_codes import ExitCode
 from yais.server.service import Service
 
 LOST = "GPU 0 is lost: its context broke 4 times in a row"

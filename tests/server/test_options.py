@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yais.server.config import EngineSource
-from yais.server.options import ByteSize, Duration, Engine, Numbers, read_toml
+from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
 
 MS, S = Duration("ms", maximum=10), Duration("s", maximum=86400)
 
@@ -94,13 +94,13 @@ def test_a_size_has_bounds(text: str) -> None:
     [("0", (0,)), (3, (3,)), ("0,1", (0, 1)), (" 2 , 0,10", (2, 0, 10)), ("1,1", (1, 1)), ("9999", (9999,))],
 )
 def test_numbers_have_commas_between_them(text: Any, numbers: tuple[int, ...]) -> None:
-    assert Numbers().convert(text, None, None) == numbers
+    assert IntegerList().convert(text, None, None) == numbers
 
 
 @pytest.mark.parametrize("text", ["", ",", "0,", ",0", "0 1", "-1", "+1", "1.0", "0x1", "a", "0,a", "10000", True])
 def test_what_is_no_list_of_numbers_is_refused(text: Any) -> None:
     with pytest.raises(click.BadParameter) as caught:
-        Numbers().convert(text, None, None)
+        IntegerList().convert(text, None, None)
     assert caught.value.message == f"{text!r} is not a list of numbers such as 0,1"
 
 
@@ -118,13 +118,13 @@ def test_what_is_no_list_of_numbers_is_refused(text: Any) -> None:
     ],
 )
 def test_an_engine_is_a_path_with_or_without_a_name(text: str, name: str, path: str) -> None:
-    assert Engine().convert(text, None, None) == EngineSource(name, Path(path))
+    assert EngineArgument().convert(text, None, None) == EngineSource(name, Path(path))
 
 
 @pytest.mark.parametrize("text", ["", "=", "m=", "=model.onnx"])
 def test_what_is_no_engine_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter) as caught:
-        Engine().convert(text, None, None)
+        EngineArgument().convert(text, None, None)
     assert caught.value.message == f"{text!r} is not [NAME=]PATH"
 
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from yais.engines import EngineError
 from yais.server import cli
 from yais.server.config import Config, EngineSource
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
-from yais.server.process import ExitCode
 from yais.server.server import Server
 
 
@@ -167,7 +167,7 @@ def test_engines_of_one_source_do_not_mix_with_those_of_another(command: Command
         ("--engine m.onnx --max-queue-delay soon", "Invalid value for '--max-queue-delay': 'soon' is not a duration"),
         (
             "--engine m.onnx --max-queue-delay 1 --max-batch-size 1",
-            "--max-queue-delay: waiting for company is of no use with --max-batch-size 1",
+            "--max-queue-delay has no effect when batching is off (--max-batch-size 1)",
         ),
         ("--engine m.onnx --max-message-size 1023", "Invalid value for '--max-message-size': 1023 is not between"),
         ("--engine m.onnx --max-message-size 2GiB", "Invalid value for '--max-message-size': 2GiB is not between"),
@@ -331,4 +331,4 @@ def test_a_run_that_hangs_is_left_behind(
     monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
     assert codes == [end]
-    assert caplog.messages == ["A run still goes on for nobody; leaving it behind"]
+    assert caplog.messages == ["An engine run is still in progress; exiting without waiting for it"]

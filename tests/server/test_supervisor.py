@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_config import config
 
-from yais.server import worker_process
+from server.server_config import config
+from yais.server import supervisor
+from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
-from yais.server.process import ExitCode
 from yais.server.supervisor import Supervisor
 
 HOST = "127.0.0.1"
@@ -52,7 +53,7 @@ Make = Callable[[str], Supervised]
 
 @pytest.fixture
 async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, str(FAKE_WORKER)))
+    monkeypatch.setattr(supervisor, "_COMMAND", (sys.executable, "-P", str(FAKE_WORKER)))
     made: list[Supervised] = []
 
     def make(end: str) -> Supervised:
@@ -62,7 +63,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     yield make
     for each in made:
         each.supervisor.kill()
-        await asyncio.gather(*(worker._life for worker in each.supervisor._workers if worker._process))
+        await asyncio.gather(*(worker._monitoring for worker in each.supervisor._workers if worker._process))
 
 
 async def test_workers_share_a_port_and_are_ready_together(make: Make) -> None:
@@ -81,20 +82,20 @@ async def test_workers_share_a_port_and_are_ready_together(make: Make) -> None:
 
 async def test_the_figures_of_all_processes_add_up_also_for_those_who_ask_together(make: Make) -> None:
     supervisor = await make("well").start()
-    for figures in await asyncio.gather(*(supervisor.figures() for _ in range(5))):
+    for figures in await asyncio.gather(*(supervisor.stats() for _ in range(5))):
         assert (figures.waiting, figures.in_flight) == ({"m": 30}, 300)
         assert [each.failures["OTHER"] for each in figures.recorders] == [3]
-    families = {family.name for family in (await supervisor.figures()).process}
+    families = {family.name for family in (await supervisor.stats()).process}
     assert {"process_cpu_seconds", "python_info"} <= families
 
 
 async def test_whoever_stops_asking_does_not_get_in_the_way_of_others(make: Make) -> None:
     supervisor = await make("well").start()
-    first, second = asyncio.create_task(supervisor.figures()), asyncio.create_task(supervisor.figures())
+    first, second = asyncio.create_task(supervisor.stats()), asyncio.create_task(supervisor.stats())
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).in_flight == 300
-    assert (await supervisor.figures()).in_flight == 300
+    assert (await supervisor.stats()).in_flight == 300
 
 
 @pytest.mark.parametrize("end", ["no engine", "no port"])
@@ -121,7 +122,7 @@ async def test_a_worker_that_dies_while_others_load_is_a_failed_start_that_tells
     await supervised.supervisor.load()
     worker = supervised.supervisor._workers[0]
     worker.kill()
-    await worker._life
+    await worker._monitoring
     with pytest.raises(
         StartError, match=r"^worker 1 \(process \d+\) was ended by signal 9 \(Killed\) before it served$"
     ):
@@ -129,7 +130,7 @@ async def test_a_worker_that_dies_while_others_load_is_a_failed_start_that_tells
 
 
 async def test_a_process_that_cannot_be_made_is_a_failed_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_process, "_COMMAND", ("/no/such/python",))
+    monkeypatch.setattr(supervisor, "_COMMAND", ("/no/such/python",))
     with pytest.raises(StartError, match=r"^--workers: cannot start a process: .*No such file"):
         await make("well").start()
 
@@ -143,12 +144,12 @@ async def test_a_worker_that_ends_by_itself_is_lost_and_what_it_did_still_counts
 ) -> None:
     supervised = make(end)
     supervisor = await supervised.start()
-    figures = await supervisor.figures()
+    figures = await supervisor.stats()
     await supervised.wait_lost()
     assert not supervisor.is_ready
     assert re.fullmatch(rf"Lost worker 2 \(process \d+\) {how}", caplog.messages[0])
     assert (figures.in_flight, [each.failures["OTHER"] for each in figures.recorders]) == (100, [1])
-    assert (await supervisor.figures()).in_flight == 100
+    assert (await supervisor.stats()).in_flight == 100
     assert await supervised.drain() == ExitCode.LOST_WORKER
     assert len(caplog.messages) == 1
 
@@ -158,7 +159,7 @@ async def test_a_worker_that_has_lost_its_device_makes_the_exit_code_of_the_serv
 ) -> None:
     supervised = make("without its device")
     supervisor = await supervised.start()
-    await supervisor.figures()
+    await supervisor.stats()
     await supervised.wait_lost()
     assert not supervisor.is_ready
     assert re.fullmatch(r"Lost worker 2 \(process \d+\) ended with exit code 5", caplog.messages[0])
@@ -168,7 +169,7 @@ async def test_a_worker_that_has_lost_its_device_makes_the_exit_code_of_the_serv
 async def test_a_worker_that_says_that_it_has_lost_its_device_is_lost_before_it_ends(make: Make) -> None:
     supervised = make("draining without its device")
     supervisor = await supervised.start()
-    asking = asyncio.create_task(supervisor.figures())
+    asking = asyncio.create_task(supervisor.stats())
     await supervised.wait_lost()
     assert not supervisor.is_ready
     assert all(process and process.poll() is None for process in supervised.processes)
@@ -182,7 +183,7 @@ async def test_a_lost_device_is_a_worse_end_than_a_lost_worker(make: Make) -> No
     supervised = make("without its device")
     supervisor = await supervised.start()
     supervisor._workers[0].kill()
-    await supervisor.figures()
+    await supervisor.stats()
     assert await supervised.drain() == ExitCode.LOST_DEVICE
 
 
@@ -204,9 +205,9 @@ async def test_the_worst_end_of_a_worker_is_that_of_the_server(make: Make, end: 
 async def test_what_was_told_last_is_what_lasts_without_queues(make: Make) -> None:
     supervised = make("well")
     supervisor = await supervised.start()
-    assert (await supervisor.figures()).in_flight == 300
+    assert (await supervisor.stats()).in_flight == 300
     await supervised.drain()
-    figures = await supervisor.figures()
+    figures = await supervisor.stats()
     assert (figures.waiting, figures.in_flight) == ({"m": 0}, 0)
     assert [each.failures["OTHER"] for each in figures.recorders] == [3]
 
@@ -230,8 +231,8 @@ async def test_workers_do_not_hear_signals_that_are_sent_to_all(make: Make) -> N
     for process in supervised.processes:
         assert process is not None
         for name in ("SIGTERM", "SIGINT"):
-            process.send_signal(getattr(worker_process.signal, name))
-    assert (await supervisor.figures()).in_flight == 300
+            process.send_signal(getattr(signal, name))
+    assert (await supervisor.stats()).in_flight == 300
     assert await supervised.drain() == ExitCode.DRAINED
 
 

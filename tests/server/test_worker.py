@@ -12,34 +12,34 @@ from typing import Any, NoReturn
 import grpc
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, Gate
-from server_config import config
 
+from server.fake_engine import FakeEngine, Gate
+from server.server_config import config
 from yais.engines import Array, DeviceLostError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
 from yais.server import worker as worker_module
-from yais.server.channel import Channel, Command, Failure, Loss, Setup
+from yais.server.exit_codes import ExitCode
+from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import port_of, reserve
-from yais.server.metrics.figures import Figures
-from yais.server.process import ExitCode
+from yais.server.metrics.process_stats import ProcessStats
 
 HOST = "127.0.0.1"
 
 
 @dataclass
 class Talk:
-    """The supervisor's end of the channel of a worker that runs in a task."""
+    """The supervisor's end of the pipe of a worker that runs in a task."""
 
-    channel: Channel
+    pipe: MessagePipe
     port: int
     task: "asyncio.Task[tuple[ExitCode, bool]]"
 
     async def ask(self, message: object) -> Any:
-        self.channel.send(message)
+        self.pipe.send(message)
         async with asyncio.timeout(30):
-            return await self.channel.receive()
+            return await self.pipe.receive()
 
     async def end(self) -> tuple[ExitCode, bool]:
         async with asyncio.timeout(30):
@@ -66,10 +66,10 @@ async def talk() -> AsyncIterator[Talk]:
     gc.freeze()
     reserved = reserve(config(host=HOST, port=0, metrics=0))
     ours, its = socket.socketpair()
-    channel = await Channel.open(ours)
-    talk = Talk(channel, port_of(reserved), asyncio.create_task(worker_module._work(its)))
+    pipe = await MessagePipe.open(ours)
+    talk = Talk(pipe, port_of(reserved), asyncio.create_task(worker_module._work(its)))
     yield talk
-    await channel.close()
+    await pipe.close()
     await asyncio.wait([talk.task], timeout=30)
     for sock in reserved:
         sock.close()
@@ -82,7 +82,7 @@ async def test_a_worker_serves_when_it_is_told_to_and_tells_its_figures(talk: Ta
     assert list(await talk.ask(talk.setup(transport=transport))) == ["m"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, talk.port))
-    assert isinstance(await talk.ask(Command.READ), Figures)
+    assert isinstance(await talk.ask(Command.READ), ProcessStats)
     assert await talk.ask(Command.LISTEN) is None
     assert await talk.infer() == 3
     figures = await talk.ask(Command.READ)
@@ -92,7 +92,7 @@ async def test_a_worker_serves_when_it_is_told_to_and_tells_its_figures(talk: Ta
     last = await talk.ask(Command.DRAIN)
     assert last.recorders[0].successes == 1
     with pytest.raises(EOFError):
-        await talk.channel.receive()
+        await talk.pipe.receive()
     assert await talk.end() == (ExitCode.DRAINED, False)
 
 
@@ -103,11 +103,11 @@ async def test_figures_are_told_during_a_drain_and_as_the_last_word(talk: Talk, 
     await talk.ask(Command.LISTEN)
     running = asyncio.create_task(talk.infer())
     await asyncio.to_thread(gate.wait_for_runs, 1)
-    talk.channel.send(Command.DRAIN)
+    talk.pipe.send(Command.DRAIN)
     assert (await talk.ask(Command.READ)).in_flight == 1
     gate.open()
     assert await running == 3
-    assert (await talk.channel.receive()).recorders[0].successes == 1
+    assert (await talk.pipe.receive()).recorders[0].successes == 1
     assert await talk.end() == (ExitCode.DRAINED, False)
 
 
@@ -131,7 +131,7 @@ async def test_a_worker_whose_supervisor_has_gone_drains(talk: Talk, caplog: pyt
     await talk.ask(talk.setup())
     await talk.ask(Command.LISTEN)
     assert await talk.infer() == 3
-    await talk.channel.close()
+    await talk.pipe.close()
     assert await talk.end() == (ExitCode.DRAINED, False)
     assert caplog.messages.count("The supervisor has gone") == 1
     assert "Draining: 0 request(s) in flight" in caplog.messages
@@ -140,7 +140,7 @@ async def test_a_worker_whose_supervisor_has_gone_drains(talk: Talk, caplog: pyt
 @pytest.mark.usefixtures("engine")
 async def test_a_worker_that_never_served_has_nothing_to_drain(talk: Talk) -> None:
     await talk.ask(talk.setup())
-    await talk.channel.close()
+    await talk.pipe.close()
     assert await talk.end() == (ExitCode.DRAINED, False)
 
 
@@ -151,8 +151,8 @@ async def test_a_worker_that_loses_its_device_says_so_and_drains(talk: Talk, eng
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await talk.infer()
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "GPU 0 is lost")
-    assert await talk.channel.receive() == Loss()
-    assert (await talk.channel.receive()).recorders[0].failures["BACKEND"] == 1
+    assert await talk.pipe.receive() == DeviceLoss()
+    assert (await talk.pipe.receive()).recorders[0].failures["BACKEND"] == 1
     assert await talk.end() == (ExitCode.LOST_DEVICE, False)
 
 
@@ -171,15 +171,15 @@ async def test_a_worker_that_has_lost_its_device_tells_figures_until_the_end(tal
     await asyncio.to_thread(gate.wait_for_runs, 1)
     with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
         await talk.infer()
-    assert await talk.channel.receive() == Loss()
+    assert await talk.pipe.receive() == DeviceLoss()
     assert (await talk.ask(Command.READ)).in_flight == 1
     # What the supervisor says to all workers.
-    talk.channel.send(Command.DRAIN)
+    talk.pipe.send(Command.DRAIN)
     for _ in range(2):
         assert (await talk.ask(Command.READ)).in_flight == 1
     gate.open()
     assert await running == 3
-    assert (await talk.channel.receive()).recorders[0].successes == 1
+    assert (await talk.pipe.receive()).recorders[0].successes == 1
     assert await talk.end() == (ExitCode.LOST_DEVICE, False)
 
 
@@ -195,12 +195,12 @@ async def test_a_device_that_is_lost_in_a_drain_is_the_end_of_that(talk: Talk, e
     await talk.ask(Command.LISTEN)
     running = asyncio.create_task(talk.infer())
     await asyncio.to_thread(gate.wait_for_runs, 1)
-    talk.channel.send(Command.DRAIN)
+    talk.pipe.send(Command.DRAIN)
     assert (await talk.ask(Command.READ)).in_flight == 1
     gate.open()
     with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
         await running
-    assert (await talk.channel.receive()).recorders[0].failures["BACKEND"] == 1
+    assert (await talk.pipe.receive()).recorders[0].failures["BACKEND"] == 1
     assert await talk.end() == (ExitCode.LOST_DEVICE, False)
 
 
@@ -210,12 +210,12 @@ async def test_a_worker_can_lose_its_device_and_its_supervisor(talk: Talk, engin
     await talk.ask(Command.LISTEN)
     with pytest.raises(grpc.aio.AioRpcError, match="GPU 0 is lost"):
         await talk.infer()
-    await talk.channel.close()
+    await talk.pipe.close()
     assert await talk.end() == (ExitCode.LOST_DEVICE, False)
 
 
 async def test_an_engine_that_cannot_be_opened_is_told_to_the_supervisor(talk: Talk) -> None:
-    assert await talk.ask(talk.setup()) == Failure("engine 'm.onnx': no such file")
+    assert await talk.ask(talk.setup()) == StartFailure("engine 'm.onnx': no such file")
     assert await talk.end() == (ExitCode.FAILED_START, False)
 
 

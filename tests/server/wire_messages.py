@@ -5,8 +5,8 @@ from math import prod
 from google.protobuf.message import DecodeError
 from hypothesis import assume
 from hypothesis import strategies as st
-from inline_model import Echo
 
+from server.inline_model import Echo
 from yais.proto.grpc_service_pb2 import InferParameter, InferTensorContents, ModelInferRequest
 from yais.proto.tensors import DATATYPES
 
@@ -167,7 +167,7 @@ def serialised(wire: bytes) -> bytes:
 
 @st.composite
 def relatives(draw: st.DrawFn, wire: bytes) -> bytes:
-    """Messages whose form is that of `wire`, with other contents, or contents that do not suit it."""
+    """Messages with the template of `wire`, with other contents, or contents that do not suit it."""
     try:
         message = ModelInferRequest.FromString(wire)
     except DecodeError:

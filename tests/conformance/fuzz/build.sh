@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the fuzzers into a folder of their own: build.sh FOLDER [NGHTTP2-SOURCES]. `fuzz_connection` plays the inputs of
-# connection/, `fuzz_forms` those of forms/.
+# connection/, `fuzz_templates` those of templates/.
 #
 # The extensions, and nghttp2 when its sources are given, are compiled with clang's AddressSanitizer,
 # UndefinedBehaviorSanitizer and libFuzzer's coverage. With CC=gcc there are only the extensions, without the latter, for
@@ -30,7 +30,7 @@ find yais -name '*.so' -delete
 sed -i -E 's/^    cdef size_t (held|pending)$/    cdef readonly size_t \1/' yais/transport/{wire,stream}.pxd
 sed -i 's/^    cdef dict waiting$/    cdef readonly dict waiting/' yais/transport/client_connection.pyx
 # Tensors of a few bytes are copied as large ones are.
-sed -i -E 's/^(    _LARGE|    _STEP) = .*/\1 = 16/' yais/server/services/forms.pyx
+sed -i -E 's/^(    _LARGE|    _STEP) = .*/\1 = 16/' yais/server/grpc/templates.pyx
 
 if [ -n "$nghttp2" ]; then
   sed "s/@PACKAGE_VERSION@/0/; s/@PACKAGE_VERSION_NUM@/0/" "$nghttp2/lib/includes/nghttp2/nghttp2ver.h.in" > c/nghttp2ver.h
@@ -45,7 +45,7 @@ version=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_config_var("LDVERS
 numpy=$("$PYTHON" -c 'import numpy; print(numpy.get_include())')
 # As in setup.py.
 directives=(-X wraparound=False -X allow_none_for_extension_args=False -X binding=False -X auto_pickle=False)
-for source in yais/transport/*.pyx yais/server/services/*.pyx; do
+for source in yais/transport/*.pyx yais/server/grpc/*.pyx; do
   module=${source%.pyx}
   "$PYTHON" -m cython -3 --module-name "${module//\//.}" "${directives[@]}" -I "$folder" "$source" -o c/module.c
   "$CC" "${sanitize[@]}" "${coverage[@]}" -fPIC -shared -w -I"$include" -I"$numpy" -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
@@ -55,10 +55,10 @@ done
 
 # link_fuzzer TARGET PLAY: a driver of its own for each.
 link_fuzzer() {
-  local modules="$folder:$root/tests:$root/tests/server"
+  local modules="$folder:$root/tests"
   clang "${sanitize[@]}" -fsanitize=fuzzer -rdynamic -I"$include" "$here/driver.c" -L"$library" -Wl,-rpath,"$library" \
     "-lpython$version" -DPLAY="\"conformance.fuzz.$1.$2\"" -DMUTATOR="\"conformance.fuzz.$1.mutator\"" \
     -DMODULES="\"$modules\"" -DPYTHON="\"$PYTHON\"" -o "fuzz_$1"
 }
 link_fuzzer connection invariants
-link_fuzzer forms play
+link_fuzzer templates play

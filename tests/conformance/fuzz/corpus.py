@@ -1,7 +1,7 @@
 """The corpora: the inputs of each fuzz target that are kept, in one archive each.
 
-`python -m conformance.fuzz.corpus pack TARGET FOLDER` makes that of `connection` or `forms` from the files of a folder,
-and `unpack TARGET FOLDER` does the reverse.
+`python -m conformance.fuzz.corpus pack TARGET FOLDER` makes that of `connection` or `templates` from the files of a
+folder, and `unpack TARGET FOLDER` does the reverse.
 """
 
 import gzip

@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
-from fake_engine import FakeEngine, options
-from fake_nvml import FakeNvml, two_gpus
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from yais.server.metrics.endpoint import MetricsEndpoint
-from yais.server.metrics.figures import Figures
+from server.fake_engine import FakeEngine, options
+from server.fake_nvml import FakeNvml, two_gpus
+from yais.server.metrics.exposition import MetricsEndpoint
+from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.nvml import Nvml
-from yais.server.metrics.page import families
-from yais.server.metrics.process import ProcessReader
-from yais.server.model import Model
+from yais.server.metrics.process_stats import ProcessReader, ProcessStats
+from yais.server.models.model import Model
 
 HOST = "127.0.0.1"
 
@@ -35,8 +34,10 @@ class Page:
 
     async def _families(self) -> Iterator[Metric]:
         model = self._model
-        figures = Figures([model.recorder.read()], {model.name: model.waiting}, self.in_flight, self._process.read())
-        return families(figures, self._gpus)
+        figures = ProcessStats(
+            [model.recorder.read()], {model.name: model.pool.waiting}, self.in_flight, self._process.read()
+        )
+        return all_families(figures, self._gpus)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Status, content type and text."""

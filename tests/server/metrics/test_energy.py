@@ -1,7 +1,7 @@
 import pytest
 
-from yais.server.metrics.energy import EnergyMeter
-from yais.server.metrics.nvml import Reading
+from yais.server.metrics.gpu import EnergyMeter
+from yais.server.metrics.nvml import GpuReading
 
 DAY_S = 86_400.0
 
@@ -14,12 +14,12 @@ class Meter:
         self._now = DAY_S
 
     def add(self, watts: float | None = None, count: float | None = None) -> float | None:
-        return self._add(Reading("0", "GPU-0", power_usage=watts, energy=count))
+        return self._add(GpuReading("0", "GPU-0", power_usage=watts, energy=count))
 
     def miss(self) -> float | None:
         return self._add()
 
-    def _add(self, *readings: Reading) -> float | None:
+    def _add(self, *readings: GpuReading) -> float | None:
         self._now += 2
         return self._meter.add(readings, self._now).get("GPU-0")
 
@@ -62,12 +62,16 @@ def test_joules_are_told_to_the_millijoule() -> None:
     meter = Meter()
     assert [meter.add(count=count) for count in (0.1, 0.2, 0.3)] == [0, 0.1, 0.2]
     tiny = EnergyMeter()
-    assert tiny.add([Reading("0", "a", power_usage=0.001)], 5) == {"a": 0}
-    assert tiny.add([Reading("0", "a", power_usage=0.001)], 5.01) == {"a": 0}
+    assert tiny.add([GpuReading("0", "a", power_usage=0.001)], 5) == {"a": 0}
+    assert tiny.add([GpuReading("0", "a", power_usage=0.001)], 5.01) == {"a": 0}
 
 
 def test_each_gpu_has_joules_of_its_own_and_an_instance_none() -> None:
     meter = EnergyMeter()
-    first = [Reading("0", "a", energy=10), Reading("1", "b", power_usage=50), Reading("1:0", "c", memory_used=1)]
+    first = [
+        GpuReading("0", "a", energy=10),
+        GpuReading("1", "b", power_usage=50),
+        GpuReading("1:0", "c", memory_used=1),
+    ]
     assert meter.add(first, 10) == {"a": 0, "b": 0}
-    assert meter.add([Reading("0", "b", power_usage=50), Reading("1", "a", energy=15)], 14) == {"a": 5, "b": 200}
+    assert meter.add([GpuReading("0", "b", power_usage=50), GpuReading("1", "a", energy=15)], 14) == {"a": 5, "b": 200}

@@ -2,14 +2,12 @@ import math
 
 import numpy as np
 import pytest
-from fake_requests import FakeRequest
 from prometheus_client.metrics_core import Metric
 
-from yais.server.execution import Execution
-from yais.server.metrics.families import triton_families, yais_families
-from yais.server.metrics.host import host_families
+from server.fake_requests import FakeRequest
+from yais.server.metrics.exposition import render
+from yais.server.metrics.families import host_families, triton_families, yais_families
 from yais.server.metrics.recorder import LOAD_RATIO_BUCKETS, STAGE_BUCKETS_MS, STAGES, Recorder
-from yais.server.metrics.text import render
 
 MS = 1_000_000
 
@@ -76,8 +74,16 @@ def recorder() -> Recorder:
     """Two requests of 3 rows that took 30 ms each, of which 2 waiting, 1 input, 15 infer, and 3 output with copies."""
     recorder = Recorder("add", "1", lambda: 30 * MS)
     requests = [FakeRequest(np.zeros((3, 1), np.int64), arrived=0) for _ in range(2)]
-    execution = Execution(requests, {}, 6, 2 * MS, 1 * MS, 15 * MS, output_ns=2 * MS, padding=26)
-    recorder.succeed(execution, requests, 1 * MS, 30 * MS)
+    recorder.record(
+        rows=6,
+        started=2 * MS,
+        input_ns=1 * MS,
+        infer_ns=15 * MS,
+        output_ns=3 * MS,
+        now=30 * MS,
+        answered=requests,
+        padding=26,
+    )
     recorder.fail("OTHER", 5 * MS)
     return recorder.read()
 

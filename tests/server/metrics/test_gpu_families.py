@@ -7,14 +7,14 @@ from threading import Event
 
 import pynvml
 import pytest
-from fake_nvml import FakeGpu, FakeNvml, two_gpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.fake_nvml import FakeGpu, FakeNvml, two_gpus
 from yais.server.metrics import gpu
+from yais.server.metrics.exposition import render
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.nvml import Nvml
-from yais.server.metrics.text import render
 
 ROOT = Path(__file__).parents[3]
 PROMTOOL = ROOT / "build" / "peers" / "prometheus" / "promtool"

@@ -2,17 +2,17 @@ import inspect
 
 import pynvml
 import pytest
-from fake_nvml import GIB, FakeGpu, FakeNvml, two_gpus
 
-from yais.server.metrics.nvml import Nvml, NvmlError, Reading
+from server.fake_nvml import GIB, FakeGpu, FakeNvml, two_gpus
+from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
-FIRST = Reading("0", "GPU-0", 71.5, 350, 5000, 0.57, 80 * GIB, 11 * GIB)
-SECOND = Reading("1", "GPU-1", power_limit=400, energy=9000)
-SMALL = Reading("1:0", "MIG-a", memory_total=5 * GIB, memory_used=GIB)
-LARGE = Reading("1:2", "MIG-b", memory_total=20 * GIB, memory_used=7 * GIB)
+FIRST = GpuReading("0", "GPU-0", 71.5, 350, 5000, 0.57, 80 * GIB, 11 * GIB)
+SECOND = GpuReading("1", "GPU-1", power_limit=400, energy=9000)
+SMALL = GpuReading("1:0", "MIG-a", memory_total=5 * GIB, memory_used=GIB)
+LARGE = GpuReading("1:2", "MIG-b", memory_total=20 * GIB, memory_used=7 * GIB)
 
 
-def readings(*gpus: FakeGpu, **environment: str) -> list[Reading]:
+def readings(*gpus: FakeGpu, **environment: str) -> list[GpuReading]:
     return Nvml(FakeNvml(*gpus), environment).read()
 
 
@@ -44,7 +44,7 @@ def test_a_split_gpus_memory_and_utilization_are_left_to_its_instances() -> None
 
 def test_a_gpu_whose_places_are_all_free_tells_its_own_memory() -> None:
     assert readings(FakeGpu("GPU-0", total=40 * GIB, used=GIB, places=[None] * 7)) == [
-        Reading("0", "GPU-0", memory_total=40 * GIB, memory_used=GIB)
+        GpuReading("0", "GPU-0", memory_total=40 * GIB, memory_used=GIB)
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_reading_that_fails_is_left_out_by_itself_and_may_come_back(
     nvml = Nvml(library, {})
     library.broken = {(function, "GPU-0"): code}
     failed, *others = nvml.read()
-    fields = Reading.__dataclass_fields__
+    fields = GpuReading.__dataclass_fields__
     assert {name for name in fields if getattr(failed, name) != getattr(FIRST, name)} == quantities
     assert {getattr(failed, name) for name in quantities} == {None}
     assert others == [SECOND, SMALL, LARGE]
@@ -89,7 +89,7 @@ def test_a_reading_that_fails_is_left_out_by_itself_and_may_come_back(
     ],
 )
 def test_a_device_that_is_lost_is_left_out_by_itself_and_may_come_back(
-    function: str, uuid: str, left: list[Reading]
+    function: str, uuid: str, left: list[GpuReading]
 ) -> None:
     library = FakeNvml(*two_gpus())
     nvml = Nvml(library, {})
@@ -139,7 +139,7 @@ def test_no_gpus_are_no_readings() -> None:
         ("", []),
     ],
 )
-def test_only_what_cuda_leaves_to_this_process_is_asked(setting: str, expected: list[Reading]) -> None:
+def test_only_what_cuda_leaves_to_this_process_is_asked(setting: str, expected: list[GpuReading]) -> None:
     assert readings(*two_gpus(), CUDA_VISIBLE_DEVICES=setting) == expected
 
 

@@ -3,18 +3,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fake_requests import FakeRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yais.server.execution import Execution
+from server.fake_requests import FakeRequest
 from yais.server.metrics import recorder as recorder_module
 from yais.server.metrics.quantiles import SUB_WINDOW_NS
 from yais.server.metrics.recorder import (
     LOAD_RATIO_BUCKETS,
     STAGE_BUCKETS_MS,
     STAGES,
-    Histogram,
+    BucketCounts,
     Recorder,
 )
 
@@ -37,22 +36,29 @@ def record(
     for request in requests:
         request.queued = request.arrived + 5
     input_ns, infer_ns, output_ns = run
-    execution = Execution(requests, {}, rows * len(requests), 10**9, input_ns, infer_ns)
-    recorder.succeed(execution, requests, output_ns, now)
+    recorder.record(
+        rows=rows * len(requests),
+        started=10**9,
+        input_ns=input_ns,
+        infer_ns=infer_ns,
+        output_ns=output_ns,
+        now=now,
+        answered=requests,
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "bucket"), [(0.0, 0), (0.99, 0), (1.0, 0), (1.01, 1), (2.0, 1), (2.5, 2), (1e9, 2), (math.inf, 2)]
 )
 def test_a_bound_belongs_to_its_bucket(value: float, bucket: int) -> None:
-    histogram = Histogram([1, 2])
+    histogram = BucketCounts([1, 2])
     histogram.observe(np.array([value]))
     assert histogram.counts.tolist() == [int(index == bucket) for index in range(3)]
     assert histogram.total == value
 
 
 def test_a_histogram_adds_up() -> None:
-    histogram = Histogram(STAGE_BUCKETS_MS)
+    histogram = BucketCounts(STAGE_BUCKETS_MS)
     histogram.observe(np.array([0.05, 0.1, 3.0]))
     histogram.observe(np.array([]))
     histogram.observe(np.array([20_000.0]))
@@ -94,17 +100,19 @@ def test_batches_are_summed_by_their_number_of_rows() -> None:
 
 def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
     recorder = Recorder("m", "1")
-    recorder.succeed(Execution([], {}, 4, 0, 1, 2), [], 3, 5)
+    recorder.record(rows=4, started=0, input_ns=1, infer_ns=2, output_ns=3, now=5, answered=[])
     recorder.read()
     assert (recorder.execution_count, recorder.inference_count, recorder.successes) == (1, 0, 0)
     assert recorder.batches[4].count == 1
 
 
-def test_padding_is_counted_besides_the_rows_of_requests_and_copies_are_part_of_the_output() -> None:
+def test_padding_is_counted_besides_the_rows_of_requests() -> None:
     recorder = Recorder("m", "1")
     for padding in (0, 3, 5):
         sent = [FakeRequest(np.zeros((4, 1), np.int64))]
-        recorder.succeed(Execution(sent, {}, 4, 0, 1, 20, output_ns=300, padding=padding), sent, 4000, 10**6)
+        recorder.record(
+            rows=4, started=0, input_ns=1, infer_ns=20, output_ns=4300, now=10**6, answered=sent, padding=padding
+        )
     recorder.read()
     assert (recorder.padded_rows, recorder.inference_count, recorder.execution_count) == (8, 12, 3)
     assert recorder.duration_ns[STAGES.index("output")] == 3 * 4300

@@ -1,22 +1,22 @@
 import pytest
 
-from yais.server.metrics.visible import Device, visible
+from yais.server.metrics.nvml import NvmlDevice, visible_devices
 
 DEVICES = [
-    Device("0", "GPU-aa1"),
-    Device("1", "GPU-ab2"),
-    Device("1:0", "MIG-ca3", parent="1"),
-    Device("1:2", "MIG-cb4", parent="1"),
-    Device("2", "GPU-cc5"),
+    NvmlDevice("0", "GPU-aa1"),
+    NvmlDevice("1", "GPU-ab2"),
+    NvmlDevice("1:0", "MIG-ca3", parent="1"),
+    NvmlDevice("1:2", "MIG-cb4", parent="1"),
+    NvmlDevice("2", "GPU-cc5"),
 ]
 
 
 def names(*entries: str) -> str:
-    return " ".join(device.name for device in visible(DEVICES, entries))
+    return " ".join(device.name for device in visible_devices(DEVICES, entries))
 
 
 def test_all_are_visible_where_the_variable_is_not_set() -> None:
-    assert visible(DEVICES, None) == DEVICES
+    assert visible_devices(DEVICES, None) == DEVICES
 
 
 @pytest.mark.parametrize(

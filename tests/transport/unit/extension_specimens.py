@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from known_forms import ONE, Kept, request, rows
 from line_in_memory import FIELDS, Line, Listener, Loop, Owner, Pipe
+from server.known_templates import ONE, Kept, request, rows
 
-from yais.server.services.forms import Form, Forms
+from yais.server.grpc.templates import RequestTemplate, RequestTemplateCache
 from yais.transport.client_call import ClientCall
 from yais.transport.client_connection import ClientConnection
 from yais.transport.connection import Connection
@@ -61,7 +61,7 @@ def connection(kind: str, is_lost: bool = False) -> Any:
 
 def kept() -> Kept:
     known = Kept(ONE)
-    known.learn(request(rows(2)))
+    known.insert(request(rows(2)))
     return known
 
 
@@ -70,8 +70,8 @@ def layout(**changed: Any) -> Any:
     return SimpleNamespace(**{"rows": 2, "shapes": ((2, 2),), "inputs": [tensor]} | changed)
 
 
-def form(**changed: Any) -> Form:
-    return Form(kept().model, layout(**changed), ["O0"])
+def template(**changed: Any) -> RequestTemplate:
+    return RequestTemplate(kept().model, layout(**changed), ["O0"])
 
 
 class Bare(ServerConnection):
@@ -116,9 +116,12 @@ SPECIMENS: dict[str, list[Callable[[], Any]]] = {
         lambda: client_call(is_waiting=True),
     ],
     "Method": [lambda: Method(print), lambda: Method.__new__(Method)],
-    "Form": [form],
-    "Forms": [lambda: kept().forms, lambda: Forms.__new__(Forms, None)],
-    "WireCall": [lambda: kept().recognise(request(rows(2)))],
+    "RequestTemplate": [template],
+    "RequestTemplateCache": [
+        lambda: kept().templates,
+        lambda: RequestTemplateCache.__new__(RequestTemplateCache, None),
+    ],
+    "WireRequest": [lambda: kept().lookup(request(rows(2)))],
 }
 
 # An argument that will do, for each parameter by its name.

@@ -1,0 +1,1 @@
+"""gRPC front end: ordinary generated servicers, which any transport with grpcio's interface can carry."""

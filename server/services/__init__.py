@@ -1,1 +1,0 @@
-"""What is served over gRPC: ordinary generated servicers, which any transport with grpcio's interface can carry."""
