@@ -59,7 +59,7 @@ def test_each_run_needs_a_name_then(saved: Path) -> None:
     ("text", "reason"),
     [
         ("offered 3", "notes.json: no report: it is not"),
-        ('{"schema": "yais.siege/1"}', "notes.json: no report that can be read here: its schema is 'yais.siege/2'"),
+        ('{"schema": "yais.siege/1"}', "notes.json: no report that can be read here: its schema is 'yais.siege/1'"),
     ],
     ids=["no JSON", "another schema"],
 )
