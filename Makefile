@@ -53,7 +53,7 @@ test-gpu: $(INSTALLED) ## run the tests that need a GPU; pytest flags in ARGS
 	YAIS_REQUIRE_GPU=1 $(BIN)/pytest -m gpu -n 0 $(ARGS)
 
 sanitize: $(INSTALLED) ## call the extension modules with what does not fit, under AddressSanitizer and UndefinedBehaviorSanitizer
-	tests/conformance/fuzz/sweep.sh build/sanitized
+	tests/conformance/extensions/sanitized.sh build/sanitized
 
 sanitize-gpu: $(INSTALLED) ## run test-gpu under compute-sanitizer, but for those in which things are to go wrong
 	@command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer comes with CUDA's toolkit"; exit 1; }

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from extension_entries import classes, declared, functions
+
+from conformance.extensions.entries import classes, declared, functions
 
 TESTS = Path(__file__).parents[2]
-SWEEP = Path(__file__).with_name("extension_sweep.py")
 
 
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_every_entry_refuses_what_does_not_fit(name: str) -> None:
-    path = os.pathsep.join(map(str, (SWEEP.parent, TESTS)))
-    command = [sys.executable, "-W", "error", SWEEP, name]
+    path = os.pathsep.join(map(str, (TESTS, TESTS / "transport" / "unit")))
+    command = [sys.executable, "-P", "-W", "error", "-m", "conformance.extensions.sweep", name]
     swept = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True)
     assert swept.returncode == 0, swept.stderr[-4000:]
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-
 from server.fake_raw_call import FakeRawCall
 from server.inline_model import KINDS, NOW_S, Echo, InlineModel, echo
 from server.specs import spec
 from server.wire_messages import messages, rarely, relatives, serialised, spoiled
+
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 from yais.server.grpc.infer import InferMethod
 from yais.server.grpc.templates import WireRequest

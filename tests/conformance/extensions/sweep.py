@@ -1,4 +1,4 @@
-"""A sweep over the entries of the extension types, with arguments that do not fit: `extension_sweep.py [CLASS...]`.
+"""A sweep over the entries of the extension types, with arguments that do not fit: `sweep.py [CLASS...]`.
 
 Each entry is tried with each parameter in turn made one of `values()`, on each specimen of its class, from outside and
 inside of the transport's callbacks. Anything may be raised but, where the source declares a type, nothing else than
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from extension_entries import Parameter, attributes, classes, constructor, methods
-from extension_specimens import KEPT, PLAUSIBLE, SPECIMENS, Line
+
+from conformance.extensions.entries import Parameter, attributes, classes, constructor, methods
+from conformance.extensions.specimens import KEPT, PLAUSIBLE, SPECIMENS, Line
 
 _FOREIGN = (None, 5, "text", object())
 
