@@ -6,7 +6,7 @@ from hyperframe.frame import (
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_STREAM,
     PING,

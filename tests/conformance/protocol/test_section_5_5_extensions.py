@@ -4,7 +4,7 @@ from hyperframe.frame import SettingsFrame
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_STREAM,
     frame,

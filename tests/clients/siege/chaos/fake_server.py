@@ -1,4 +1,4 @@
-"""A small server with a page of metrics, which keeps its promises until a test has it break one."""
+"""Fake server with metrics, which keeps all invariants until a test has it break one."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The fake in a process of its own, and courses of attacks on it from this one."""
+"""Runs of attacks on the fake server, which is in a process of its own."""
 
 import subprocess
 import sys
@@ -7,19 +7,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import chaos_fake
 import numpy as np
-from chaos_fake import MODEL
+from clients.siege.chaos.fake_server import MODEL
 
+from clients.siege.chaos import fake_server
 from yais.clients.protocol import infer_request
-from yais.clients.siege.chaos import canary_process
-from yais.clients.siege.chaos.catalogue import Attack, catalogue
-from yais.clients.siege.chaos.course import Course, Outcome, Plan
-from yais.clients.siege.chaos.page import Reader
-from yais.clients.siege.chaos.promises import MB, Terms
+from yais.clients.siege.chaos.attacks import all_attacks
+from yais.clients.siege.chaos.canary import CanaryConfig, start_canary
+from yais.clients.siege.chaos.invariants import MB, Limits, Scraper
+from yais.clients.siege.chaos.runner import Attack, AttackResult, ChaosConfig, ChaosRunner
 from yais.clients.siege.transports import TransportName, has_native
 
-ATTACKS = catalogue()
+ATTACKS = all_attacks()
 TRANSPORT: TransportName = "native" if has_native() else "grpcio"
 # Beyond what a busy machine makes of it.
 PATIENT_MS = 20_000.0
@@ -58,7 +57,7 @@ class Running:
 
 @contextmanager
 def running(name: str = "yais") -> Iterator[Running]:
-    command = [sys.executable, chaos_fake.__file__, name]
+    command = [sys.executable, fake_server.__file__, name]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Running(process, name)
@@ -70,29 +69,41 @@ def request() -> Any:
     return infer_request(MODEL, {"INPUT0": np.arange(4, dtype=np.float32)})
 
 
-def plan_for(fake: Running, **changes: Any) -> Plan:
-    terms = Terms(PATIENT_MS, 50 * MB, counts_refusals=fake.name == "yais")
-    plan = Plan("127.0.0.1", fake.port, TRANSPORT, request(), 1, 0.15, 8, 5.0, 10.0, terms)
-    return replace(plan, **changes)
+def config_for(fake: Running, **changes: Any) -> ChaosConfig:
+    limits = Limits(PATIENT_MS, 50 * MB, counts_refusals=fake.name == "yais")
+    config = ChaosConfig(
+        host="127.0.0.1",
+        port=fake.port,
+        transport=TRANSPORT,
+        request=request(),
+        seed=1,
+        duration=0.15,
+        load=8,
+        timeout=5.0,
+        settle=10.0,
+        limits=limits,
+    )
+    return replace(config, **changes)
 
 
-def order_for(fake: Running, patience: float) -> canary_process.Order:
-    return canary_process.order(f"127.0.0.1:{fake.port}", request().SerializeToString(), 100.0, patience, TRANSPORT)
+def canary_for(fake: Running, timeout: float) -> CanaryConfig:
+    body = request().SerializeToString()
+    return CanaryConfig.of(body, target=f"127.0.0.1:{fake.port}", rate=100.0, timeout=timeout, transport=TRANSPORT)
 
 
-async def outcomes_of(
+async def results_of(
     fake: Running,
     attacks: Sequence[Attack],
     after_each: Callable[[], None] = lambda: None,
-    reader: Reader | None = None,
+    scraper: Scraper | None = None,
     **changes: Any,
-) -> dict[str, Outcome]:
+) -> dict[str, AttackResult]:
     """By the attack's name."""
-    plan = plan_for(fake, **changes)
-    async with canary_process.called(order_for(fake, plan.patience)) as canary:
-        course = Course(plan, reader or Reader("127.0.0.1", fake.metrics_port, MODEL), canary)
-        return {outcome.attack: outcome for outcome in await course.run(attacks, lambda outcome: after_each())}
+    config = config_for(fake, **changes)
+    async with start_canary(canary_for(fake, config.timeout)) as canary:
+        runner = ChaosRunner(config, scraper or Scraper("127.0.0.1", fake.metrics_port, MODEL), canary)
+        return {result.attack: result for result in await runner.run(attacks, lambda result: after_each())}
 
 
-def broken(outcome: Outcome) -> set[str]:
-    return {finding.promise for finding in outcome.findings if finding.state == "broke"}
+def broken(result: AttackResult) -> set[str]:
+    return {finding.invariant for finding in result.findings if finding.state == "broke"}
