@@ -40,10 +40,11 @@ async def random_rate(context: AttackContext) -> None:
     """Requests at a rate that is drawn anew, from 10 to 500 a second, every 50 to 300 ms."""
     random, loop = Random(context.seed), asyncio.get_running_loop()
     async with context.client() as client:
-        while not context.is_over:
+        # At least one, however late the client is connected.
+        while not (context.is_over and context.counters.actions):
             rate = math.exp(random.uniform(math.log(_LEAST_RATE), math.log(_MOST_RATE)))
             until = min(loop.time() + random.uniform(0.05, 0.3), context.end)
-            while loop.time() < until:
+            while loop.time() < until or not context.counters.actions:
                 if client.in_flight < context.load:
                     client.begin(context.valid, context.timeout)
                     context.counters.actions += 1

@@ -108,7 +108,10 @@ class AttackContext:
         return status
 
     async def repeat(self, action: Action, workers: int = 4) -> None:
-        """Repeats the action in so many workers. One whose server hangs up starts again; any other OSError is ours."""
+        """Repeats the action in so many workers, at least once in each.
+
+        A worker whose server hangs up starts again; any other OSError is ours.
+        """
         async with asyncio.TaskGroup() as group:
             for number in range(workers):
                 group.create_task(self._work(action, Random(f"{self.seed}/{number}")))
@@ -117,12 +120,15 @@ class AttackContext:
         limit = asyncio.timeout_at(self.end + self.timeout)
         try:
             async with limit:
-                while not self.is_over:
+                # At least once: on a busy machine the time may be over before the attack has connected.
+                while True:
                     try:
                         await action(random)
                         self.counters.actions += 1
                     except (ConnectionError, EOFError):
                         self.counters.disconnects += 1
+                    if self.is_over:
+                        break
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             # A server may well stop reading from an attacker, who then gives up.

@@ -60,6 +60,15 @@ async def test_a_bad_server_is_found_out() -> None:
     }
 
 
+async def test_an_attack_takes_place_however_short_its_time() -> None:
+    names = [name for name in ATTACKS if not name.startswith("through-")]
+    with running() as fake:
+        fake.be("answers anything")
+        results = await results_of(fake, [ATTACKS[name] for name in names], settle=0.05, duration=0.001)
+    assert [name for name in names if not results[name].counters.actions] == []
+    assert "refusals" in broken(results["oversize"])
+
+
 @pytest.mark.parametrize(("defect", "invariants"), [("is slow", {"canary"}), ("dies", {"canary", "answers"})])
 async def test_a_server_that_is_slow_or_dies_is_found_out(defect: str, invariants: set[str]) -> None:
     limits = Limits(900 * SLOW_S, 50 * MB, counts_refusals=True)
