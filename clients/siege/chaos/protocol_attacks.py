@@ -1,6 +1,7 @@
 """Attacks that a well-behaved client never makes: on connections, and by requests that a server has to refuse."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 
@@ -12,6 +13,7 @@ from yais.clients.siege.chaos.invariants import AttackRequest
 from yais.clients.siege.chaos.runner import AttackContext
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
+# At most, for a connection that is kept and does nothing.
 _HOLD_S = 0.5
 _RECEIVE_S = 0.05
 _LARGEST_GARBAGE = 4096
@@ -19,12 +21,12 @@ _LARGEST_GARBAGE = 4096
 # A ClientHello of TLS 1.2 with one cipher, as far as a server reads it that expects none (RFC 5246, 7.4.1.2).
 _CLIENT_HELLO = bytes.fromhex("160301002d010000290303") + bytes(32) + bytes.fromhex("000002002f0100")
 _LARGEST_MESSAGE = 2**32 - 1
+# Of the announced 4 GiB, so that the server has begun to read.
 _SOME_BYTES = 16_384
 _PADDING_BYTES = 8 * 2**20
+# A server may as well wait for the rest of a message; it is not held against it.
 _REFUSAL_S = 0.2
 _NAMES = ("", "no-such-model", "../../etc/passwd", "x" * 4096, "modèle", "model\0", "%s%n", "identity ")
-
-Change = Callable[[ModelInferRequest, Random], None]
 
 
 async def never_reads(context: AttackContext) -> None:
@@ -148,7 +150,9 @@ _GARBAGE: tuple[Callable[[Random], bytes], ...] = (
 
 async def oversize(context: AttackContext) -> None:
     """Messages that announce 4 GiB, and messages with 8 MiB more than their shape says."""
-    large = _wrong_request(context, "raw contents longer than their shape", _lengthen)
+    request = _copy(context.request)
+    request.raw_input_contents[0] += bytes(_PADDING_BYTES)
+    large = AttackRequest(request.SerializeToString(), "raw contents longer than their shape", is_valid=False)
     async with context.client() as client:
         # Once in any case: it is drawn rarely, and a short attack on a busy machine might do without.
         await client.call(large, context.timeout)
@@ -180,116 +184,62 @@ async def truncated(context: AttackContext) -> None:
 
 async def mistyped(context: AttackContext) -> None:
     """Wrong datatypes, ranks, dimensions, lengths, names, parameters, and bytes that are no request at all."""
-    requests = [_wrong_request(context, name, change) for name, change in _CHANGES.items()]
+    requests = _mistyped_requests(context.request)
     async with context.client() as client:
 
         async def action(random: Random) -> None:
-            request = random.choice(
-                [*requests, _wrong_bytes(context, "random bytes", random.randbytes(random.randrange(200)))]
-            )
-            await client.call(request, context.timeout)
+            random_bytes = _wrong_bytes(context, "random bytes", random.randbytes(random.randrange(200)))
+            await client.call(random.choice([*requests, random_bytes]), context.timeout)
 
         await context.repeat(action)
 
 
 async def unknown_models(context: AttackContext) -> None:
     """Models and versions that do not exist, by names of all kinds."""
-
-    def other_name(request: ModelInferRequest, random: Random) -> None:
-        request.model_name = random.choice((*_NAMES, f"{request.model_name}-{random.randrange(10**6)}"))
-
-    def other_version(request: ModelInferRequest, random: Random) -> None:
-        request.model_version = random.choice(("999999", "-1", "latest", "0"))
-
     async with context.client() as client:
 
         async def action(random: Random) -> None:
-            change, name = random.choice(((other_name, "an unknown model"), (other_version, "an unknown version")))
-            await client.call(_wrong_request(context, name, change, random, is_countable=False), context.timeout)
+            request, name = _copy(context.request), random.choice(("an unknown model", "an unknown version"))
+            if name == "an unknown model":
+                request.model_name = random.choice((*_NAMES, f"{request.model_name}-{random.randrange(10**6)}"))
+            else:
+                request.model_version = random.choice(("999999", "-1", "latest", "0"))
+            body = request.SerializeToString()
+            await client.call(AttackRequest(body, name, is_countable=False, is_valid=False), context.timeout)
 
         await context.repeat(action)
 
 
-def _datatype(request: ModelInferRequest, random: Random) -> None:
-    tensor = request.inputs[0]
-    tensor.datatype = "FP32" if tensor.datatype == "INT32" else "INT32"
-
-
-def _no_datatype(request: ModelInferRequest, random: Random) -> None:
-    request.inputs[0].datatype = "FP31"
-
-
-def _rank(request: ModelInferRequest, random: Random) -> None:
-    request.inputs[0].shape.extend((1, 1, 1))
-
-
-def _dimension(request: ModelInferRequest, random: Random) -> None:
-    request.inputs[0].shape[:] = [2**40]
-
-
-def _negative(request: ModelInferRequest, random: Random) -> None:
-    request.inputs[0].shape[:] = [-3]
-
-
-def _shorten(request: ModelInferRequest, random: Random) -> None:
-    request.raw_input_contents[0] = request.raw_input_contents[0][:-1]
-
-
-def _lengthen(request: ModelInferRequest, random: Random) -> None:
-    request.raw_input_contents[0] += bytes(_PADDING_BYTES)
-
-
-def _name(request: ModelInferRequest, random: Random) -> None:
-    request.inputs[0].name = "NO_SUCH_INPUT"
-
-
-def _nothing(request: ModelInferRequest, random: Random) -> None:
+def _mistyped_requests(valid: ModelInferRequest) -> list[AttackRequest]:
+    """The valid request, each time with one thing wrong about it."""
+    wrong: defaultdict[str, ModelInferRequest] = defaultdict(lambda: _copy(valid))
+    datatype = valid.inputs[0].datatype
+    wrong["another datatype"].inputs[0].datatype = "FP32" if datatype == "INT32" else "INT32"
+    wrong["no datatype"].inputs[0].datatype = "FP31"
+    wrong["three dimensions too many"].inputs[0].shape.extend((1, 1, 1))
+    wrong["a dimension of 2^40"].inputs[0].shape[:] = [2**40]
+    wrong["a negative dimension"].inputs[0].shape[:] = [-3]
+    contents = wrong["raw contents shorter than their shape"].raw_input_contents
+    contents[0] = contents[0][:-1]
+    wrong["an unknown input"].inputs[0].name = "NO_SUCH_INPUT"
+    request = wrong["no inputs"]
     del request.inputs[:], request.raw_input_contents[:]
-
-
-def _twice(request: ModelInferRequest, random: Random) -> None:
+    request = wrong["an input given twice"]
     request.inputs.append(request.inputs[0])
     request.raw_input_contents.append(request.raw_input_contents[0])
-
-
-def _output(request: ModelInferRequest, random: Random) -> None:
-    request.outputs.add(name="NO_SUCH_OUTPUT")
-
-
-def _parameter(request: ModelInferRequest, random: Random) -> None:
-    request.parameters["sequence_start"].string_param = "yes"
-
-
-def _region(request: ModelInferRequest, random: Random) -> None:
+    wrong["an unknown output"].outputs.add(name="NO_SUCH_OUTPUT")
+    wrong["a parameter of another type"].parameters["sequence_start"].string_param = "yes"
+    request = wrong["an unknown shared-memory region"]
     request.inputs[0].parameters["shared_memory_region"].string_param = "no-such-region"
     request.inputs[0].parameters["shared_memory_byte_size"].int64_param = 64
     del request.raw_input_contents[:]
+    return [AttackRequest(request.SerializeToString(), name, is_valid=False) for name, request in wrong.items()]
 
 
-_CHANGES: dict[str, Change] = {
-    "another datatype": _datatype,
-    "no datatype": _no_datatype,
-    "three dimensions too many": _rank,
-    "a dimension of 2^40": _dimension,
-    "a negative dimension": _negative,
-    "raw contents shorter than their shape": _shorten,
-    "an unknown input": _name,
-    "no inputs": _nothing,
-    "an input given twice": _twice,
-    "an unknown output": _output,
-    "a parameter of another type": _parameter,
-    "an unknown shared-memory region": _region,
-}
-
-
-def _wrong_request(
-    context: AttackContext, name: str, change: Change, random: Random | None = None, *, is_countable: bool = True
-) -> AttackRequest:
-    """The valid request with one thing wrong about it."""
+def _copy(valid: ModelInferRequest) -> ModelInferRequest:
     request = ModelInferRequest()
-    request.CopyFrom(context.request)
-    change(request, random or Random(context.seed))
-    return AttackRequest(request.SerializeToString(), name, is_countable, is_valid=False)
+    request.CopyFrom(valid)
+    return request
 
 
 def _wrong_bytes(context: AttackContext, name: str, body: bytes) -> AttackRequest:

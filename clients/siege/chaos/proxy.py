@@ -112,7 +112,11 @@ class ProxiedConnection:
             going -= done
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
-        self._tasks.append(asyncio.create_task(self._act_later(seconds, action)))
+        async def wait_and_act() -> None:
+            await self.sleep(seconds)
+            action()
+
+        self._tasks.append(asyncio.create_task(wait_and_act()))
 
     def close(self) -> None:
         self._over.set()
@@ -135,10 +139,6 @@ class ProxiedConnection:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in (self._near, self._far):
             await _flush(writer)
-
-    async def _act_later(self, seconds: float, action: Callable[[], None]) -> None:
-        await self.sleep(seconds)
-        action()
 
     async def _carry(
         self, reader: asyncio.StreamReader, toxics: Sequence[ConfiguredToxic], writer: asyncio.StreamWriter

@@ -264,6 +264,7 @@ class ChaosRunner:
         self._canary.begin()
         took_place = await self._attack(attack, context)
         report = await self._canary.end()
+        # The server's counters cannot tell the canary's requests from the attack's.
         counters.add_canary(report)
         if not self._limits.canary:
             self._limits = replace(self._limits, canary=invariants.default_canary_bound(report))

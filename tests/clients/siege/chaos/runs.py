@@ -30,27 +30,27 @@ class Running:
     def __init__(self, process: subprocess.Popen[str], name: str) -> None:
         self._process = process
         self.name = name
-        self.port, self.metrics_port = map(int, self._hear().split())
+        self.port, self.metrics_port = map(int, self._read_line().split())
 
     def be(self, defect: str) -> None:
         """From now on it is as one that forgets, counts twice, leaks files..."""
-        self._say(f"be {defect}")
+        self._command(f"be {defect}")
 
     def heal(self) -> None:
         """It has no defect any more, and nothing of what it has leaked."""
-        self._say("heal ")
+        self._command("heal ")
 
     def add(self, count: str, by: int) -> None:
         """Makes one of its figures larger than it is."""
-        self._say(f"{count} {by}")
+        self._command(f"{count} {by}")
 
-    def _say(self, word: str) -> None:
+    def _command(self, word: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-        assert self._hear() == "done\n"
+        assert self._read_line() == "done\n"
 
-    def _hear(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 

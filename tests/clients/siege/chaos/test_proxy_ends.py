@@ -42,7 +42,7 @@ async def test_a_client_that_resets_its_connection_has_the_server_see_a_reset() 
         assert await ends.get() == "reset"
 
 
-async def test_who_cannot_be_reached_is_told_by_a_reset(unused_tcp_port: int) -> None:
+async def test_a_server_that_cannot_be_reached_resets_the_client(unused_tcp_port: int) -> None:
     proxy = proxy_to(unused_tcp_port)
     async with asyncio.timeout(20), proxy.listening() as front:
         reader, writer = await asyncio.open_connection("127.0.0.1", front)

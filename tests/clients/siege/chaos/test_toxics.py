@@ -63,7 +63,7 @@ def test_what_is_no_toxic_is_refused_with_how_it_is_spelled(text: str) -> None:
         parse_toxic(text)
 
 
-def test_an_unknown_toxic_is_told_which_there_are() -> None:
+def test_an_unknown_toxic_is_refused_with_those_that_exist() -> None:
     with pytest.raises(ValueError, match="no toxic is called 'poison'; there are latency, bandwidth, slicer, reset"):
         parse_toxic("poison:1s")
 
