@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from bench.measure import BenchError
 from bench.transport.connections import Connection, idle_connection
 from bench.transport.contract import body
-from yais.clients.siege.chaos import frames
+from yais.clients.siege.chaos import h2
 
 _INITIAL_WINDOW = 2**16 - 1
 _PREFIX = len(body(b""))
@@ -29,7 +29,7 @@ class Client:
         self._body = body(message)
         self._stream = 1
         # The server may send all that it ever will.
-        connection.socket.sendall(frames.window_update(0, frames.LARGEST_WINDOW - _INITIAL_WINDOW))
+        connection.socket.sendall(h2.window_update(0, h2.LARGEST_WINDOW - _INITIAL_WINDOW))
 
     def load(self, calls: int, window: int) -> bytes:
         """Makes so many calls, `window` at a time; returns their reply, which is the same for all."""
@@ -46,22 +46,22 @@ class Client:
         waiting = window
         while waiting:
             head, payload = self._next_frame()
-            if head.kind == frames.DATA:
+            if head.kind == h2.DATA:
                 replies[head.stream] += payload
-            waiting -= head.flags & frames.END_STREAM if head.kind in (frames.DATA, frames.HEADERS) else 0
+            waiting -= head.flags & h2.END_STREAM if head.kind in (h2.DATA, h2.HEADERS) else 0
         return [reply[_PREFIX:] for reply in replies.values()]
 
-    def _next_frame(self) -> tuple[frames.Head, bytes]:
+    def _next_frame(self) -> tuple[h2.FrameHeader, bytes]:
         head, payload = next(self._connection.frames, (None, b""))
         if head is None:
             raise BenchError("the server has closed the connection")
-        if head.kind not in (frames.DATA, frames.HEADERS, frames.WINDOW_UPDATE):
+        if head.kind not in (h2.DATA, h2.HEADERS, h2.WINDOW_UPDATE):
             raise BenchError(f"the server has sent a frame of type {head.kind}")
         return head, payload
 
     def _call(self, stream: int) -> bytes:
         headers, self._headers = self._headers, _REPEATED
-        return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, headers) + frames.data(stream, self._body)
+        return h2.frame(h2.HEADERS, h2.END_HEADERS, stream, headers) + h2.data(stream, self._body)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from bench.transport.loads import H2load, Shape
 from bench.transport.peers import PEERS, serving
 from bench.transport.programs import require
 from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, interleave, metered, row
-from yais.clients.siege.chaos.frames import MAX_CONCURRENT_STREAMS
+from yais.clients.siege.chaos.h2 import MAX_CONCURRENT_STREAMS
 
 SHORT = Size(rounds=2, requests=10_000)
 FULL = Size(rounds=5, requests=60_000)

@@ -1,1 +1,1 @@
-"""`siege chaos`: attacks on a server, a canary beside them, and whether the server kept its promises."""
+"""Chaos: attacks on a server, a canary beside them, and a check of the invariants that the server must keep."""

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do."""
+"""Proxy for TCP that does to connections what networks do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -7,27 +7,26 @@ from random import Random
 from time import monotonic
 from typing import Any, Literal
 
-from yais.clients.siege.chaos import peer
-from yais.clients.siege.chaos.doses import Dose
-from yais.clients.siege.chaos.toxics import Chunk, Chunks
+from yais.clients.siege.chaos.h2 import abort
+from yais.clients.siege.chaos.toxics import Chunk, Chunks, ConfiguredToxic
 
 _CHUNK_BYTES = 65_536
 # What may have come in on one side and not gone out on the other yet, before the side is no longer read.
 _CHUNKS = 16
-_GOODBYE_S = 0.5
+_FLUSH_S = 0.5
 
 Now = Callable[[], float]
 Sleep = Callable[[float], Awaitable[object]]
 
 
 class Proxy:
-    """Passes connections on to `host:port`, through `doses`; each connection has random numbers of its own."""
+    """Passes connections on to `host:port`, through `toxics`; each connection has random numbers of its own."""
 
     def __init__(
         self,
         host: str,
         port: int,
-        doses: Sequence[Dose],
+        toxics: Sequence[ConfiguredToxic],
         seed: str = "0",
         *,
         now: Now = monotonic,
@@ -35,7 +34,7 @@ class Proxy:
     ) -> None:
         self.connections = 0
         self._host, self._port = host, port
-        self._doses = doses
+        self._toxics = toxics
         self._seed = seed
         self._now, self._sleep = now, sleep
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,20 +64,20 @@ class Proxy:
         try:
             far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
-            # Nobody there: the client is told so in the way a network would.
-            peer.reset(writer)
+            # Nobody is there: the client learns it in the way a network would tell.
+            abort(writer)
             return
-        link = Connection(writer, far_writer, random, self._now, self._sleep)
+        link = ProxiedConnection(writer, far_writer, random, self._now, self._sleep)
         try:
-            # One draw for both directions, and for each dose, so that none shifts the others.
-            drawn = [(dose, random.random() < dose.probability) for dose in self._doses]
-            befalling = [dose for dose, befalls in drawn if befalls]
-            await link.run(_towards("up", befalling), reader, _towards("down", befalling), far_reader)
+            # One draw for each toxic and both directions; all are drawn, so that none shifts the others.
+            drawn = [(configured, random.random() < configured.toxicity) for configured in self._toxics]
+            applied = [configured for configured, applies in drawn if applies]
+            await link.run(_towards("up", applied), reader, _towards("down", applied), far_reader)
         finally:
             await link.end()
 
 
-class Connection:
+class ProxiedConnection:
     """One client and the server, with what is between them; a `toxics.Link`."""
 
     def __init__(
@@ -91,7 +90,11 @@ class Connection:
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(
-        self, up: Sequence[Dose], near: asyncio.StreamReader, down: Sequence[Dose], far: asyncio.StreamReader
+        self,
+        up: Sequence[ConfiguredToxic],
+        near: asyncio.StreamReader,
+        down: Sequence[ConfiguredToxic],
+        far: asyncio.StreamReader,
     ) -> None:
         """Returns when both directions have come to their end, or a toxic has ended them."""
         ways = [
@@ -108,15 +111,19 @@ class Connection:
                 way.result()
             going -= done
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
-        self._tasks.append(asyncio.create_task(self._act_later(seconds, act)))
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        async def wait_and_act() -> None:
+            await self.sleep(seconds)
+            action()
+
+        self._tasks.append(asyncio.create_task(wait_and_act()))
 
     def close(self) -> None:
         self._over.set()
 
     def reset(self) -> None:
         for writer in (self._near, self._far):
-            peer.reset(writer)
+            abort(writer)
         self._over.set()
 
     async def closed(self) -> None:
@@ -131,18 +138,16 @@ class Connection:
             writer.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in (self._near, self._far):
-            await _said_goodbye(writer)
+            await _flush(writer)
 
-    async def _act_later(self, seconds: float, act: Callable[[], None]) -> None:
-        await self.sleep(seconds)
-        act()
-
-    async def _carry(self, reader: asyncio.StreamReader, doses: Sequence[Dose], writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, reader: asyncio.StreamReader, toxics: Sequence[ConfiguredToxic], writer: asyncio.StreamWriter
+    ) -> None:
         queue: asyncio.Queue[Chunk | None] = asyncio.Queue(_CHUNKS)
-        self._tasks.append(asyncio.create_task(self._take_in(reader, queue)))
+        self._tasks.append(asyncio.create_task(self._receive(reader, queue)))
         chunks: Chunks = _until_the_end(queue)
-        for dose in doses:
-            chunks = dose.toxic.apply(chunks, self)
+        for configured in toxics:
+            chunks = configured.toxic.apply(chunks, self)
         with suppress(ConnectionError):
             async for chunk in chunks:
                 # One that a toxic has reset takes no more.
@@ -153,25 +158,25 @@ class Connection:
             if not writer.is_closing():
                 writer.write_eof()
 
-    async def _take_in(self, reader: asyncio.StreamReader, queue: "asyncio.Queue[Chunk | None]") -> None:
+    async def _receive(self, reader: asyncio.StreamReader, queue: "asyncio.Queue[Chunk | None]") -> None:
         """Reads on while toxics take their time, so that each chunk has the time when it came."""
         try:
             while data := await reader.read(_CHUNK_BYTES):
                 await queue.put(Chunk(data, self.now()))
             await queue.put(None)
         except ConnectionError:
-            # Whom the one side resets, the other is not to wait for.
+            # The other side must not wait for a side that was reset.
             self.reset()
 
 
-def _towards(way: Literal["up", "down"], doses: Sequence[Dose]) -> list[Dose]:
-    return [dose for dose in doses if dose.direction in (way, "both")]
+def _towards(way: Literal["up", "down"], toxics: Sequence[ConfiguredToxic]) -> list[ConfiguredToxic]:
+    return [configured for configured in toxics if configured.stream in (way, "both")]
 
 
-async def _said_goodbye(writer: asyncio.StreamWriter) -> None:
+async def _flush(writer: asyncio.StreamWriter) -> None:
     """Waits until what was written has been read, though not for long."""
     try:
-        async with asyncio.timeout(_GOODBYE_S):
+        async with asyncio.timeout(_FLUSH_S):
             await writer.wait_closed()
     except TimeoutError:
         writer.transport.abort()

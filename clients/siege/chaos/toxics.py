@@ -1,14 +1,22 @@
-"""What a proxy does to the bytes of one direction of a connection; the names are those of Shopify's toxiproxy.
+"""Toxics: what a proxy does to the bytes of one stream of a connection, by the names of Shopify's toxiproxy.
 
-A toxic makes a stream of chunks of another one. Ends of streams pass through it as everything else does.
+A toxic turns one stream of chunks into another. Ends of streams pass through it as everything else does. The command
+line spells one as `latency:50ms:10ms:0.5:down`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+# Small enough for an even flow, large enough not to wake up for each byte.
 _SLICES_A_SECOND = 20
+Stream = Literal["up", "down", "both"]
+
+_MEASURE = re.compile(r"(\d+(?:\.\d+)?)([a-zA-Z]+)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_BYTES = {"B": 1, "KB": 1000, "MB": 10**6, "KiB": 2**10, "MiB": 2**20}
 
 
 class Chunk(NamedTuple):
@@ -32,7 +40,7 @@ class Link(Protocol):
     @property
     def sleep(self) -> Callable[[float], Awaitable[object]]: ...
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None: ...
+    def later(self, seconds: float, action: Callable[[], None]) -> None: ...
 
     def close(self) -> None:
         """Ends both sides with FIN."""
@@ -156,3 +164,77 @@ class LimitData:
             if left <= 0:
                 link.close()
                 return
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredToxic:
+    """A toxic, the share of the connections that it applies to, and the direction; up is to the server."""
+
+    toxic: Toxic
+    toxicity: float = 1.0
+    stream: Stream = "both"
+
+
+class ToxicSpec(NamedTuple):
+    """The spelling of a toxic: the units of its measures, of which the first `needed` cannot be left out."""
+
+    make: Callable[..., Toxic]
+    names: tuple[str, ...] = ()
+    units: tuple[Mapping[str, float], ...] = ()
+    needed: int = 0
+
+
+TOXICS: Mapping[str, ToxicSpec] = {
+    "latency": ToxicSpec(Latency, ("DELAY", "JITTER"), (_SECONDS, _SECONDS), 1),
+    "bandwidth": ToxicSpec(Bandwidth, ("BYTES-A-SECOND",), (_BYTES,), 1),
+    "slicer": ToxicSpec(lambda size, delay=0.0: Slicer(int(size), delay), ("SIZE", "DELAY"), (_BYTES, _SECONDS), 1),
+    "reset": ToxicSpec(Reset, ("AFTER",), (_SECONDS,)),
+    "timeout": ToxicSpec(Timeout, ("AFTER",), (_SECONDS,), 1),
+    "blackhole": ToxicSpec(Blackhole),
+    "slow-close": ToxicSpec(SlowClose, ("DELAY",), (_SECONDS,), 1),
+    "limit-data": ToxicSpec(lambda size: LimitData(int(size)), ("SIZE",), (_BYTES,), 1),
+}
+
+
+def parse_toxic(text: str) -> ConfiguredToxic:
+    """Raises ValueError, which says what it should be, for what is no toxic."""
+    name, *words = text.split(":")
+    if name not in TOXICS:
+        raise ValueError(f"{text!r}: no toxic is called {name!r}; there are {', '.join(TOXICS)}")
+    spec = TOXICS[name]
+    measures = _measures(spec.units, words)
+    # What follows the measures is optional, and told apart by its form: a number without a unit, or a direction.
+    rest = words[len(measures) :]
+    stream: Any = rest.pop() if rest and rest[-1] in get_args(Stream) else "both"
+    toxicity = _toxicity(rest.pop()) if rest else 1.0
+    if rest or toxicity is None or len(measures) < spec.needed:
+        raise ValueError(f"{text!r} is not {usage(name)}")
+    return ConfiguredToxic(spec.make(*measures), toxicity, stream)
+
+
+def usage(name: str) -> str:
+    spec = TOXICS[name]
+    words = [f":{word}" if index < spec.needed else f"[:{word}]" for index, word in enumerate(spec.names)]
+    return "".join((name, *words, "[:TOXICITY][:up|down|both]"))
+
+
+def _measures(units: Sequence[Mapping[str, float]], words: Sequence[str]) -> list[float]:
+    """The leading words that are numbers with the units that are due; a size is at least one byte."""
+    measures: list[float] = []
+    for allowed, word in zip(units, words, strict=False):
+        match = _MEASURE.fullmatch(word)
+        if match is None or match[2] not in allowed:
+            break
+        measure = float(match[1]) * allowed[match[2]]
+        if allowed is _BYTES and measure < 1:
+            break
+        measures.append(measure)
+    return measures
+
+
+def _toxicity(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None

@@ -7,7 +7,7 @@ from typing import Self
 
 from hyperframe.frame import DataFrame, Frame
 
-from yais.clients.siege.chaos.frames import HEAD_BYTES, MESSAGE_HEAD_BYTES, PREFACE
+from yais.clients.siege.chaos.h2 import HEAD_BYTES, MESSAGE_HEAD_BYTES, PREFACE
 
 CLIENT_PREFACE = len(PREFACE)
 CHUNK = 1 << 16

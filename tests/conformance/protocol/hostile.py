@@ -13,7 +13,7 @@ from conformance.protocol.line import listening
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import PATIENCE_S
 from yais import transport
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, frame, message
 
 OK: Fields = [(":status", "200"), ("content-type", "application/grpc")]
 TRAILERS: Fields = [("grpc-status", "0")]

@@ -14,7 +14,7 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFr
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.line import Line
 from conformance.protocol.serving import PATIENCE_S
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     ACK,
     DATA,
     END_HEADERS,

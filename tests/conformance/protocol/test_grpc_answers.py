@@ -6,7 +6,7 @@ from hyperframe.frame import DataFrame, RstStreamFrame
 from conformance.protocol.fields import Fields
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, frame, message
 
 FINAL = END_HEADERS | END_STREAM
 

@@ -15,7 +15,7 @@ from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import PATIENCE_S, Served, until
 from yais import transport
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_STREAM,
     GOAWAY,

@@ -10,7 +10,7 @@ import pytest
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Answer, Peer
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, data, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, data, frame, message
 
 UNIMPLEMENTED, INTERNAL, RESOURCE_EXHAUSTED = 12, 13, 8
 BODY = b"hello" * 100

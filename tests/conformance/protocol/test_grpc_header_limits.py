@@ -6,7 +6,7 @@ from h2.errors import ErrorCodes
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, error_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, frame, message
+from yais.clients.siege.chaos.h2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, frame, message
 
 LIMIT = 16384
 RESOURCE_EXHAUSTED = 8

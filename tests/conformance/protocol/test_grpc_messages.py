@@ -7,7 +7,7 @@ import pytest
 from conformance.protocol.fields import request
 from conformance.protocol.peer import Answer, Peer, connected
 from conformance.protocol.serving import Served, serve
-from yais.clients.siege.chaos.frames import DATA, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_STREAM, frame, message
 
 RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 8, 12, 13
 LIMIT = 4 * 2**20

@@ -7,7 +7,7 @@ from h2.errors import ErrorCodes
 
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.peer import Answer, Peer
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, frame, message
 
 INTERNAL, UNIMPLEMENTED, DEADLINE_EXCEEDED = 13, 12, 4
 

@@ -9,7 +9,7 @@ from hyperframe.frame import DataFrame, HeadersFrame
 
 from conformance.protocol.fields import request
 from conformance.protocol.peer import Answer, Peer
-from yais.clients.siege.chaos.frames import DATA, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_STREAM, frame, message
 
 TEXTS = [
     "plain",

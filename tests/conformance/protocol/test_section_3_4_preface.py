@@ -7,7 +7,7 @@ from hyperframe.frame import SettingsFrame
 from conformance.protocol.hostile import Hostile, status_of
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served
-from yais.clients.siege.chaos.frames import PING, PREFACE, frame, settings
+from yais.clients.siege.chaos.h2 import PING, PREFACE, frame, settings
 
 
 async def bare(server: Served, *pieces: bytes) -> Peer:

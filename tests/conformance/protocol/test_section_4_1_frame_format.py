@@ -3,7 +3,7 @@ import asyncio
 from conformance.protocol.hostile import Hostile, answer
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served
-from yais.clients.siege.chaos.frames import message
+from yais.clients.siege.chaos.h2 import message
 
 
 async def test_a_call_may_be_cut_at_every_byte(peer: Peer, server: Served) -> None:

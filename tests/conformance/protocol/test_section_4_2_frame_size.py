@@ -4,7 +4,7 @@ from hyperframe.frame import DataFrame
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import DATA, END_STREAM, PING, SETTINGS, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_STREAM, PING, SETTINGS, frame, message
 
 LARGEST = 16384
 

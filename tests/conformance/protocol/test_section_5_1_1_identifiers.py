@@ -4,7 +4,7 @@ from hyperframe.frame import HeadersFrame
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import END_HEADERS, END_STREAM
+from yais.clients.siege.chaos.h2 import END_HEADERS, END_STREAM
 
 LARGEST = 2**31 - 1
 

@@ -9,7 +9,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
-from yais.clients.siege.chaos.frames import MAX_CONCURRENT_STREAMS, PREFACE, RST_STREAM, frame, number, settings
+from yais.clients.siege.chaos.h2 import MAX_CONCURRENT_STREAMS, PREFACE, RST_STREAM, frame, number, settings
 
 
 @pytest.fixture

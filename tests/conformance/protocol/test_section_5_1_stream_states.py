@@ -5,7 +5,7 @@ from hyperframe.frame import HeadersFrame
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, answer, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_HEADERS,
     END_STREAM,

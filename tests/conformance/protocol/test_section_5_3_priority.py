@@ -4,7 +4,7 @@ import pytest
 
 from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_HEADERS,
     END_STREAM,

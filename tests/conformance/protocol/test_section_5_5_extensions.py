@@ -4,7 +4,7 @@ from hyperframe.frame import SettingsFrame
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import Hostile, answer
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import DATA, END_STREAM, frame, message, settings
+from yais.clients.siege.chaos.h2 import DATA, END_STREAM, frame, message, settings
 
 # ALTSVC, which nghttp2 knows, and one that nobody knows.
 UNKNOWN = [0x0A, 0x42]

@@ -5,7 +5,7 @@ from h2.errors import ErrorCodes
 from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, frame, message
+from yais.clients.siege.chaos.h2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, frame, message
 
 
 def split(stream: int, block: bytes, *positions: int, flags: int = 0) -> bytes:

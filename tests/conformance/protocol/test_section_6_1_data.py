@@ -4,7 +4,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, PADDED, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, PADDED, frame, message
 
 
 def padded(stream: int, data: bytes, padding: int, flags: int = 0) -> bytes:

@@ -7,7 +7,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, answer, error_of, status_of
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served, until
-from yais.clients.siege.chaos.frames import DATA, END_STREAM, WINDOW_UPDATE, frame, message, number, reset
+from yais.clients.siege.chaos.h2 import DATA, END_STREAM, WINDOW_UPDATE, frame, message, number, reset
 
 UNKNOWN_CODE = 0xFFFF_FFFF
 

@@ -5,7 +5,7 @@ from hyperframe.frame import SettingsFrame
 from conformance.protocol.hostile import Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     ENABLE_PUSH,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,

@@ -7,7 +7,7 @@ from hyperframe.frame import PingFrame, SettingsFrame
 from conformance.protocol.hostile import Hostile, hostile_server, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import serve
-from yais.clients.siege.chaos.frames import ACK, PING, frame
+from yais.clients.siege.chaos.h2 import ACK, PING, frame
 
 CONTENT = b"8 octets"
 QUESTION = frame(PING, payload=CONTENT)

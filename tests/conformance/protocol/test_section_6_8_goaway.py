@@ -10,7 +10,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, Hostile, answer, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, serve
-from yais.clients.siege.chaos.frames import ACK, DATA, END_STREAM, PING, frame, goaway, message, settings
+from yais.clients.siege.chaos.h2 import ACK, DATA, END_STREAM, PING, frame, goaway, message, settings
 
 EVERYTHING = 2**31 - 1
 MAX_AGE_MS = 200

@@ -6,7 +6,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, serve
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_HEADERS,
     END_STREAM,

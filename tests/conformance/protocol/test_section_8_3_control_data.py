@@ -4,7 +4,7 @@ from h2.errors import ErrorCodes
 from conformance.protocol.fields import Fields, request
 from conformance.protocol.hostile import OK, TRAILERS, Hostile, status_of
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import DATA, END_HEADERS, END_STREAM, frame, message
+from yais.clients.siege.chaos.h2 import DATA, END_HEADERS, END_STREAM, frame, message
 
 MALFORMED = {
     "no path": request(_path=None),

@@ -8,7 +8,7 @@ from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
 from conformance.protocol.peer import Peer
-from yais.clients.siege.chaos.frames import PING, frame
+from yais.clients.siege.chaos.h2 import PING, frame
 
 # Enough for a server to lose patience: of the smallest frames these are 200,000.
 PORTIONS = 64

@@ -17,7 +17,7 @@ import uvloop
 from conformance.safety.watch import PATIENCE_S, RATE
 from yais import transport
 from yais.clients.siege.chaos.canary import Canary
-from yais.clients.siege.chaos.peer import METHOD
+from yais.clients.siege.chaos.h2 import METHOD
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 AT_ONCE = 4

@@ -11,7 +11,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.safety.attacks import reading
 from conformance.safety.watch import LITTLE, MB, watched
-from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, data, frame, message
+from yais.clients.siege.chaos.h2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, data, frame, message
 
 FRAME = 16384
 LIMIT = 4 * MB

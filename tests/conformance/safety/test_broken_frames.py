@@ -9,7 +9,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer
 from conformance.protocol.serving import Served, until
 from conformance.safety.watch import watched
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_HEADERS,
     END_STREAM,

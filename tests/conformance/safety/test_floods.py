@@ -9,7 +9,7 @@ from conformance.protocol.fields import Fields, request
 from conformance.protocol.peer import connected
 from conformance.safety.attacks import code_of, flood, portion, survives
 from conformance.safety.watch import watched
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     ACK,
     CONTINUATION,
     DATA,

@@ -14,7 +14,7 @@ from conformance.protocol.line import listening
 from conformance.protocol.peer import Peer
 from conformance.safety.attacks import portion, reading
 from conformance.safety.watch import LITTLE, MB, CanaryBeside, Clock, assert_unharmed, pool
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     CONTINUATION,
     DATA,
     END_HEADERS,

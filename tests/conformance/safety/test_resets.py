@@ -13,7 +13,7 @@ from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, until
 from conformance.safety.attacks import code_of
 from conformance.safety.watch import watched
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     END_HEADERS,
     END_STREAM,
     HEADERS,

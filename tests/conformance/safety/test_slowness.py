@@ -11,7 +11,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import Served, until
 from conformance.safety.watch import EACH, LITTLE, watched
-from yais.clients.siege.chaos.frames import CONTINUATION, DATA, END_HEADERS, HEADERS, PREFACE, frame, message, settings
+from yais.clients.siege.chaos.h2 import CONTINUATION, DATA, END_HEADERS, HEADERS, PREFACE, frame, message, settings
 
 LIMIT_MS = 300
 LIMIT_S = LIMIT_MS / 1000

@@ -10,7 +10,7 @@ from conformance.protocol.fields import request
 from conformance.protocol.peer import Peer, connected
 from conformance.protocol.serving import until
 from conformance.safety.watch import MB, memory, watched
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_STREAM,
     INITIAL_WINDOW_SIZE,

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from conformance.protocol.serving import Served
-from yais.clients.siege.chaos.canary_process import CanaryReport, Order, order
+from yais.clients.siege.chaos.canary import CanaryConfig, CanaryReport
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 HERE = Path(__file__).parent
@@ -77,13 +77,13 @@ class CanaryBeside:
     `module` is what runs it, chaos's canary or `caller`.
     """
 
-    def __init__(self, module: str, *arguments: object, order: Order | None = None) -> None:
+    def __init__(self, module: str, *arguments: object, config: CanaryConfig | None = None) -> None:
         command = [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)]
         self.process = subprocess.Popen(
             command, cwd=HERE.parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
-        if order is not None:
-            self._say(json.dumps(asdict(order)))
+        if config is not None:
+            self._say(json.dumps(asdict(config)))
         assert self._hear() == "ready\n"
         self.before = memory(self.process.pid, "VmHWM")
         self.begun = 0.0
@@ -157,8 +157,10 @@ class Pool:
         if found is None:
             server = Served({name.replace("__", "."): value for name, value in options.items()})
             request = ModelInferRequest(model_name="canary").SerializeToString()
-            beside = order(f"127.0.0.1:{server.port}", request, RATE, PATIENCE_S, "native")
-            canary = CanaryBeside("yais.clients.siege.chaos.canary", order=beside)
+            config = CanaryConfig.of(
+                request, target=f"127.0.0.1:{server.port}", rate=RATE, timeout=PATIENCE_S, transport="native"
+            )
+            canary = CanaryBeside("yais.clients.siege.chaos.canary", config=config)
             server.check()
             found = Attacked(server, canary, memory(server.process.pid, "VmHWM"))
         return found

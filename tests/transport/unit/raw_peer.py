@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
 
-from yais.clients.siege.chaos import frames
+from yais.clients.siege.chaos import h2
 
 Fields = list[tuple[bytes, bytes]]
 
 OK = (b":status", b"200")
 CONTENT_TYPE = (b"content-type", b"application/grpc")
 EMPTY_MESSAGE = bytes(5)
-_WITH_STREAM_END = (frames.DATA, frames.HEADERS)
+_WITH_STREAM_END = (h2.DATA, h2.HEADERS)
 
 
 @dataclass
@@ -39,22 +39,22 @@ class Received:
         return next(value for fields in self.blocks for key, value in fields if key == name)
 
 
-async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[frames.Head, bytes]:
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[h2.FrameHeader, bytes]:
     """The next frame; SETTINGS and PING are answered. Raises IncompleteReadError at the end."""
-    head = frames.head(await reader.readexactly(frames.HEAD_BYTES))
+    head = h2.frame_header(await reader.readexactly(h2.HEAD_BYTES))
     payload = await reader.readexactly(head.length)
-    if head.kind in (frames.SETTINGS, frames.PING) and not head.flags & frames.ACK:
-        writer.write(frames.frame(head.kind, frames.ACK, payload=payload if head.kind == frames.PING else b""))
+    if head.kind in (h2.SETTINGS, h2.PING) and not head.flags & h2.ACK:
+        writer.write(h2.frame(head.kind, h2.ACK, payload=payload if head.kind == h2.PING else b""))
     return head, payload
 
 
-def _is_last(head: frames.Head) -> bool:
+def _is_last(head: h2.FrameHeader) -> bool:
     """Whether nothing follows on the frame's stream."""
-    return head.kind == frames.RST_STREAM or (head.kind in _WITH_STREAM_END and bool(head.flags & frames.END_STREAM))
+    return head.kind == h2.RST_STREAM or (head.kind in _WITH_STREAM_END and bool(head.flags & h2.END_STREAM))
 
 
 def _headers(encoder: Encoder, stream: int, fields: Fields, flags: int = 0) -> bytes:
-    return frames.frame(frames.HEADERS, frames.END_HEADERS | flags, stream, encoder.encode(fields))
+    return h2.frame(h2.HEADERS, h2.END_HEADERS | flags, stream, encoder.encode(fields))
 
 
 @asynccontextmanager
@@ -77,12 +77,12 @@ async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[Fields], Answer]
 ) -> None:
     encoder, decoder, answers = Encoder(), Decoder(), {}
-    writer.write(frames.settings())
+    writer.write(h2.settings())
     with suppress(ConnectionError, asyncio.IncompleteReadError):
-        await reader.readexactly(len(frames.PREFACE))
+        await reader.readexactly(len(h2.PREFACE))
         while True:
             head, payload = await _read(reader, writer)
-            if head.kind == frames.HEADERS:
+            if head.kind == h2.HEADERS:
                 answers[head.stream] = answer(decoder.decode(payload, raw=True))
             if _is_last(head) and head.stream in answers:
                 writer.write(_bytes_of(answers.pop(head.stream), encoder, head.stream))
@@ -93,14 +93,14 @@ async def _serve(
 
 def _bytes_of(answer: Answer, encoder: Encoder, stream: int) -> bytes:
     if answer.reset is not None:
-        return frames.reset(stream, answer.reset)
+        return h2.reset(stream, answer.reset)
     if answer.trailers is None:
-        return _headers(encoder, stream, answer.headers, frames.END_STREAM)
+        return _headers(encoder, stream, answer.headers, h2.END_STREAM)
     return b"".join(
         (
             _headers(encoder, stream, answer.headers),
-            frames.data(stream, EMPTY_MESSAGE, 0),
-            _headers(encoder, stream, answer.trailers, frames.END_STREAM),
+            h2.data(stream, EMPTY_MESSAGE, 0),
+            _headers(encoder, stream, answer.trailers, h2.END_STREAM),
         )
     )
 
@@ -111,13 +111,13 @@ async def raw_call(to: int | socket.socket, extra: Fields = (), body: bytes = EM
     reader, writer = await asyncio.open_connection(**address)
     request = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a/b"), (b":authority", b"x")]
     fields = [*request, (b"te", b"trailers"), CONTENT_TYPE, *extra]
-    writer.write(frames.PREFACE + frames.settings() + _headers(Encoder(), 1, fields) + frames.data(1, body))
+    writer.write(h2.PREFACE + h2.settings() + _headers(Encoder(), 1, fields) + h2.data(1, body))
     result, decoder, is_over = Received(), Decoder(), False
     while not is_over:
         head, payload = await _read(reader, writer)
-        if head.kind == frames.HEADERS:
+        if head.kind == h2.HEADERS:
             result.blocks.append(decoder.decode(payload, raw=True))
-        elif head.kind == frames.DATA:
+        elif head.kind == h2.DATA:
             result.data += payload
         is_over = _is_last(head)
     writer.close()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from grpcio_ends import grpcio_server, nothing
 from raw_peer import Answer, raw_server
 
-from yais.clients.siege.chaos.frames import SETTINGS
+from yais.clients.siege.chaos.h2 import SETTINGS
 from yais.transport.credentials import (
     ChannelCredentials,
     ServerCredentials,

@@ -16,7 +16,7 @@ from hyperframe.frame import (
 )
 
 from conformance.fuzz.connection.received import FIRST_WINDOW, Received
-from yais.clients.siege.chaos.frames import HEAD_BYTES, PREFACE
+from yais.clients.siege.chaos.h2 import HEAD_BYTES, PREFACE
 from yais.transport.options import Settings
 
 _LARGEST = 2**32

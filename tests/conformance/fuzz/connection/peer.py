@@ -4,7 +4,7 @@ import gzip
 
 from conformance.fuzz.connection.records import Kind, Setup
 from conformance.fuzz.program import Record
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     END_STREAM,
     HEADERS,

@@ -5,7 +5,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 
-from yais.clients.siege.chaos.frames import (
+from yais.clients.siege.chaos.h2 import (
     DATA,
     INITIAL_WINDOW_SIZE,
     LARGEST_WINDOW,

@@ -16,7 +16,7 @@ import grpc
 
 from conformance.fuzz.connection.records import Kind, Setup
 from conformance.fuzz.program import Program, Record
-from yais.clients.siege.chaos.frames import PREFACE, frames_in
+from yais.clients.siege.chaos.h2 import PREFACE, frames_in
 
 _LARGE = 3000
 # ClientEnd's action that starts a call, and how: with a message, which is the last, heard by an echo.

@@ -10,7 +10,7 @@ from conformance.fuzz.connection.received import Received
 from conformance.fuzz.connection.records import LANGUAGE, Kind, Setup
 from conformance.fuzz.corpus import replay
 from conformance.fuzz.program import Program, Record
-from yais.clients.siege.chaos.frames import PREFACE, frame, literal
+from yais.clients.siege.chaos.h2 import PREFACE, frame, literal
 
 HEADERS = frame(1, 4, 1, literal(b":status", b"200"))
 SETTINGS = SettingsFrame(0).serialize()

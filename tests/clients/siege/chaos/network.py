@@ -1,12 +1,12 @@
-"""Real sockets with a proxy between them, and a clock that tests wind."""
+"""Network of real sockets with a proxy between them, and a clock that tests advance."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.proxy import Proxy
+from yais.clients.siege.chaos.toxics import ConfiguredToxic
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
@@ -46,21 +46,21 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @asynccontextmanager
 async def proxied(
-    *doses: Dose, talk: Talk = echo, clock: Clock | None = None, seed: str = "0"
+    *toxics: ConfiguredToxic, talk: Talk = echo, clock: Clock | None = None, seed: str = "0"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a server that does `talk`, through a proxy."""
     async with served(talk) as port:
-        proxy = proxy_to(port, *doses, clock=clock, seed=seed)
+        proxy = proxy_to(port, *toxics, clock=clock, seed=seed)
         async with asyncio.timeout(20), proxy.listening() as front:
             reader, writer = await asyncio.open_connection("127.0.0.1", front)
             yield reader, writer
             await gone(writer)
 
 
-def proxy_to(port: int, *doses: Dose, clock: Clock | None = None, seed: str = "0") -> Proxy:
+def proxy_to(port: int, *toxics: ConfiguredToxic, clock: Clock | None = None, seed: str = "0") -> Proxy:
     if clock is None:
-        return Proxy("127.0.0.1", port, doses, seed)
-    return Proxy("127.0.0.1", port, doses, seed, now=clock.now, sleep=clock.sleep)
+        return Proxy("127.0.0.1", port, toxics, seed)
+    return Proxy("127.0.0.1", port, toxics, seed, now=clock.now, sleep=clock.sleep)
 
 
 async def gone(writer: asyncio.StreamWriter) -> None:

@@ -4,13 +4,13 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-from chaos_network import Asleep, Clock, echo, gone, proxied, proxy_to, served
+from clients.siege.chaos.network import Asleep, Clock, echo, gone, proxied, proxy_to, served
 
-from yais.clients.siege.chaos.doses import Dose
 from yais.clients.siege.chaos.toxics import (
     Bandwidth,
     Blackhole,
     Chunk,
+    ConfiguredToxic,
     Latency,
     LimitData,
     Slicer,
@@ -47,7 +47,7 @@ async def test_without_toxics_everything_comes_through() -> None:
 
 async def test_latency_delays_each_way_by_its_own_draw() -> None:
     clock = Clock()
-    async with proxied(Dose(Latency(0.5, 0.1)), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Latency(0.5, 0.1)), clock=clock) as (reader, writer):
         writer.write(HELLO)
         assert await reader.readexactly(len(HELLO)) == HELLO
     assert len(clock.slept) == 2
@@ -70,7 +70,7 @@ async def test_latency_counts_from_when_a_chunk_came() -> None:
 
 async def test_a_direction_that_is_not_meant_is_spared() -> None:
     clock = Clock()
-    async with proxied(Dose(Latency(0.5), direction="up"), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Latency(0.5), stream="up"), clock=clock) as (reader, writer):
         writer.write(HELLO)
         await reader.readexactly(len(HELLO))
     assert clock.slept == pytest.approx([0.5])
@@ -78,7 +78,7 @@ async def test_a_direction_that_is_not_meant_is_spared() -> None:
 
 async def test_bandwidth_takes_as_long_as_the_bytes_do() -> None:
     clock, sent = Clock(), bytes(1000)
-    async with proxied(Dose(Bandwidth(2000), direction="down"), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Bandwidth(2000), stream="down"), clock=clock) as (reader, writer):
         writer.write(sent)
         assert await reader.readexactly(len(sent)) == sent
     assert sum(clock.slept) == pytest.approx(0.5)
@@ -94,7 +94,7 @@ async def test_a_slicer_cuts_and_loses_nothing() -> None:
             received.append(data)
             writer.write(data)
 
-    async with proxied(Dose(Slicer(3, 0.01), direction="up"), talk=note, clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Slicer(3, 0.01), stream="up"), talk=note, clock=clock) as (reader, writer):
         writer.write(HELLO)
         assert await reader.readexactly(len(HELLO)) == HELLO
         await until(lambda: len(clock.slept) >= len(HELLO) / 3)
@@ -104,7 +104,7 @@ async def test_a_slicer_cuts_and_loses_nothing() -> None:
 
 async def test_a_timeout_lets_nothing_through_and_then_closes() -> None:
     clock = Asleep()
-    async with proxied(Dose(Timeout(5.0), direction="up"), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Timeout(5.0), stream="up"), clock=clock) as (reader, writer):
         writer.write(HELLO)
         assert await nothing_comes(reader)
         assert clock.slept == [5.0]
@@ -113,7 +113,7 @@ async def test_a_timeout_lets_nothing_through_and_then_closes() -> None:
 
 
 async def test_a_black_hole_swallows_even_the_end() -> None:
-    async with proxied(Dose(Blackhole(), direction="up")) as (reader, writer):
+    async with proxied(ConfiguredToxic(Blackhole(), stream="up")) as (reader, writer):
         writer.write(HELLO)
         writer.write_eof()
         assert await nothing_comes(reader)
@@ -121,7 +121,7 @@ async def test_a_black_hole_swallows_even_the_end() -> None:
 
 async def test_a_slow_close_holds_back_only_the_end() -> None:
     clock = Asleep()
-    async with proxied(Dose(SlowClose(3.0), direction="up"), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(SlowClose(3.0), stream="up"), clock=clock) as (reader, writer):
         writer.write(HELLO)
         writer.write_eof()
         assert await reader.readexactly(len(HELLO)) == HELLO
@@ -132,7 +132,7 @@ async def test_a_slow_close_holds_back_only_the_end() -> None:
 
 
 async def test_a_limit_on_data_closes_after_so_many_bytes() -> None:
-    async with proxied(Dose(LimitData(10), direction="down")) as (reader, writer):
+    async with proxied(ConfiguredToxic(LimitData(10), stream="down")) as (reader, writer):
         writer.write(HELLO[:4])
         assert await reader.readexactly(4) == HELLO[:4]
         writer.write(HELLO[4:])
@@ -142,7 +142,7 @@ async def test_a_limit_on_data_closes_after_so_many_bytes() -> None:
 async def test_a_probability_is_the_share_of_the_connections() -> None:
     async def befallen(seed: str) -> list[bool]:
         async with served(echo) as port:
-            proxy, found = proxy_to(port, Dose(LimitData(1), 0.5, "down"), seed=seed), []
+            proxy, found = proxy_to(port, ConfiguredToxic(LimitData(1), 0.5, "down"), seed=seed), []
             async with asyncio.timeout(30), proxy.listening() as front:
                 for _ in range(40):
                     reader, writer = await asyncio.open_connection("127.0.0.1", front)
@@ -162,7 +162,7 @@ async def test_a_probability_is_the_share_of_the_connections() -> None:
 async def test_a_toxic_befalls_both_directions_of_a_connection_or_none() -> None:
     async def delays(seed: str) -> int:
         clock = Clock()
-        async with proxied(Dose(Latency(0.5), 0.5), clock=clock, seed=seed) as (reader, writer):
+        async with proxied(ConfiguredToxic(Latency(0.5), 0.5), clock=clock, seed=seed) as (reader, writer):
             writer.write(HELLO)
             await reader.readexactly(len(HELLO))
         return len(clock.slept)
@@ -172,8 +172,8 @@ async def test_a_toxic_befalls_both_directions_of_a_connection_or_none() -> None
 
 async def test_toxics_work_in_their_order() -> None:
     clock = Clock()
-    doses = (Dose(LimitData(4), direction="up"), Dose(Latency(1.0), direction="up"))
-    async with proxied(*doses, clock=clock) as (_, writer):
+    toxics = (ConfiguredToxic(LimitData(4), stream="up"), ConfiguredToxic(Latency(1.0), stream="up"))
+    async with proxied(*toxics, clock=clock) as (_, writer):
         writer.write(HELLO)
         await until(lambda: bool(clock.slept))
     assert clock.slept == pytest.approx([1.0])

@@ -2,11 +2,10 @@ import asyncio
 from functools import partial
 
 import pytest
-from chaos_network import Asleep, echo, gone, proxied, proxy_to, served
+from clients.siege.chaos.network import Asleep, echo, gone, proxied, proxy_to, served
 
-from yais.clients.siege.chaos import peer
-from yais.clients.siege.chaos.doses import Dose
-from yais.clients.siege.chaos.toxics import Reset
+from yais.clients.siege.chaos.h2 import abort
+from yais.clients.siege.chaos.toxics import ConfiguredToxic, Reset
 
 HELLO = b"hello, is there anybody?"
 
@@ -20,7 +19,7 @@ async def note_end(ends: "asyncio.Queue[str]", reader: asyncio.StreamReader, wri
 
 async def test_a_reset_comes_as_a_reset_and_when_it_should() -> None:
     clock = Asleep()
-    async with proxied(Dose(Reset(5.0), direction="up"), clock=clock) as (reader, writer):
+    async with proxied(ConfiguredToxic(Reset(5.0), stream="up"), clock=clock) as (reader, writer):
         writer.write(HELLO)
         assert await reader.readexactly(len(HELLO)) == HELLO
         assert clock.slept == [5.0]
@@ -31,7 +30,7 @@ async def test_a_reset_comes_as_a_reset_and_when_it_should() -> None:
 
 async def test_the_server_is_reset_as_well() -> None:
     ends: asyncio.Queue[str] = asyncio.Queue()
-    async with proxied(Dose(Reset()), talk=partial(note_end, ends)):
+    async with proxied(ConfiguredToxic(Reset()), talk=partial(note_end, ends)):
         assert await ends.get() == "reset"
 
 
@@ -39,11 +38,11 @@ async def test_a_client_that_resets_its_connection_has_the_server_see_a_reset() 
     ends: asyncio.Queue[str] = asyncio.Queue()
     async with proxied(talk=partial(note_end, ends)) as (_, writer):
         writer.write(HELLO)
-        peer.reset(writer)
+        abort(writer)
         assert await ends.get() == "reset"
 
 
-async def test_who_cannot_be_reached_is_told_by_a_reset(unused_tcp_port: int) -> None:
+async def test_a_server_that_cannot_be_reached_resets_the_client(unused_tcp_port: int) -> None:
     proxy = proxy_to(unused_tcp_port)
     async with asyncio.timeout(20), proxy.listening() as front:
         reader, writer = await asyncio.open_connection("127.0.0.1", front)

@@ -1,4 +1,4 @@
-"""A small server with a page of metrics, which keeps its promises until a test has it break one."""
+"""Fake server with metrics, which keeps all invariants until a test has it break one."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ SLOW_S = 1.5
 
 
 class RefusalError(Exception):
-    """What the fake says no with."""
+    """An error that the fake answers with."""
 
     def __init__(self, code: grpc.StatusCode, text: str, *, is_counted: bool = False) -> None:
         super().__init__(text)
@@ -35,7 +35,7 @@ class RefusalError(Exception):
 
 @dataclass
 class Fake:
-    """`defect` is what it does wrong at the time."""
+    """A server with at most one `defect` at a time."""
 
     name: str = "yais"
     defect: str = ""
@@ -88,17 +88,17 @@ class Fake:
             case "dies":
                 self.over.set()
 
-    def obey(self, order: str, argument: str) -> None:
-        match order:
+    def handle(self, command: str, argument: str) -> None:
+        match command:
             case "be":
                 self.defect = argument
             case "heal":
                 self.defect = ""
                 self.counts |= dict.fromkeys(("left", "files", "memory"), 0.0)
             case _:
-                self.count(order, float(argument))
+                self.count(command, float(argument))
 
-    def page(self) -> str:
+    def metrics(self) -> str:
         if self.defect == "loses its page":
             raise ConnectionError
         counts = self.counts
@@ -141,34 +141,34 @@ def answer(request: pb.ModelInferRequest) -> bytes:
 
 
 async def serve(fake: Fake) -> None:
-    """Until it is killed; does what its stdin says."""
+    """Serves until it is killed; stdin has commands for the fake."""
     server = transport.server(options=(("grpc.max_receive_message_length", -1),))
-    for method, answer in _facts(fake).items():
-        server.add_raw_method(f"/{SERVICE}/{method}", partial(_tell, answer.SerializeToString()))
+    for method, answer in _metadata(fake).items():
+        server.add_raw_method(f"/{SERVICE}/{method}", partial(_respond, answer.SerializeToString()))
     server.add_raw_method(f"/{SERVICE}/ModelInfer", fake.infer)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    with _page(fake) as metrics_port:
+    with _serving_metrics(fake) as metrics_port:
         print(port, metrics_port, flush=True)
-        obeying = asyncio.create_task(asyncio.to_thread(_obey, fake))
+        commands = asyncio.create_task(asyncio.to_thread(_handle_commands, fake))
         await fake.over.wait()
         await server.stop(0)
-        await obeying
+        await commands
 
 
-def _obey(fake: Fake) -> None:
+def _handle_commands(fake: Fake) -> None:
     for line in sys.stdin:
-        order, _, argument = line.rstrip("\n").partition(" ")
-        fake.obey(order, argument)
+        command, _, argument = line.rstrip("\n").partition(" ")
+        fake.handle(command, argument)
         print("done", flush=True)
 
 
-def _tell(answer: bytes, call: transport.ServerCall, message: memoryview) -> None:
+def _respond(answer: bytes, call: transport.ServerCall, message: memoryview) -> None:
     call.respond(answer)
 
 
-def _facts(fake: Fake) -> dict[str, Message]:
-    """What it says of itself and its model, whoever asks."""
+def _metadata(fake: Fake) -> dict[str, Message]:
+    """The answers about the server and its model."""
     model = pb.ModelMetadataResponse(name=MODEL, versions=["1"], platform="fake")
     model.inputs.add(name="INPUT0", datatype="FP32", shape=[-1])
     model.outputs.add(name="OUTPUT0", datatype="FP32", shape=[-1])
@@ -181,11 +181,11 @@ def _facts(fake: Fake) -> dict[str, Message]:
 
 
 @contextmanager
-def _page(fake: Fake) -> Iterator[int]:
+def _serving_metrics(fake: Fake) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             try:
-                body = fake.page().encode()
+                body = fake.metrics().encode()
             except ConnectionError:
                 self.send_error(500)
                 return

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_runs import Running, running
 from click.testing import CliRunner
+from clients.siege.chaos.runs import Running, running
 
-from yais.clients.siege.chaos.catalogue import catalogue
+from yais.clients.siege.chaos.attacks import all_attacks
 from yais.clients.siege.chaos.cli import main
 
 LINE = re.compile(r"^(\S+) +(held|broke|unproven) ", re.MULTILINE)
@@ -28,19 +28,19 @@ def test_a_run_that_finds_nothing_ends_with_0_and_a_report(tmp_path: Path) -> No
     with running() as fake:
         result = run("truncated", "unknown-models", "--seed", 3, "--report", file, "--canary-bound", 20_000, fake=fake)
     assert result.exit_code == 0, result.output
-    assert LINE.findall(result.output) == [("peace", "held"), ("truncated", "held"), ("unknown-models", "held")]
+    assert LINE.findall(result.output) == [("baseline", "held"), ("truncated", "held"), ("unknown-models", "held")]
     assert result.output.endswith("\n3 held\n")
     report = json.loads(file.read_text())
-    assert report["schema"] == "yais.siege.chaos/1"
+    assert report["schema"] == "yais.siege.chaos/2"
     assert (report["server"], report["model"], report["seed"], report["exit_code"]) == ("yais", "identity", 3, 0)
-    peace, truncated, _ = report["attacks"]
-    assert (peace["attack"], truncated["state"]) == ("peace", "held")
-    assert truncated["clients"]["acts"] > 0
+    baseline, truncated, _ = report["attacks"]
+    assert (baseline["attack"], truncated["state"]) == ("baseline", "held")
+    assert truncated["clients"]["actions"] > 0
     assert truncated["canary"]["answered"] > 0
-    assert {finding["promise"]: finding["state"] for finding in truncated["findings"]}["counted"] == "held"
+    assert {finding["invariant"]: finding["state"] for finding in truncated["findings"]}["counted"] == "held"
 
 
-def test_a_broken_promise_ends_with_1_and_is_named() -> None:
+def test_a_broken_invariant_ends_with_1_and_is_named() -> None:
     with running() as fake:
         fake.be("forgets")
         result = run("pulses", fake=fake)
@@ -48,11 +48,11 @@ def test_a_broken_promise_ends_with_1_and_is_named() -> None:
     assert re.search(r"^pulses +broke +.*counted: grew by \d+, should by \d+", result.output, re.MULTILINE)
 
 
-def test_what_the_page_cannot_tell_is_told() -> None:
+def test_invariants_without_metrics_are_named() -> None:
     with running() as fake:
         result = run("churn", "--port", fake.port, "--canary-bound", 20_000)
     assert result.exit_code == 0, result.output
-    assert "the server does not tell enough to judge: stays, successes, counted, in flight" in result.output
+    assert "the server has no metrics to check: stays, successes, counted, in flight" in result.output
 
 
 def test_a_canary_that_is_refused_proves_nothing() -> None:
@@ -82,17 +82,17 @@ def test_bad_usage_ends_with_2(arguments: list[str], text: str) -> None:
     assert text in result.output
 
 
-def test_a_page_that_is_not_there_is_bad_usage(unused_tcp_port: int) -> None:
+def test_metrics_that_are_not_there_are_bad_usage(unused_tcp_port: int) -> None:
     with running() as fake:
         result = run("churn", "--port", fake.port, "--metrics-port", unused_tcp_port)
     assert result.exit_code == 2
-    assert "--metrics-port, --pid: the server's figures cannot be read: ConnectionRefusedError" in result.output
+    assert "--metrics-port, --pid: the server's metrics cannot be read: ConnectionRefusedError" in result.output
 
 
 def test_the_attacks_can_be_listed() -> None:
     result = CliRunner().invoke(main, ["--list"])
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.output.splitlines()] == list(catalogue())
+    assert [line.split()[0] for line in result.output.splitlines()] == list(all_attacks())
     assert all(line.rstrip().endswith(".") for line in result.output.splitlines())
 
 
