@@ -60,9 +60,10 @@ sanitize-gpu: $(INSTALLED) ## run test-gpu under compute-sanitizer, but for thos
 	YAIS_REQUIRE_GPU=1 compute-sanitizer --target-processes all --error-exitcode 99 \
 		$(BIN)/python -m pytest -m gpu -n 0 --timeout 1200 tests/gpu/test_runs_on_a_gpu.py $(ARGS)
 
-lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style and types
+lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style, types and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $(EXTENSION)
 	MYPYPATH=build/typing $(BIN)/mypy -p yais -p bench
 	MYPYPATH=build/typing $(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases \
