@@ -1,4 +1,4 @@
-"""How a tensor's elements lie on the wire: datatype names, raw contents, and the length-prefixed BYTES form.
+"""Layout of a tensor's elements on the wire: datatype names, raw contents, and the length-prefixed BYTES form.
 
 Source: KServe's Open Inference Protocol v2, "Tensor Data" and its binary tensor data extension.
 """

@@ -1,4 +1,4 @@
-"""Where a server listens and a channel connects, as gRPC spells it.
+"""Addresses of servers as gRPC spells them, to listen on and to connect to.
 
 Sources: gRPC's naming.md for the forms; what that leaves open, such as how a peer is spelt, is as in grpcio.
 """

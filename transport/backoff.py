@@ -1,4 +1,4 @@
-"""How long a channel waits before it connects again.
+"""Delays before a channel connects again.
 
 Source: gRPC's connection-backoff.md, with the parameters of grpcio, which spreads the first delay as well.
 """

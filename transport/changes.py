@@ -1,4 +1,4 @@
-"""Who is told when something about a call has changed."""
+"""Notification of those who wait for changes of a call."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the transport raises beside grpcio's errors and Python's own."""
+"""Errors of the transport beside grpcio's and Python's own."""
 
 
 class MessageTooLargeError(OverflowError):

@@ -1,4 +1,4 @@
-"""What the C library does with memory that large messages leave behind."""
+"""Settings of the C library for memory that large messages leave behind."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""What TLS has settled for a connection."""
+"""Results of a TLS handshake: the application protocol, and the identity of the peer."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

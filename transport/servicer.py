@@ -1,4 +1,4 @@
-"""What a servicer's method is given beside its request: the call that it answers."""
+"""Contexts that the methods of a servicer are given beside their requests."""
 
 import asyncio
 import logging
