@@ -65,6 +65,8 @@ make_perf_analyzer() {
 
 make_prometheus() {
     debian_packages "$work/debian" prometheus
+    # From Debian 13 on in a package of its own.
+    [ -e "$work/debian/usr/bin/promtool" ] || debian_packages "$work/debian" promtool
     mkdir "$work/done"
     cp "$work"/debian/usr/bin/prom* "$work/done"
     mv "$work/done" "$peers/prometheus"
@@ -83,4 +85,4 @@ mkdir -p "$peers"
 make_peer tritonclient tritonclient-2.73/.complete
 make_peer tritonclients tritonclients
 make_peer perf_analyzer perf_analyzer/perf_analyzer
-make_peer prometheus prometheus/prometheus
+make_peer prometheus prometheus/promtool
