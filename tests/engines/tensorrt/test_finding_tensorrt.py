@@ -7,7 +7,7 @@ import pytest
 
 from yais.engines import EngineError
 from yais.engines.tensorrt import library as library_module
-from yais.engines.tensorrt.library import Features, find_library
+from yais.engines.tensorrt.library import Features, Library, find_library
 from yais.engines.tensorrt.logger import Messages, make_logger
 from yais.engines.tensorrt.plan import Header, read_header
 
@@ -89,9 +89,8 @@ def test_stubs_alone_are_no_tensorrt(install: Install) -> None:
         find_library()
 
 
-def test_rtx_has_all_that_is_used_of_tensorrt() -> None:
-    module = find_library("tensorrt-rtx").module
-    assert [name for name in library_module.Module.__annotations__ if not hasattr(module, name)] == []
+def test_rtx_has_all_that_is_used_of_tensorrt(rtx: Library) -> None:
+    assert [name for name in library_module.Module.__annotations__ if not hasattr(rtx.module, name)] == []
 
 
 @pytest.mark.parametrize(
@@ -118,16 +117,17 @@ def test_what_is_no_plan_is_told(first: bytes, text: str) -> None:
         read_header(first)
 
 
-def test_a_plan_built_here_tells_that_rtx_made_it() -> None:
-    version = find_library("tensorrt-rtx").version
-    numbers = tuple(map(int, version.split(".")))
-    assert Header("tensorrt-rtx", numbers).title == f"TensorRT-RTX {version}"
+def test_a_plan_built_here_tells_that_rtx_made_it(rtx: Library) -> None:
+    numbers = tuple(map(int, rtx.version.split(".")))
+    assert Header("tensorrt-rtx", numbers).title == f"TensorRT-RTX {rtx.version}"
 
 
-def test_errors_are_kept_until_they_are_taken_and_others_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_are_kept_until_they_are_taken_and_others_logged(
+    rtx: Library, caplog: pytest.LogCaptureFixture
+) -> None:
     messages = Messages()
-    logger: Any = make_logger(find_library("tensorrt-rtx").module, messages)
-    severity = find_library("tensorrt-rtx").module.ILogger.Severity
+    logger: Any = make_logger(rtx.module, messages)
+    severity = rtx.module.ILogger.Severity
     with caplog.at_level(logging.DEBUG, "yais.engines.tensorrt"):
         logger.log(severity.ERROR, "first ")
         logger.log(severity.WARNING, "beware")
