@@ -122,9 +122,7 @@ def test_a_plan_built_here_tells_that_rtx_made_it(rtx: Library) -> None:
     assert Header("tensorrt-rtx", numbers).title == f"TensorRT-RTX {rtx.version}"
 
 
-def test_errors_are_kept_until_they_are_taken_and_others_logged(
-    rtx: Library, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_are_kept_until_they_are_taken_and_others_logged(rtx: Library, caplog: pytest.LogCaptureFixture) -> None:
     messages = Messages()
     logger: Any = make_logger(rtx.module, messages)
     severity = rtx.module.ILogger.Severity
