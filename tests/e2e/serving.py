@@ -94,7 +94,8 @@ class Serving:
             with urlopen(f"http://{HOST}:{self.metrics_port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     def samples(self) -> Samples:
         """What `/metrics` says now."""
