@@ -46,12 +46,13 @@ cdef enum:
     _RESOURCE_EXHAUSTED = 8
 
 
-cdef bint _is_allowed = False
+# A count, since making a stream may collect garbage first (CPython 3.11), and a finalizer may start a call.
+cdef int _allowed = 0
 
 
 cdef void allow_one() noexcept:
-    global _is_allowed
-    _is_allowed = True
+    global _allowed
+    _allowed += 1
 
 
 cdef ssize_t provide(
@@ -101,10 +102,10 @@ cdef class Stream:
     """
 
     def __cinit__(self):
-        global _is_allowed
-        if not _is_allowed:
+        global _allowed
+        if not _allowed:
             raise TypeError(f"{type(self).__name__} is made by its connection alone")
-        _is_allowed = False
+        _allowed -= 1
 
     @property
     def has_message(self):
