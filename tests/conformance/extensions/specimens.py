@@ -161,7 +161,7 @@ PLAUSIBLE: dict[str, Callable[[], Any]] = {
     "settings": Settings,
     "size": lambda: 9,
     "sizehint": lambda: -1,
-    "stalled_rounds": lambda: 2.0,
+    "stalled_sweeps": lambda: 2.0,
     "status": lambda: 1,
     "takes_stream": lambda: False,
     "trailing": lambda: [(b"a", b"b")],

@@ -54,7 +54,7 @@ async def test_the_end_of_a_draining_connection_is_not_that_of_the_next_attempt(
         channel.get_state(try_to_connect=True)
         first = await accepted.get()
         first.greet()
-        call = channel.unary_unary("/test.Link/Call")(b"")
+        call = channel.unary_unary("/test.PickFirst/Call")(b"")
         await first.take_call()
         first.go_away()
         await channel.wait_for_state_change(State.READY)
