@@ -187,6 +187,7 @@ class PickFirstBalancer:
             # Where a TLS handshake fails, or connecting is cancelled, asyncio may never call `connection_lost`.
             connection.abort()
             self._connections.discard(connection)
+            self._condition.notify_all()
             raise
         finally:
             self._attempted = None
