@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from line_in_memory import FIELDS, Line
 
+from transport.unit.line_in_memory import FIELDS, Line
 from yais.transport.client_call import ClientCall
 from yais.transport.fields import Fields
 from yais.transport.server_call import ServerCall
