@@ -24,14 +24,14 @@ from yais.transport.credentials import (
 from yais.transport.handlers import Runner
 from yais.transport.memory import keep_freed
 from yais.transport.options import Settings
-from yais.transport.server import Server
+from yais.transport.server import GrpcServer
 from yais.transport.server_call import ServerCall
 
 __all__ = [
     "Channel",
     "ChannelCredentials",
     "ClientCall",
-    "Server",
+    "GrpcServer",
     "ServerCall",
     "ServerCredentials",
     "insecure_channel",
@@ -52,7 +52,7 @@ def server(
     options: Options | None = None,
     maximum_concurrent_rpcs: int | None = None,
     compression: grpc.Compression | None = None,
-) -> Server:
+) -> GrpcServer:
     """A server that is yet to be started, as `grpc.aio.server` makes it.
 
     Methods are coroutines or asynchronous generators: there is no thread pool for others. Raises ValueError for options
@@ -65,7 +65,8 @@ def server(
     for interceptor in interceptors or ():
         if not isinstance(interceptor, grpc.aio.ServerInterceptor):
             raise ValueError(f"interceptors must be grpc.aio.ServerInterceptor, not {interceptor!r}")
-    made = Server(Settings.of_options(options), Runner(maximum_concurrent_rpcs, compression), tuple(interceptors or ()))
+    runner = Runner(maximum_concurrent_rpcs, compression)
+    made = GrpcServer(Settings.of_options(options), runner, tuple(interceptors or ()))
     made.add_generic_rpc_handlers(handlers or ())
     return made
 

@@ -38,7 +38,7 @@ Address = TcpAddress | UnixAddress
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a channel is made for: the addresses to be tried in turn, and how the server is called.
+    """Addresses that a channel tries in turn, and the names of the server.
 
     `authority` is the default for the pseudo-header, `server_name` the name that the server's certificate must have.
     """
@@ -69,6 +69,7 @@ def parse_target(target: str) -> Target:
     try:
         return parse(_path(rest)) if parse else _parse_dns(target)
     except ValueError as error:
+        # What the errors below lack is the target as a whole.
         raise ValueError(f"{target!r} is no address for gRPC: {error}") from None
 
 
@@ -79,9 +80,19 @@ def peer_name(peername: Any, sockname: Any = None) -> str:
     """
     match peername:
         case str() | bytes():
-            return _unix_peer_name(os.fsencode(peername))
+            path = os.fsencode(peername)
+            # A name in the abstract namespace begins with NUL.
+            scheme, path = ("unix-abstract", path[1:]) if path.startswith(b"\0") else ("unix", path)
+            return f"{scheme}:{quote(path, _PATH_CHARACTERS)}"
         case (str(host), int(port), *rest):
-            return _tcp_peer_name(host, port, *rest)
+            if ":" not in host:
+                return f"ipv4:{host}:{port}"
+            address = IPv6Address(host.partition("%")[0])
+            # A client of IPv4, at a socket that takes both.
+            if address.ipv4_mapped:
+                return f"ipv4:{address.ipv4_mapped}:{port}"
+            scope = f"%25{rest[1]}" if rest[1:] and rest[1] else ""
+            return f"ipv6:%5B{address}{scope}%5D:{port}"
     return "unix:" if isinstance(sockname, str | bytes) else "unknown"
 
 
@@ -123,8 +134,9 @@ _SCHEMES: dict[str, Callable[[str], Target]] = {
 
 
 def _tcp_target(pairs: list[tuple[str, int | None]]) -> Target:
-    """The target is known by its first address."""
+    # Of several addresses the first gives the target its names, as in grpcio.
     host, port = pairs[0]
+    # The zone of an address means nothing to the server (RFC 6874), nor is it in a certificate.
     name = host.partition("%")[0]
     authority = (f"[{name}]" if ":" in host else name) + ("" if port is None else f":{port}")
     addresses = tuple(TcpAddress(host, DEFAULT_PORT if port is None else port) for host, port in pairs)
@@ -134,9 +146,13 @@ def _tcp_target(pairs: list[tuple[str, int | None]]) -> Target:
 def _host_and_port(text: str) -> tuple[str, int | None]:
     found = _HOST_AND_PORT.fullmatch(text)
     if not found:
-        return _bare_ipv6(text), None
+        # An IPv6 address without a port needs no brackets.
+        try:
+            return str(IPv6Address(text)), None
+        except ValueError:
+            raise ValueError(f"{text!r} is not host:port, and has none of the schemes {', '.join(_SCHEMES)}") from None
     host = found["host"] or str(IPv6Address(found["v6"]))
-    # What getaddrinfo would refuse later: labels that are empty or too long.
+    # Raises for what `getaddrinfo` would refuse later: labels that are empty or too long.
     host.encode("idna")
     port = None if found["port"] is None else int(found["port"])
     if port is not None and port > 65535:
@@ -149,18 +165,3 @@ def _bare_ipv6(text: str) -> str:
         return str(IPv6Address(text))
     except ValueError:
         raise ValueError(f"{text!r} is not host:port, and has none of the schemes {', '.join(_SCHEMES)}") from None
-
-
-def _tcp_peer_name(host: str, port: int, flow: int = 0, scope: int = 0) -> str:
-    if ":" not in host:
-        return f"ipv4:{host}:{port}"
-    address = IPv6Address(host.partition("%")[0])
-    if address.ipv4_mapped:
-        return f"ipv4:{address.ipv4_mapped}:{port}"
-    return f"ipv6:%5B{address}{f'%25{scope}' if scope else ''}%5D:{port}"
-
-
-def _unix_peer_name(path: bytes) -> str:
-    if path.startswith(b"\0"):
-        return f"unix-abstract:{quote(path[1:], _PATH_CHARACTERS)}"
-    return f"unix:{quote(path, _PATH_CHARACTERS)}"

@@ -20,7 +20,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How attempts follow each other, in seconds.
+    """Delays between attempts, in seconds.
 
     `initial`: from the start of the first failed attempt to that of the next, unless the attempt takes longer; it grows
     from failure to failure up to `maximum`. `connect_timeout`: what an attempt is given at least, whatever the delay.
@@ -32,11 +32,18 @@ class Backoff:
 
     @classmethod
     def of_options(cls, options: Iterable[tuple[str, Any]]) -> "Backoff":
-        """What a channel's options make of it.
+        """The backoff of a channel with these options.
 
         As in grpcio, less than 100 ms counts as 100 ms. Raises ValueError, with the option in it, unless it is an int.
         """
-        return cls(**{_OPTIONS[name]: _seconds(name, value) for name, value in options if name in _OPTIONS})
+        fields: dict[str, float] = {}
+        for name, value in options:
+            if (field := _OPTIONS.get(name)) is None:
+                continue
+            if not isinstance(value, int):
+                raise ValueError(f"option {name} must be an int, in milliseconds, not {value!r}")
+            fields[field] = max(_SMALLEST, value / 1000)
+        return cls(**fields)
 
     def delays(self, random: Callable[[], float]) -> Iterator[float]:
         """The delay after each failure in turn; a success begins a new iterator. `random` gives values in [0, 1)."""
@@ -44,9 +51,3 @@ class Backoff:
         while True:
             yield delay * (1 + _JITTER * (2 * random() - 1))
             delay = min(delay * _MULTIPLIER, self.maximum)
-
-
-def _seconds(name: str, value: Any) -> float:
-    if not isinstance(value, int):
-        raise ValueError(f"option {name} must be an int, in milliseconds, not {value!r}")
-    return max(_SMALLEST, value / 1000)

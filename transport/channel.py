@@ -1,4 +1,4 @@
-"""The channel: a connection to a server and the methods that are called on it, with the interface of `grpc.aio`'s."""
+"""Channel to a server, with the interface of `grpc.aio`'s."""
 
 from typing import Self
 
@@ -9,10 +9,10 @@ from yais.transport.backoff import Backoff
 from yais.transport.calls import Deserializer, Serializer
 from yais.transport.compression import ACCEPTED, codec_of
 from yais.transport.credentials import ChannelCredentials
-from yais.transport.link import Link
 from yais.transport.metadata import Field
 from yais.transport.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from yais.transport.options import Settings
+from yais.transport.pick_first import PickFirstBalancer
 from yais.transport.raw import RawUnary
 
 _AGENT = "grpc-python-yais"
@@ -29,9 +29,10 @@ class Channel(grpc.aio.Channel):
         credentials: ChannelCredentials | None,
         compression: grpc.Compression | None,
     ) -> None:
-        self.link = Link(target, settings, backoff, credentials)
+        self.balancer = PickFirstBalancer(target, settings, backoff, credentials)
         self.codec = codec_of(compression)
         agent = f"{settings.user_agent} {_AGENT}".strip()
+        # RFC 9113, 8.3, wants pseudo-header fields first; `te` is for proxies (PROTOCOL-HTTP2.md, "Requests").
         self._common: list[Field] = [
             (b":method", b"POST"),
             (b":scheme", b"https" if credentials else b"http"),
@@ -50,19 +51,19 @@ class Channel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Makes no more calls; those under way have `grace` seconds to end, and are cancelled after that."""
-        await self.link.close(grace)
+        await self.balancer.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         if try_to_connect:
-            self.link.connect()
-        return self.link.state
+            self.balancer.connect()
+        return self.balancer.state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        await self.link.changed(last_observed_state)
+        await self.balancer.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
         """Connects, and waits until that has succeeded."""
-        await self.link.ready(wait_for_ready=True)
+        await self.balancer.ready(wait_for_ready=True)
 
     def unary_unary(
         self,
@@ -71,7 +72,7 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
-        return UnaryUnary(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+        return UnaryUnary(self.balancer, self.fields(method), self.codec, request_serializer, response_deserializer)
 
     def unary_stream(
         self,
@@ -80,7 +81,7 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> UnaryStream:
-        return UnaryStream(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+        return UnaryStream(self.balancer, self.fields(method), self.codec, request_serializer, response_deserializer)
 
     def stream_unary(
         self,
@@ -89,7 +90,7 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> StreamUnary:
-        return StreamUnary(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+        return StreamUnary(self.balancer, self.fields(method), self.codec, request_serializer, response_deserializer)
 
     def stream_stream(
         self,
@@ -98,11 +99,11 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> StreamStream:
-        return StreamStream(self.link, self.fields(method), self.codec, request_serializer, response_deserializer)
+        return StreamStream(self.balancer, self.fields(method), self.codec, request_serializer, response_deserializer)
 
     def raw_unary(self, method: str) -> RawUnary:
         """`method` for calls that are to cost as little as possible."""
-        return RawUnary(self.link, self.fields(method))
+        return RawUnary(self.balancer, self.fields(method))
 
     def fields(self, method: str) -> list[Field]:
         """The headers that all calls of `method` have."""

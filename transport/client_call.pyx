@@ -26,9 +26,9 @@ cdef enum:
 cdef class ClientCall(Stream):
     """One call to a server, made by `ClientConnection.start`.
 
-    `callback(call)`, when there is one, is called once it is over, and `timer`, when there is one, is cancelled; a
-    `listener` hears of all that comes before. From then on `status` is the number of its status, `details` the text
-    about it, and `was_refused` tells whether the server certainly did nothing about it, so that it can be sent again.
+    `callback(call)`, when there is one, is called once it is over, and `timer`, when there is one, is cancelled; what
+    comes before goes to the `listener`. From then on `status` is the number of its status, `details` the text about it,
+    and `was_refused` whether the server certainly did nothing about it, so that it can be sent again.
     """
 
     def __cinit__(self):
@@ -78,7 +78,7 @@ cdef class ClientCall(Stream):
             self.give_up()
 
     cdef int give_up(self) except -1:
-        """Over at once, and not when the server, which may never read of it, lets nghttp2 close the stream."""
+        """Ends the call at once: a server that reads nothing could hold up the end of the stream."""
         if self.id:
             self.reset(NGHTTP2_CANCEL)
         else:
@@ -132,7 +132,7 @@ cdef class ClientCall(Stream):
             if self.http_status != 200 or not self.is_grpc:
                 self.cancel(*not_grpc(self.http_status, self.content_type))
             elif self.listener is not None:
-                self.tell(self.listener.changed)
+                self.run_callback(self.listener.changed)
         return 0
 
     cdef int forget_fields(self) except -1:
@@ -147,8 +147,8 @@ cdef class ClientCall(Stream):
         return Stream.on_message(self)
 
     cdef int on_remote_end(self) except -1:
-        """The server has answered; what it did not wait for needs not be sent."""
-        if self.prefix_filled and not self.is_deaf and self.status <= _OK:
+        """The server has answered; what it did not wait for need not be sent (RFC 9113, 8.1)."""
+        if self.prefix_filled and not self.discards_input and self.status <= _OK:
             self.status = _NONE
             self.conclude(_INTERNAL, "The stream ended in the middle of a message")
         if not self.is_finished or self.pending:
@@ -170,7 +170,7 @@ cdef class ClientCall(Stream):
         elif self.is_single and self.status == _OK:
             self.check_single()
         if self.is_starting:
-            # Who makes the call has to know it before its end is told.
+            # `ClientConnection.start` has to return the call before its callback is called.
             self.wire.loop.call_soon(self.end_soon, error_code)
         else:
             self.end(error_code)
@@ -186,7 +186,7 @@ cdef class ClientCall(Stream):
             self.timer = None
         if self.callback is not None:
             callback, self.callback = self.callback, None
-            self.tell(callback, (self,))
+            self.run_callback(callback, (self,))
         return 0
 
     cdef int check_single(self) except -1:

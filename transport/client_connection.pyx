@@ -1,4 +1,4 @@
-"""A connection to a server: the calls that are made on it, and what the server lets it do."""
+"""A connection to a server: the calls that are made on it, and the limits that the server sets."""
 
 from libc.stdint cimport int32_t, uint32_t
 
@@ -40,7 +40,7 @@ cdef class ClientConnection(Connection):
         allow_one()
         cdef ClientCall call = ClientCall.__new__(ClientCall)
         if not self.is_open():
-            # The owner has to know before asyncio tells it of the end, or it would offer this connection for ever.
+            # asyncio reports the end only later; until then the owner would offer this connection again and again.
             self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError("This connection takes no calls any more")
         call.wire = self
@@ -50,7 +50,7 @@ cdef class ClientConnection(Connection):
         if buffers:
             call.enqueue(is_compressed, buffers)
         if self.session is NULL:
-            # A buffer's own code has closed it.
+            # The `__buffer__` method of a buffer has closed it.
             raise ConnectionError("This connection takes no calls any more")
         call.is_finished = is_last
         if self.has_room():
@@ -66,7 +66,7 @@ cdef class ClientConnection(Connection):
         """A call that was given up while it waited."""
         self.waiting.pop(call, None)
 
-    def leave(self):
+    def drain(self):
         """Takes no more calls, and closes after the last."""
         self.is_draining = True
         self.schedule()
@@ -94,7 +94,7 @@ cdef class ClientConnection(Connection):
             self.session, NULL, headers.items, headers.count, &source, <void*>call)
         if stream_id < 0:
             # After 2^30 calls there are no stream identifiers left.
-            self.leave()
+            self.drain()
             self.owner.connection_draining(self, NGHTTP2_NO_ERROR, b"")
             raise ConnectionError(nghttp2_strerror(stream_id).decode())
         call.id = stream_id
@@ -109,7 +109,7 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef int refuse_waiting(self) except -1:
-        """The server has seen nothing of these: they can be sent again elsewhere."""
+        """The server has seen nothing of these: they can be sent again on another connection."""
         cdef ClientCall call
         waiting, self.waiting = self.waiting, {}
         for call in waiting:

@@ -1,4 +1,4 @@
-"""Message compression: the encodings, and which of them to send.
+"""Message compression: the encodings, and the choice among them.
 
 Source: gRPC's compression.md, and PROTOCOL-HTTP2.md, "Message-Encoding". Every message is compressed on its own.
 """
@@ -28,8 +28,8 @@ class Codec:
         """Not always the smaller of the two; then the message is better sent as it is."""
         return bytes(message) if self.window_bits is None else zlib.compress(message, wbits=self.window_bits)
 
-    def worth(self, message: bytes) -> tuple[bytes, bool]:
-        """What to send: the message as compressed and true, or as it is and false where that is no longer."""
+    def compress_if_smaller(self, message: bytes) -> tuple[bytes, bool]:
+        """The message as compressed and true, or as it is and false where that is no longer."""
         if self.window_bits is None:
             return message, False
         compressed = self.compress(message)
@@ -53,13 +53,19 @@ class Codec:
         pieces: list[bytes] = []
         size, members = 0, 1
         inflator = zlib.decompressobj(window_bits)
-        # zlib copies whatever is left behind a member. In portions, that is never much.
+        # zlib copies what follows a member (`unused_data`); in portions, that is never much.
         for start in range(0, len(data), _PORTION):
             portion: bytes | memoryview = data[start : start + _PORTION]
             while portion:
                 if inflator.eof:
-                    members = self._next_member(members)
+                    # RFC 1952, 2.2: gzip is a series of members. zlib's format, which gRPC calls deflate, is not.
+                    if self is not GZIP:
+                        raise zlib.error("more data follow its end")
+                    if members == _MOST_MEMBERS:
+                        raise zlib.error(f"it has more than {_MOST_MEMBERS} members")
+                    members += 1
                     inflator = zlib.decompressobj(window_bits)
+                # One byte beyond the limit is enough to see that there is more; 0 would mean no limit to zlib.
                 pieces.append(inflator.decompress(portion, min(limit - size, sys.maxsize - 1) + 1))
                 size += len(pieces[-1])
                 _check(size, limit)
@@ -67,13 +73,6 @@ class Codec:
         if not inflator.eof:
             raise zlib.error("it is cut short")
         return b"".join(pieces)
-
-    def _next_member(self, members: int) -> int:
-        if self is not GZIP:
-            raise zlib.error("more data follow its end")
-        if members == _MOST_MEMBERS:
-            raise zlib.error(f"it has more than {_MOST_MEMBERS} members")
-        return members + 1
 
 
 IDENTITY = Codec(b"identity", None)

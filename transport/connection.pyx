@@ -24,10 +24,10 @@ cdef enum:
 
 
 cdef int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* head, void* user_data) noexcept:
-    """Also for those frames that nghttp2 takes no further notice of."""
+    """Called for every frame, those that nghttp2 ignores among them."""
     cdef Connection connection = <Connection>user_data
     try:
-        connection.frames_this_turn += 1
+        connection.frames_this_tick += 1
         return connection.on_begin_frame(head)
     except BaseException as error:
         connection.failure = error
@@ -154,7 +154,7 @@ nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(options, 1)
 
 
 cdef class Connection(Wire):
-    """A connection that belongs to `owner`, which is told of its end by `connection_closed(connection, error)`.
+    """A connection of `owner`, whose `connection_closed(connection, error)` is called at its end.
 
     `settings` are the limits of `yais.transport.options`.
     """

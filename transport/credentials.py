@@ -16,7 +16,7 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 @dataclass(frozen=True, slots=True)
 class ServerCredentials:
-    """What a secure port is given: any context for servers, which is set to speak HTTP/2 by TLS 1.2 or newer."""
+    """Credentials of a secure port: any context for servers, which is set to speak HTTP/2 by TLS 1.2 or newer."""
 
     context: ssl.SSLContext
 
@@ -26,7 +26,7 @@ class ServerCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ChannelCredentials:
-    """What a secure channel is given: any context for clients, which is set to speak HTTP/2 by TLS 1.2 or newer."""
+    """Credentials of a secure channel: any context for clients, which is set to speak HTTP/2 by TLS 1.2 or newer."""
 
     context: ssl.SSLContext
 
@@ -90,13 +90,14 @@ def _make_http2(context: ssl.SSLContext, unfit: int) -> None:
         raise TypeError(f"context must be an ssl.SSLContext, not {type(context).__name__}")
     if context.protocol == unfit:
         raise ValueError(f"context is of {context.protocol.name}, which is for the other end of a connection")
+    # RFC 9113, 9.2.1 and 9.2: no compression, no renegotiation, TLS 1.2 at least.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     context.set_alpn_protocols([_PROTOCOL])
 
 
 def _load_roots(context: ssl.SSLContext, root_certificates: bytes) -> None:
-    """A root may also be a certificate that another has signed, as in grpcio."""
+    # With the flag, a root may also be a certificate that another has signed, as in grpcio.
     _check_bytes("root_certificates", root_certificates)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
@@ -106,7 +107,7 @@ def _load_roots(context: ssl.SSLContext, root_certificates: bytes) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, name: str, private_key: bytes, chain: bytes) -> None:
-    """OpenSSL reads them from a file only: one that nobody else may read, and that is deleted at once."""
+    # OpenSSL reads these from a file only: one that nobody else may read, and that is deleted at once.
     _check_bytes(name, private_key)
     _check_bytes(name, chain)
     with NamedTemporaryFile(suffix=".pem") as file:

@@ -27,7 +27,7 @@ class Deadlines:
     def watch(self, call: ClientCall) -> None:
         deadline = self._loop.time() + self._timeout
         self._calls[call] = deadline
-        call.timer = _Watched(self, call)
+        call.timer = _DeadlineTimer(self, call)
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._expire)
 
@@ -41,14 +41,16 @@ class Deadlines:
     def _expire(self) -> None:
         self._timer = None
         now = self._loop.time()
+        # A list, since a call that is cancelled here leaves `_calls`, as may others in its callback.
         for call, _ in list(takewhile(lambda watched: watched[1] <= now, self._calls.items())):
             call.cancel(_DEADLINE_EXCEEDED, "Deadline Exceeded")
+        # A callback may have begun a call, and set the timer.
         if self._calls and self._timer is None:
             self._timer = self._loop.call_at(next(iter(self._calls.values())), self._expire)
 
 
-class _Watched:
-    """What a call knows of its timer."""
+class _DeadlineTimer:
+    """The timer of one call, which the call cancels at its end."""
 
     __slots__ = ("_call", "_deadlines")
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t
 
-from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_nv, nghttp2_session
+from yais.transport.nghttp2 cimport nghttp2_nv
 
 cdef class Fields:
     cdef nghttp2_nv* items

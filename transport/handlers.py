@@ -1,4 +1,4 @@
-"""Runs the methods of servicers: one coroutine for each call, from its request to its status."""
+"""Runner of the methods of servicers: one coroutine for each call, from its request to its status."""
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
@@ -8,11 +8,11 @@ import grpc
 
 from yais.transport.interceptors import CallDetails, Handler, Lookup
 from yais.transport.server_call import Method, ServerCall
-from yais.transport.servicer import Context
+from yais.transport.servicer import ServicerContext
 
 _NEVER = float("inf")
 
-Serve = Callable[[Context, Any], Coroutine[Any, Any, None]]
+Serve = Callable[[ServicerContext, Any], Coroutine[Any, Any, None]]
 
 
 class Runner:
@@ -25,7 +25,7 @@ class Runner:
         self._idle = asyncio.Event()
 
     def method(self, handler: Handler) -> Method:
-        """What the transport calls for a method whose `handler` is known."""
+        """The method of the transport for a path whose `handler` is known."""
         serve = _SERVE[bool(handler.request_streaming), bool(handler.response_streaming)]
 
         def start(call: ServerCall, message: bytes | None) -> None:
@@ -33,16 +33,18 @@ class Runner:
 
         return Method(start, takes_stream=bool(handler.request_streaming))
 
-    def late_method(self, lookup: Lookup) -> Method:
-        """What it calls where `lookup` has to find the handler of each call anew."""
+    def generic_method(self, lookup: Lookup) -> Method:
+        """The method of the transport for paths where `lookup` has to find the handler of each call."""
 
         def start(call: ServerCall, _: None) -> None:
-            self._start(call, _looked_up, lookup, None)
+            self._start(call, _generic, lookup, None)
 
+        # Whether the request is a stream is known only then; one that is not is read by `read_only`.
         return Method(start, takes_stream=True)
 
     async def wait_idle(self) -> None:
         """Waits until no coroutine runs any more."""
+        # In a loop, since a call may have begun between the event and this task.
         while self.active:
             self._idle.clear()
             await self._idle.wait()
@@ -57,20 +59,21 @@ class Runner:
         if self._limit is not None and self.active >= self._limit:
             call.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
             return
-        call.listener = context = Context(call, handler, self.over)
+        call.listener = context = ServicerContext(call, handler, self.over)
         if self._compression:
             context.set_compression(self._compression)
         self.active += 1
         loop = call.connection.loop
+        # The method gets no more time than its client waits; the task is cancelled by `expire`.
         if call.deadline != _NEVER:
             context.timer = loop.call_at(call.deadline, context.expire)
         context.task = loop.create_task(serve(context, message))
 
 
-def _served(serve: Serve) -> Serve:
-    """`serve` with an end to whatever it raises."""
+def _finishing(serve: Serve) -> Serve:
+    """`serve`, with a status for whatever it raises."""
 
-    async def run(context: Context, message: Any) -> None:
+    async def run(context: ServicerContext, message: Any) -> None:
         context.is_running = True
         try:
             await serve(context, message)
@@ -82,8 +85,8 @@ def _served(serve: Serve) -> Serve:
     return run
 
 
-async def _unary_unary(context: Context, message: bytes) -> None:
-    """The commonest kind has no coroutine around it: one more would take a tenth of its time."""
+async def _unary_unary(context: ServicerContext, message: bytes) -> None:
+    # Not decorated, for this is the commonest kind, and one more coroutine would take a tenth of its time.
     context.is_running = True
     try:
         answer = context.handler.unary_unary(context.deserialize(message), context)
@@ -94,25 +97,25 @@ async def _unary_unary(context: Context, message: bytes) -> None:
         context.over()
 
 
-@_served
-async def _unary_stream(context: Context, message: bytes) -> None:
+@_finishing
+async def _unary_stream(context: ServicerContext, message: bytes) -> None:
     await _send_all(context.handler.unary_stream(context.deserialize(message), context), context)
 
 
-@_served
-async def _stream_unary(context: Context, _: None) -> None:
+@_finishing
+async def _stream_unary(context: ServicerContext, _: None) -> None:
     answer = context.handler.stream_unary(context.requests(), context)
     context.answer(await answer if hasattr(answer, "__await__") else answer)
 
 
-@_served
-async def _stream_stream(context: Context, _: None) -> None:
+@_finishing
+async def _stream_stream(context: ServicerContext, _: None) -> None:
     await _send_all(context.handler.stream_stream(context.requests(), context), context)
 
 
-@_served
-async def _looked_up(context: Context, _: None) -> None:
-    """For a call whose handler has to be found first; until then `context.handler` is what finds it."""
+@_finishing
+async def _generic(context: ServicerContext, _: None) -> None:
+    """Finds the handler of the call by the lookup that stands in for it, and calls its method."""
     lookup: Lookup = context.handler
     handler = await lookup(CallDetails(context.call))
     if handler is None:
@@ -123,11 +126,9 @@ async def _looked_up(context: Context, _: None) -> None:
     await _SERVE[bool(handler.request_streaming), bool(handler.response_streaming)](context, message)
 
 
-async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: Context) -> None:
-    """A method either yields its answers or writes them to its context.
-
-    One that is not implemented is no coroutine in generated base classes.
-    """
+async def _send_all(answers: AsyncIterable[Any] | Awaitable[None], context: ServicerContext) -> None:
+    """Sends what a method yields, or waits while it writes its answers to its context."""
+    # A plain function, as in generated base classes, has done all it does by now.
     if isinstance(answers, AsyncIterable):
         async for answer in answers:
             await context.write(answer)

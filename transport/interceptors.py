@@ -1,6 +1,7 @@
 """Server interceptors, with grpc.aio's interface: each may replace the handler of a call before it runs."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ Lookup = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
 class CallDetails(grpc.HandlerCallDetails):
-    """What an interceptor is told of a call; the metadata are `grpc.aio.Metadata`, as with grpc.aio."""
+    """Details of a call, for interceptors; the metadata are `grpc.aio.Metadata`, as with grpc.aio."""
 
     def __init__(self, call: ServerCall) -> None:
         self.method = call.path.decode("latin-1")
@@ -24,12 +25,5 @@ class CallDetails(grpc.HandlerCallDetails):
 def chain(interceptors: Sequence[grpc.aio.ServerInterceptor], lookup: Lookup) -> Lookup:
     """`lookup` behind all `interceptors`, the first of which is called first."""
     for interceptor in reversed(interceptors):
-        lookup = _behind(interceptor, lookup)
+        lookup = partial(interceptor.intercept_service, lookup)
     return lookup
-
-
-def _behind(interceptor: grpc.aio.ServerInterceptor, lookup: Lookup) -> Lookup:
-    async def intercepted(details: grpc.HandlerCallDetails) -> Handler | None:
-        return await interceptor.intercept_service(lookup, details)
-
-    return intercepted

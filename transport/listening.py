@@ -1,4 +1,4 @@
-"""The sockets that a server listens on."""
+"""Sockets that a server listens on."""
 
 import errno
 import os
@@ -19,7 +19,14 @@ def bind(address: str, reuse_port: bool) -> list[socket.socket]:
     parsed = parse_listen(address)
     if isinstance(parsed, UnixAddress):
         return [_bind_unix(parsed)]
-    return _bind_any_port(parsed, reuse_port) if parsed.port == 0 else _bind_tcp(parsed, reuse_port)
+    # The port that the system finds for the first socket may be taken where the others are: then another one is tried.
+    for _ in range(_ATTEMPTS - 1 if parsed.port == 0 else 0):
+        try:
+            return _bind_tcp(parsed, reuse_port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _bind_tcp(parsed, reuse_port)
 
 
 def port_of(sock: socket.socket) -> int:
@@ -28,7 +35,8 @@ def port_of(sock: socket.socket) -> int:
 
 
 def release(sock: socket.socket) -> None:
-    """Closes it, and takes the file of a Unix socket away."""
+    """Closes it, and removes the file of a Unix socket."""
+    # It may be closed already; and one in the abstract namespace has a name of bytes, and no file.
     path = sock.getsockname() if sock.family == socket.AF_UNIX and sock.fileno() >= 0 else b""
     sock.close()
     if isinstance(path, str) and path:
@@ -36,42 +44,30 @@ def release(sock: socket.socket) -> None:
 
 
 def _bind_unix(address: UnixAddress) -> socket.socket:
-    """Takes the place of a socket that a server left behind."""
-    _remove_stale(address.path)
+    """Takes the place of a socket file that a server left behind."""
+    path = address.path
+    # Nobody listens where connecting fails; any other kind of file stays, and `bind` fails.
+    if not path.startswith("\0") and os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path):
+                os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(address.path)
+        sock.bind(path)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _remove_stale(path: str) -> None:
-    if path.startswith("\0") or not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(path):
-            os.unlink(path)
-
-
-def _bind_any_port(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
-    """The port that the system finds for the first socket may be taken where the others are: then another one is."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _bind_tcp(address, reuse_port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-    return _bind_tcp(address, reuse_port)
-
-
 def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     port = address.port
     try:
-        for family, _, _, _, name in _resolve(address):
-            # asyncio switches off Nagle's algorithm only where the protocol is told.
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name that /etc/hosts has twice is found twice.
+        for family, _, _, _, name in dict.fromkeys(found):
+            # asyncio switches off Nagle's algorithm only on a socket that was made with IPPROTO_TCP.
             sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,8 +83,3 @@ def _bind_tcp(address: TcpAddress, reuse_port: bool) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
-
-
-def _resolve(address: TcpAddress) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Settings of the C library for memory that large messages leave behind."""
+"""Settings of the C library for the memory that large messages leave behind."""
 
 import ctypes
 

@@ -17,7 +17,7 @@ Field = tuple[bytes, bytes]
 Metadatum = tuple[str, str | bytes]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
-# What a call says of itself. Neither end of grpcio shows these to an application, or sends what one gives for them.
+# The protocol's own. Neither end of grpcio shows these to an application, or sends what one gives for them.
 _PROTOCOL_KEYS = frozenset(
     (
         *("content-type", "te", "content-length", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"),
@@ -26,10 +26,12 @@ _PROTOCOL_KEYS = frozenset(
 )
 # Shown to an application, but not taken from it: so what a servicer was called with can be sent on.
 _UNSENT_KEYS = _PROTOCOL_KEYS | {"user-agent"}
+# RFC 9113, 8.2.2.
 _CONNECTION_KEYS = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
 
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([numSMH])")
 _LARGEST_COUNT = 99_999_999
+# From the finest on, in the order in which `encode_timeout` tries them.
 # A unit lasts `size / parts` seconds: of the two, one is always 1, which keeps floating-point results exact.
 _UNITS = {b"n": (1, 10**9), b"u": (1, 10**6), b"m": (1, 1000), b"S": (1, 1), b"M": (60, 1), b"H": (3600, 1)}
 

@@ -1,14 +1,14 @@
-"""The methods of a channel, in the four kinds that gRPC has, and their calls."""
+"""Methods of a channel, in the four kinds that gRPC has, and their calls."""
 
 from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 import grpc
 
-from yais.transport.calls import Deserializer, Request, Serializer
+from yais.transport.calls import CallOptions, Deserializer, Serializer
 from yais.transport.compression import IDENTITY, Codec, codec_of
-from yais.transport.link import Link
 from yais.transport.metadata import Field, Metadatum, encode_metadata
+from yais.transport.pick_first import PickFirstBalancer
 from yais.transport.receiving import StreamResponse, UnaryResponse
 from yais.transport.sending import StreamRequest, UnaryRequest
 
@@ -36,31 +36,31 @@ class StreamStreamCall(StreamRequest, StreamResponse, grpc.aio.StreamStreamCall[
     """A stream each way."""
 
 
-class Method:
-    """A method with its serializers, and what every call of it starts from."""
+class MultiCallable:
+    """The base of all four kinds: a method with its serializers, and the headers of its calls."""
 
     def __init__(
         self,
-        link: Link,
+        balancer: PickFirstBalancer,
         fields: list[Field],
         codec: Codec,
         serialize: Serializer | None,
         deserialize: Deserializer | None,
     ) -> None:
-        self.link = link
+        self.balancer = balancer
         self._fields = fields
         self._codec = codec
         self._serialize = serialize
         self._deserialize = deserialize
 
-    def request(
+    def options(
         self,
         timeout: float | None,
         metadata: Metadata | None,
         credentials: grpc.CallCredentials | None,
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
-    ) -> Request:
+    ) -> CallOptions:
         if credentials is not None:
             raise ValueError("credentials of a single call are not supported; send them as metadata")
         codec = self._codec if compression is None else codec_of(compression)
@@ -69,10 +69,10 @@ class Method:
             fields = [*fields, (b"grpc-encoding", codec.name)]
         if metadata:
             fields = [*fields, *encode_metadata(metadata)]
-        return Request(fields, timeout, bool(wait_for_ready), codec, self._serialize, self._deserialize)
+        return CallOptions(fields, timeout, bool(wait_for_ready), codec, self._serialize, self._deserialize)
 
 
-class UnaryUnary(Method, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+class UnaryUnary(MultiCallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     """Sends one message, and is answered by one."""
 
     def __call__(
@@ -84,11 +84,11 @@ class UnaryUnary(Method, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryUnaryCall:
-        request = self.request(timeout, metadata, credentials, wait_for_ready, compression)
-        return UnaryUnaryCall(self.link, request, message)
+        options = self.options(timeout, metadata, credentials, wait_for_ready, compression)
+        return UnaryUnaryCall(self.balancer, options, message)
 
 
-class UnaryStream(Method, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+class UnaryStream(MultiCallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
     """Sends one message, and is answered by a stream."""
 
     def __call__(
@@ -100,11 +100,11 @@ class UnaryStream(Method, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryStreamCall:
-        request = self.request(timeout, metadata, credentials, wait_for_ready, compression)
-        return UnaryStreamCall(self.link, request, message)
+        options = self.options(timeout, metadata, credentials, wait_for_ready, compression)
+        return UnaryStreamCall(self.balancer, options, message)
 
 
-class StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+class StreamUnary(MultiCallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
     """Sends a stream, and is answered by one message."""
 
     def __call__(
@@ -116,11 +116,11 @@ class StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> StreamUnaryCall:
-        request = self.request(timeout, metadata, credentials, wait_for_ready, compression)
-        return StreamUnaryCall(self.link, request, request_iterator)
+        options = self.options(timeout, metadata, credentials, wait_for_ready, compression)
+        return StreamUnaryCall(self.balancer, options, request_iterator)
 
 
-class StreamStream(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+class StreamStream(MultiCallable, grpc.aio.StreamStreamMultiCallable[Any, Any]):
     """Sends a stream, and is answered by one."""
 
     def __call__(
@@ -132,5 +132,5 @@ class StreamStream(Method, grpc.aio.StreamStreamMultiCallable[Any, Any]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> StreamStreamCall:
-        request = self.request(timeout, metadata, credentials, wait_for_ready, compression)
-        return StreamStreamCall(self.link, request, request_iterator)
+        options = self.options(timeout, metadata, credentials, wait_for_ready, compression)
+        return StreamStreamCall(self.balancer, options, request_iterator)

@@ -1,11 +1,13 @@
-"""The limits and intervals of a server or a channel, under the names that grpcio gives them."""
+"""Options of a server or a channel: limits and intervals, under the names that grpcio gives them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 _NEVER = float("inf")
+# The length of a message has four bytes.
 _UNLIMITED = 2**32 - 1
+# Of a C int, in which C-core keeps options.
 _LARGEST = 2**31 - 1
 
 
@@ -20,16 +22,17 @@ class Settings:
     # HTTP/2's windows for one call and for all calls of a connection.
     stream_window: int = 2**20
     connection_window: int = 16 * 2**20
-    # What one connection may have sent and nobody has taken yet, unfinished messages included.
+    # Bytes that one connection may have sent and no call has been asked for, unfinished messages included.
     max_held: int = 256 * 2**20
     # How long a peer may take for its handshake, and for the rest of a message that it has begun.
     handshake_timeout: float = 20.0
     message_timeout: float = 60.0
-    # How long nothing of an answer may be taken.
+    # How long the peer may take nothing of an answer.
     stall_timeout: float = 300.0
     keepalive_time: float = _NEVER
     keepalive_timeout: float = 20.0
     keepalive_without_calls: bool = False
+    # gRPC's keepalive enforcement: a client that sends PINGs more often, without calls, is sent away.
     min_ping_interval: float = 300.0
     max_connection_idle: float = _NEVER
     max_connection_age: float = _NEVER
@@ -41,11 +44,12 @@ class Settings:
 
     @classmethod
     def of_options(cls, options: Iterable[tuple[str, Any]] | None) -> "Settings":
-        """What a server's or a channel's options make of it; those that mean nothing here are left out, as in grpcio.
+        """The settings of a server or a channel with these options; unknown ones are ignored, as in grpcio.
 
         Raises ValueError, with the option in it, for a value that it cannot have.
         """
         changes: dict[str, Any] = {}
+        # Of an option that is given twice, the last counts.
         for name, value in options or ():
             if (known := _OPTIONS.get(name)) is not None:
                 field, convert = known
@@ -60,6 +64,7 @@ def _size(name: str, value: Any) -> int:
     return _UNLIMITED if value == -1 else value
 
 
+# RFC 9113, 6.9.2: 65,535 is the window that a peer may use before it has read any SETTINGS.
 def _window(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 65_535 <= value <= _LARGEST:
         raise ValueError(f"option {name} must be an int from 65535 to {_LARGEST}, not {value!r}")

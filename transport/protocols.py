@@ -1,4 +1,4 @@
-"""The connections as asyncio knows them: event loops ask for the class `asyncio.BufferedProtocol` itself."""
+"""Protocols of asyncio: the connections as subclasses of `asyncio.BufferedProtocol`, which event loops look for."""
 
 import asyncio
 

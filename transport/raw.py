@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from yais.transport.client_call import ClientCall
 from yais.transport.deadlines import Deadlines
-from yais.transport.link import Link
 from yais.transport.metadata import Field, encode_timeout
+from yais.transport.pick_first import PickFirstBalancer
 
 Done = Callable[[ClientCall], None]
 
@@ -16,8 +16,8 @@ class RawUnary:
     Calls with the same `timeout` as the one before share its header fields, and a timer.
     """
 
-    def __init__(self, link: Link, fields: list[Field]) -> None:
-        self._link = link
+    def __init__(self, balancer: PickFirstBalancer, fields: list[Field]) -> None:
+        self._balancer = balancer
         self._fields = fields
         self._timeout: float | None = None
         self._timed_fields = fields
@@ -28,12 +28,13 @@ class RawUnary:
 
         `timeout` is in seconds. Raises `ConnectionError` while there is no connection, which this then begins to make.
         """
-        connection = self._link.connection
+        connection = self._balancer.connection
         if connection is None:
-            self._link.connect()
-            raise ConnectionError(self._link.failure or "The channel is not connected yet")
+            self._balancer.connect()
+            raise ConnectionError(self._balancer.failure or "The channel is not connected yet")
         if timeout is None:
             return connection.start(self._fields, message, callback=callback, is_single=True)
+        # Calls that are under way stay with the `Deadlines` of their own timeout.
         if timeout != self._timeout or self._deadlines is None:
             self._timed_fields = [*self._fields, (b"grpc-timeout", encode_timeout(timeout))]
             self._deadlines, self._timeout = Deadlines(connection.loop, timeout), timeout

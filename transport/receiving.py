@@ -1,4 +1,4 @@
-"""The receiving half of a channel's calls: one message, or a stream of them."""
+"""Receiving half of a channel's calls: one message, or a stream of them."""
 
 import weakref
 from collections.abc import AsyncIterator, Generator
@@ -17,17 +17,18 @@ class UnaryResponse(Call):
     _is_single = True
 
     def __await__(self) -> Generator[Any, None, Any]:
-        yield from self._ended().__await__()
+        yield from self._wait_until_done().__await__()
         if self._status is not _OK:
             raise self._error()
         assert self._stream is not None
+        # It stays in the stream, since a call may be awaited more than once.
         message = self._stream.peek()
         assert message is not None
         return self._decode(message)
 
 
-class Onlooker:
-    """A listener that passes on what it hears, without keeping its call alive."""
+class WeakListener:
+    """The listener of a call that it does not keep alive."""
 
     __slots__ = ("_call",)
 
@@ -49,12 +50,13 @@ class StreamResponse(Call):
     _is_iterated: bool | None = None
 
     def __del__(self) -> None:
-        """Nobody can read any more what the server would go on sending."""
+        """Cancels a call whose answers nobody can read any more, or the server would go on sending them."""
         if not self.done():
             self.cancel()
 
-    def listener(self) -> Onlooker:
-        return Onlooker(self)
+    def listener(self) -> WeakListener:
+        # A stream that is open refers to its listener: by this one, `__del__` of a call that is dropped still runs.
+        return WeakListener(self)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         self._choose_style(is_iterated=True)
@@ -70,7 +72,8 @@ class StreamResponse(Call):
             yield message
 
     async def _read(self) -> Any:
-        await self._waited(lambda: self._stream is not None and self._stream.has_message)
+        # Messages that came before a failure are given out first; after `cancel`, none is.
+        await self._wait_for(lambda: self._stream is not None and self._stream.has_message)
         if self._stream is not None and not self._was_given_up and (data := self._stream.take()) is not None:
             return self._decode(data)
         if self._status is not _OK:

@@ -63,7 +63,7 @@ cdef class Gather:
         return 0
 
     cdef int forget(self) except -1:
-        """What a write that failed has left is nobody else's."""
+        """Drops what a write that failed has left, which belongs to no other connection."""
         if self.filled or self.referred:
             self.pieces, self.filled, self.referred = [], 0, 0
         return 0

@@ -17,6 +17,7 @@ def auth_context(transport: asyncio.BaseTransport) -> Mapping[str, Iterable[byte
     """What is known of the peer, under grpcio's names; nothing where TLS is not spoken."""
     if transport.get_extra_info("ssl_object") is None:
         return {}
+    # Empty where the client has none; then only the kind of security is known.
     certificate = transport.get_extra_info("peercert") or {}
     subject = [value for names in certificate.get("subject", ()) for key, value in names if key == "commonName"]
     names = [value for _, value in certificate.get("subjectAltName", ())]

@@ -1,4 +1,4 @@
-"""The sending half of a channel's calls: one message, or a stream of them."""
+"""Sending half of a channel's calls: one message, or a stream of them."""
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc
 
-from yais.transport.calls import Call, Request
+from yais.transport.calls import Call, CallOptions
 from yais.transport.client_call import ClientCall
 from yais.transport.errors import MessageTooLargeError
-from yais.transport.link import Link
+from yais.transport.pick_first import PickFirstBalancer
 from yais.transport.protocols import ClientProtocol
 
 _OK = grpc.StatusCode.OK
@@ -22,14 +22,15 @@ class UnaryRequest(Call):
 
     _is_single = False
 
-    def __init__(self, link: Link, request: Request, message: Any) -> None:
-        super().__init__(link, request)
+    def __init__(self, balancer: PickFirstBalancer, options: CallOptions, message: Any) -> None:
+        super().__init__(balancer, options)
         self._message, self._is_compressed = self._encode(message)
         self._was_refused = False
         self._begin()
 
     def closed(self) -> None:
         assert self._stream is not None
+        # gRPC's transparent retry (A6-client-retries.md): once for a call that the server's application has not seen.
         if self._stream.was_refused and not self._was_refused and not self.done():
             self._was_refused = True
             self._begin()
@@ -39,7 +40,7 @@ class UnaryRequest(Call):
     def _open(self, connection: ClientProtocol) -> None:
         try:
             self._stream = connection.start(
-                self._request.headers(),
+                self._options.headers(),
                 self._message,
                 listener=self.listener(),
                 is_compressed=self._is_compressed,
@@ -54,8 +55,13 @@ class StreamRequest(Call):
 
     _is_single = False
 
-    def __init__(self, link: Link, request: Request, messages: AsyncIterable[Any] | Iterable[Any] | None) -> None:
-        super().__init__(link, request)
+    def __init__(
+        self,
+        balancer: PickFirstBalancer,
+        options: CallOptions,
+        messages: AsyncIterable[Any] | Iterable[Any] | None,
+    ) -> None:
+        super().__init__(balancer, options)
         self._has_iterator = messages is not None
         self._is_half_closed = False
         self._begin()
@@ -74,16 +80,16 @@ class StreamRequest(Call):
 
     def _open(self, connection: ClientProtocol) -> None:
         self._stream = connection.start(
-            self._request.headers(), listener=self.listener(), is_last=False, is_single=self._is_single
+            self._options.headers(), listener=self.listener(), is_last=False, is_single=self._is_single
         )
-        self._changes.changed()
+        self._condition.notify_all()
 
     async def _write(self, message: Any) -> None:
         if self.done():
             raise asyncio.InvalidStateError(_FINISHED)
         if self._is_half_closed:
             raise asyncio.InvalidStateError(_HALF_CLOSED)
-        stream = await self._opened()
+        stream = await self._wait_opened()
         data, is_compressed = self._encode(message)
         try:
             stream.send(data, is_compressed=is_compressed)
@@ -91,17 +97,17 @@ class StreamRequest(Call):
             self._end(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
             raise self._error() from None
         if not stream.is_writable:
-            await self._waited(lambda: stream.is_writable)
+            await self._wait_for(lambda: stream.is_writable)
         if self.done() and self._status is not _OK:
             raise self._error()
 
     async def _finish(self) -> None:
         if not self.done() and not self._is_half_closed:
             self._is_half_closed = True
-            (await self._opened()).finish()
+            (await self._wait_opened()).finish()
 
     async def _send_all(self, messages: AsyncIterable[Any] | Iterable[Any]) -> None:
-        """An iterator that fails takes its call with it."""
+        """Sends all that an iterator gives; one that fails cancels the call."""
         try:
             if isinstance(messages, AsyncIterable):
                 async for message in messages:
@@ -111,14 +117,16 @@ class StreamRequest(Call):
                     await self._write(message)
             await self._finish()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The call has ended; whoever awaits it gets its status.
             return
         except Exception as error:
             self._loop.call_exception_handler({"message": "A request iterator failed", "exception": error})
             self.cancel()
         finally:
+            # The task refers to the call: without this, both would wait for the garbage collector.
             self.sending = None
 
-    async def _opened(self) -> ClientCall:
+    async def _wait_opened(self) -> ClientCall:
         await self.wait_for_connection()
         if self._stream is None:
             raise self._error()
@@ -129,6 +137,7 @@ class StreamRequest(Call):
             raise grpc.aio.UsageError(f"{name} cannot be called: the call was made with an iterator of requests")
 
 
+# Not a method: a bound one among the callbacks of its own call would be a reference cycle.
 def _stop_sending(call: StreamRequest) -> None:
     if call.sending is not None:
         call.sending.cancel()

@@ -1,17 +1,18 @@
-"""The server: what it serves, where it listens, and how it stops. Its interface is that of `grpc.aio.Server`."""
+"""Server with the interface of `grpc.aio.Server`: its methods, its ports, its start and its stop."""
 
 import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic
 
 import grpc
 
+from yais.transport.connection_management import ConnectionManager
 from yais.transport.credentials import ServerCredentials
 from yais.transport.handlers import Runner
 from yais.transport.interceptors import Handler, chain
-from yais.transport.keeper import Keeper
 from yais.transport.listening import bind, port_of, release
 from yais.transport.options import Settings
 from yais.transport.protocols import ServerProtocol
@@ -22,11 +23,11 @@ RawCallback = Callable[[ServerCall, memoryview], None]
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-# Seconds that a stopping server waits for its goodbye to be read and answered.
-_GOODBYE = 0.1
+# How long the last GOAWAY may take to be read, before the connections are dropped.
+_CLOSE_TIMEOUT_S = 0.1
 
 
-class Server:
+class GrpcServer:
     """Serves calls on the event loop that runs `start`; made by `yais.transport.server`."""
 
     def __init__(self, settings: Settings, runner: Runner, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
@@ -39,10 +40,10 @@ class Server:
         self._sockets: list[tuple[socket.socket, ServerCredentials | None]] = []
         self._listeners: list[asyncio.Server] = []
         self._connections: set[ServerProtocol] = set()
-        self._keeper = Keeper(settings, self._connections)
+        self._manager = ConnectionManager(settings, self._connections)
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = float("inf")
-        self._left = asyncio.Event()
+        self._all_closed = asyncio.Event()
         self._stopped = asyncio.Event()
 
     def add_raw_method(self, path: str, callback: RawCallback) -> None:
@@ -73,9 +74,17 @@ class Server:
         if self._listeners:
             return
         self._register()
+        loop = asyncio.get_running_loop()
+        make_protocol = partial(ServerProtocol, loop, self, self._settings, self._methods)
         for sock, credentials in self._sockets:
-            self._listeners.append(await self._listen(sock, credentials))
-        self._keeper.start()
+            create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+            context = credentials.context if credentials else None
+            # asyncio refuses a handshake timeout without TLS.
+            timeout = self._settings.handshake_timeout if context else None
+            self._listeners.append(
+                await create(make_protocol, sock=sock, ssl=context, ssl_handshake_timeout=timeout, backlog=_BACKLOG)
+            )
+        self._manager.start()
 
     async def stop(self, grace: float | None) -> None:
         """Takes no more calls; those under way have `grace` seconds to end, and are cancelled after that.
@@ -84,6 +93,7 @@ class Server:
         """
         stop_at = monotonic() + (grace or 0)
         if stop_at < self._stop_at:
+            # `_stop` may be begun anew at any point: none of its steps does harm a second time.
             self._stop_at = stop_at
             if self._stopping is not None:
                 self._stopping.cancel()
@@ -101,6 +111,7 @@ class Server:
     def connection_opened(self, connection: ServerProtocol) -> None:
         logger.debug("%s connected", connection.peer)
         self._connections.add(connection)
+        # Accepted by the system before the listening socket was closed.
         if self._stopping is not None:
             connection.drain()
 
@@ -108,7 +119,7 @@ class Server:
         logger.debug("%s left%s", connection.peer, f": {error}" if error else "")
         self._connections.discard(connection)
         if not self._connections:
-            self._left.set()
+            self._all_closed.set()
 
     def _bind(self, address: str, credentials: ServerCredentials | None) -> int:
         if self._listeners:
@@ -120,23 +131,14 @@ class Server:
         self._sockets += [(sock, credentials) for sock in sockets]
         return port_of(sockets[0])
 
-    async def _listen(self, sock: socket.socket, credentials: ServerCredentials | None) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        context = credentials.context if credentials else None
-        timeout = self._settings.handshake_timeout if context else None
-        return await create(self._protocol, sock=sock, ssl=context, ssl_handshake_timeout=timeout, backlog=_BACKLOG)
-
-    def _protocol(self) -> ServerProtocol:
-        return ServerProtocol(asyncio.get_running_loop(), self, self._settings, self._methods)
-
     def _register(self) -> None:
-        """Without interceptors, a registered method is found by its path alone."""
+        """Makes the handlers known to the connections; without interceptors, they are found by their path alone."""
         if not self._interceptors:
             for path, handler in self._handlers.items():
                 self._methods.setdefault(path.encode(), self._runner.method(handler))
         if self._generic or self._interceptors:
-            self._methods[b""] = self._runner.late_method(chain(self._interceptors, self._look_up))
+            # The empty path stands for all others.
+            self._methods[b""] = self._runner.generic_method(chain(self._interceptors, self._look_up))
 
     async def _look_up(self, details: grpc.HandlerCallDetails) -> Handler | None:
         if (handler := self._handlers.get(details.method)) is not None:
@@ -145,29 +147,31 @@ class Server:
         return next((handler for handler in found if handler is not None), None)
 
     async def _stop(self) -> None:
-        """Draining lets each connection go once its calls have ended; after the grace all that are left go."""
+        # Nobody can connect any more, so that there is an end to what is to be drained.
         for listener in self._listeners:
             listener.close()
         for sock, _ in self._sockets:
             release(sock)
         for connection in list(self._connections):
             connection.drain()
-        await self._wait_left(max(0.0, self._stop_at - monotonic()))
+        # Each closes with its last call; those that are left after the grace are closed with all of theirs.
+        await self._wait_closed(max(0.0, self._stop_at - monotonic()))
         for connection in list(self._connections):
             connection.cancel_all()
-        await self._wait_left(_GOODBYE)
+        await self._wait_closed(_CLOSE_TIMEOUT_S)
         for connection in list(self._connections):
             connection.abort()
-        await self._wait_left(None)
+        await self._wait_closed(None)
+        # Methods whose calls were cancelled may still clean up.
         await self._runner.wait_idle()
-        self._keeper.stop()
+        self._manager.stop()
         self._stopped.set()
 
-    async def _wait_left(self, grace: float | None) -> None:
-        """Waits until all connections have gone, but no longer than `grace`."""
+    async def _wait_closed(self, grace: float | None) -> None:
+        """Waits until all connections are closed, but no longer than `grace`."""
         while self._connections:
-            self._left.clear()
+            self._all_closed.clear()
             try:
-                await asyncio.wait_for(self._left.wait(), grace)
+                await asyncio.wait_for(self._all_closed.wait(), grace)
             except TimeoutError:
                 return

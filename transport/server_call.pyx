@@ -24,7 +24,7 @@ cdef enum:
 cdef list _HEADERS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 cdef Fields _USUAL_HEADERS = Fields(_HEADERS)
 cdef Fields _USUAL_TRAILERS = Fields([(b"grpc-status", b"0")])
-# Answers of headers only that were given before; a server at its limit gives the same again and again.
+# Trailers-Only responses (PROTOCOL-HTTP2.md) that were sent before; a server at its limit sends the same ones often.
 cdef dict _refusals = {}
 _MAX_REFUSALS = 64
 
@@ -72,7 +72,7 @@ cdef ServerCall new_server_call(Wire wire, dict methods, int32_t stream_id):
 cdef class ServerCall(Stream):
     """One call of a client. It is answered by `respond` or `fail`, or piece by piece: `send_headers`, `send`, `finish`.
 
-    Whatever is said once the call is over, because the client has gone or an answer was given, is not sent.
+    Whatever is given once the call is over, because the client has gone or an answer was given, is not sent.
     """
 
     @property
@@ -86,7 +86,7 @@ cdef class ServerCall(Stream):
 
     @property
     def is_over(self):
-        """Whether nothing that is said will be sent any more."""
+        """Whether nothing will be sent any more."""
         return self.is_closed or self.is_answered
 
     def respond(self, *buffers):
@@ -145,9 +145,9 @@ cdef class ServerCall(Stream):
         """Has nothing more read from this client for a moment, since more of the kind would be refused as well.
 
         Requests that come one at a time each wake the process, which costs more than to refuse them, and takes the
-        core from whatever works off the queue; after a rest they come in a bunch.
+        core from whatever works off the queue; after a pause they come in one read.
         """
-        self.wire.is_to_rest = True
+        self.wire.is_throttled = True
 
     cdef bint is_waiting(self) noexcept:
         """Whether the client has begun something, headers or a message, that it has not ended."""
@@ -159,14 +159,14 @@ cdef class ServerCall(Stream):
         cdef nghttp2_data_provider source = self.provider()
         cdef Fields fields = Fields(_HEADERS + extra) if extra else _USUAL_HEADERS
         if self.is_closed:
-            # By the own code of a buffer that was to be sent.
+            # The `__buffer__` method of a buffer has closed it.
             return 0
         self.has_begun = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, &source)
         return 0
 
     cdef int reject(self, Fields fields) except -1:
-        """An answer of headers only."""
+        """Answers by headers only."""
         self.has_begun = self.is_answered = self.is_finished = True
         nghttp2_submit_response(self.wire.session, self.id, fields.items, fields.count, NULL)
         self.wire.push()
@@ -248,7 +248,7 @@ cdef class ServerCall(Stream):
         return Stream.on_remote_end(self)
 
     cdef int on_bad_message(self, int code, str details) except -1:
-        self.is_deaf = True
+        self.discards_input = True
         self.finish(code, details, [(b"grpc-accept-encoding", ACCEPTED)] if code == _UNIMPLEMENTED else None)
         return 0
 

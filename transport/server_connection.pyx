@@ -1,13 +1,13 @@
-"""A client's connection: its calls, how it is drained, and what it may not do.
+"""A client's connection: its calls, its draining, and the limits of what the client may do.
 
 Draining takes two GOAWAY frames (RFC 9113, 6.8): the first tells the client to open no more calls here; those that it
 had sent before it knew still come, and are served. A PING after it comes back behind them, and the second GOAWAY then
 names the last call that is served. The connection closes when that is done.
 
-What costs the server more than the client is rationed. PING, SETTINGS, PRIORITY and unknown frames come out of an
-allowance that refills with time, as do errors that make this side reset a stream, and, inside of nghttp2, RST_STREAM
-frames; who uses it up is sent away with ENHANCE_YOUR_CALM. PINGs while nothing else happens have gRPC's stricter rule
-(its document on keepalive, "Server Enforcement").
+What costs the server more than the client is limited by a token bucket: PING, SETTINGS, PRIORITY and unknown frames
+take a token each, as do errors that make this side reset a stream, and, inside of nghttp2, RST_STREAM frames. A client
+that uses them up gets a GOAWAY with ENHANCE_YOUR_CALM. PINGs while nothing else happens have gRPC's stricter rule (its
+document on keepalive, "Server Enforcement").
 """
 
 from libc.stdint cimport int32_t, uint32_t
@@ -20,44 +20,44 @@ from yais.transport.wire cimport monotonic
 
 cdef bytes _DRAIN = b"draining"
 
-# The allowance of frames that carry no call, and of calls that are taken back, and what it gains in a second.
+# The bucket's tokens, for frames that carry no call and for calls that are taken back, and what it gains in a second.
 cdef enum:
-    _ALLOWANCE = 10_000
-    _REFILL = 2_000
+    _BURST = 10_000
+    _TOKENS_PER_S = 2_000
     _PING_STRIKES = 2
     _NO_LAST_STREAM = 0x7fffffff
     _DEADLINE_EXCEEDED = 4
     _UNAVAILABLE = 14
-    # How often a connection that was sent away is looked at before it is dropped.
-    _GOODBYE_ROUNDS = 5
+    # How many sweeps a connection may outlive its last GOAWAY.
+    _GOAWAY_SWEEPS = 5
 
-nghttp2_option_set_stream_reset_rate_limit(options, _ALLOWANCE, _REFILL)
+nghttp2_option_set_stream_reset_rate_limit(options, _BURST, _TOKENS_PER_S)
 
 
 cdef class ServerConnection(Connection):
     """Serves `methods`, which map a path to its `Method`; under the empty path, what serves all others."""
 
     cdef dict methods
-    cdef double allowance
-    cdef double allowance_at
+    cdef double tokens
+    cdef double tokens_at
     cdef double pinged_at
     cdef int strikes
-    cdef int stuck_rounds
+    cdef int stuck_sweeps
     cdef readonly double opened_at
     cdef readonly double busy_at
-    # The keeper's.
+    # The `ConnectionManager`'s.
     cdef public double drained_at
     cdef public double age_limit
     cdef readonly bint is_draining
-    cdef readonly bint has_spoken
+    cdef readonly bint has_settings
 
     def __cinit__(self, loop, owner, settings, dict methods):
         self.methods = methods
-        self.allowance = _ALLOWANCE
+        self.tokens = _BURST
 
     def connection_made(self, transport):
         Connection.connection_made(self, transport)
-        self.opened_at = self.busy_at = self.allowance_at = self.read_at
+        self.opened_at = self.busy_at = self.tokens_at = self.read_at
         self.owner.connection_opened(self)
 
     def drain(self):
@@ -74,18 +74,18 @@ cdef class ServerConnection(Connection):
             call.finish(_UNAVAILABLE, "Cancelling all calls")
         self.terminate()
 
-    def sweep(self, double begun_before, double stalled_rounds):
+    def sweep(self, double begun_before, double stalled_sweeps):
         """Ends calls whose client has not finished what it began before `begun_before`, or takes nothing any more.
 
-        The latter after `stalled_rounds` calls of this. Raw calls past their deadline are ended as well; those of
+        The latter after `stalled_sweeps` calls of this. Raw calls past their deadline are ended as well; those of
         servicers have timers of their own. False when the connection is to be dropped: when nothing can be
-        written to it, when it was told to go, and when it stopped in the middle of headers, until whose end no other
-        frame can come.
+        written to it, when its last GOAWAY was long ago, and when it stopped in the middle of headers, until whose end
+        no other frame can come (RFC 9113, 6.10).
         """
         cdef ServerCall call
         cdef double now = monotonic()
-        self.stuck_rounds = self.stuck_rounds + 1 if self.is_write_paused or self.is_ending else 0
-        if self.stuck_rounds > (_GOODBYE_ROUNDS if self.is_ending else stalled_rounds):
+        self.stuck_sweeps = self.stuck_sweeps + 1 if self.is_write_paused or self.is_ending else 0
+        if self.stuck_sweeps > (_GOAWAY_SWEEPS if self.is_ending else stalled_sweeps):
             return False
         for call in list(self.open_streams.values()):
             if call.is_waiting() and (call.began_at < begun_before or call.deadline < now):
@@ -94,7 +94,7 @@ cdef class ServerConnection(Connection):
                 call.finish(_DEADLINE_EXCEEDED, "The message of the request did not come in time")
             elif call.deadline < now and not call.is_answered and call.method is not None and call.method.is_raw:
                 call.finish(_DEADLINE_EXCEEDED, "Deadline Exceeded")
-            elif call.is_stalled(stalled_rounds):
+            elif call.is_stalled(stalled_sweeps):
                 call.reset(NGHTTP2_CANCEL)
         return True
 
@@ -118,14 +118,14 @@ cdef class ServerConnection(Connection):
             self.terminate(NGHTTP2_PROTOCOL_ERROR, b"PRIORITY on stream 0")
         elif head.type == NGHTTP2_PING or head.type == NGHTTP2_SETTINGS or head.type == NGHTTP2_PRIORITY \
                 or head.type > NGHTTP2_CONTINUATION:
-            self.ration()
+            self.take_token()
         return 0
 
     cdef int on_begin_headers(self, const nghttp2_frame* frame) except -1:
         cdef ServerCall call
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST:
             if self.pending > self.held_limit:
-                # Who does not take answers gets no new ones; the client knows that nothing was done about this call.
+                # A client that takes no answers gets no new ones; the code says that nothing was done about the call.
                 nghttp2_submit_rst_stream(
                     self.session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
                 return 0
@@ -136,7 +136,7 @@ cdef class ServerConnection(Connection):
 
     cdef int on_frame(self, const nghttp2_frame* frame) except -1:
         if frame.hd.type == NGHTTP2_SETTINGS:
-            self.has_spoken = True
+            self.has_settings = True
         elif frame.hd.type == NGHTTP2_PING:
             if frame.hd.flags & NGHTTP2_FLAG_ACK:
                 self.on_pong(frame)
@@ -152,7 +152,7 @@ cdef class ServerConnection(Connection):
         return 0
 
     cdef int on_ping(self) except -1:
-        """Strikes are forgiven whenever the server sends headers or data."""
+        """A third strike ends the connection; whenever the server sends headers or data, the count begins anew."""
         if self.pinged_at and self.read_at - self.pinged_at < self.settings.min_ping_interval:
             self.strikes += 1
             if self.strikes > _PING_STRIKES:
@@ -160,10 +160,10 @@ cdef class ServerConnection(Connection):
         self.pinged_at = self.read_at
         return 0
 
-    cdef int ration(self) except -1:
-        self.allowance = min(<double>_ALLOWANCE, self.allowance + (self.read_at - self.allowance_at) * _REFILL) - 1
-        self.allowance_at = self.read_at
-        if self.allowance < 0:
+    cdef int take_token(self) except -1:
+        self.tokens = min(<double>_BURST, self.tokens + (self.read_at - self.tokens_at) * _TOKENS_PER_S) - 1
+        self.tokens_at = self.read_at
+        if self.tokens < 0:
             self.terminate(NGHTTP2_ENHANCE_YOUR_CALM, b"too many frames")
         return 0
 
@@ -177,7 +177,7 @@ cdef class ServerConnection(Connection):
                 self.ping(_DRAIN)
         elif frame.hd.type == NGHTTP2_RST_STREAM:
             if frame.rst_stream.error_code not in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_CANCEL):
-                self.ration()
+                self.take_token()
         elif frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
             self.pinged_at = self.strikes = 0
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and \

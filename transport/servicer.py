@@ -1,4 +1,4 @@
-"""Contexts that the methods of a servicer are given beside their requests."""
+"""Context that a method of a servicer is given beside its request, with the interface of `grpc.aio`'s."""
 
 import asyncio
 import logging
@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import grpc
 
-from yais.transport.changes import Changes, tell
 from yais.transport.compression import IDENTITY, Codec, choose, codec_of
 from yais.transport.errors import MessageTooLargeError
 from yais.transport.metadata import Field, Metadatum, decode_metadata, encode_metadata
+from yais.transport.notification import Condition, run_callback
 from yais.transport.server_call import ServerCall
 
 logger = logging.getLogger(__name__)
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 _OK = grpc.StatusCode.OK
 
 
-class Context(grpc.aio.ServicerContext[Any, Any]):
+class ServicerContext(grpc.aio.ServicerContext[Any, Any]):
     """`grpc.aio.ServicerContext` on a `ServerCall`, whose listener it is."""
 
-    # Most calls leave all of these as they are, and need none of their own.
+    # Attributes of the class: most calls leave all of these as they are, and set none of their own.
     task: "asyncio.Task[None] | None" = None
     timer: asyncio.TimerHandle | None = None
     is_running = False
 
-    _changes: Changes | None = None
+    _condition: Condition | None = None
     _code: grpc.StatusCode | int = _OK
     _details = ""
     _trailing: Iterable[Metadatum] = ()
     _codec: Codec = IDENTITY
-    _is_plain_next = False
+    _next_is_uncompressed = False
     _has_finished = False
     _was_cancelled = False
     _done_callbacks: tuple[Callable[[Any], None], ...] = ()
@@ -66,7 +66,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
             raise asyncio.CancelledError if self._was_cancelled else asyncio.InvalidStateError("The call has ended")
         self.send(message)
         if not call.is_writable:
-            await self._until(lambda: call.is_writable or call.is_over)
+            await self._wait_for(lambda: call.is_writable or call.is_over)
 
     async def send_initial_metadata(self, initial_metadata: Iterable[Metadatum]) -> None:
         """Raises `grpc.aio.UsageError` when headers have been sent already."""
@@ -80,6 +80,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         """Ends the call with `code`, and the method with it."""
         if self._has_finished:
             raise grpc.aio.UsageError("Abort already called!")
+        # An abort is never a success; grpc.aio would not answer the call at all.
         if code is _OK:
             code, details = grpc.StatusCode.UNKNOWN, ""
         self.finish(code, details or self._details, trailing_metadata or self._trailing)
@@ -90,6 +91,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
 
     def set_trailing_metadata(self, trailing_metadata: Iterable[Metadatum]) -> None:
         """Raises TypeError or ValueError, with the key in it, for what metadata cannot be."""
+        # Encoded here only for its errors, which then come from the line that made the mistake.
         encode_metadata(trailing_metadata)
         self._trailing = trailing_metadata
 
@@ -106,10 +108,11 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         """Raises `RuntimeError` once headers have been sent."""
         if self.call.has_begun:
             raise RuntimeError("Compression cannot be chosen after headers have been sent")
+        # compression.md forbids encodings that the client does not accept; then messages are not compressed.
         self._codec = choose(codec_of(compression), self.call.accepted_encodings)
 
     def disable_next_message_compression(self) -> None:
-        self._is_plain_next = True
+        self._next_is_uncompressed = True
 
     def peer(self) -> str:
         return self.call.connection.peer
@@ -127,7 +130,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return self.call.connection.auth_context
 
-    # The types of grpcio know less than it does: there may be no deadline, and what was set is what is told.
+    # grpcio's own methods return more than its stubs declare, such as None without a deadline.
     def time_remaining(self) -> float | None:  # type: ignore[override]
         """Seconds, at least 0; None without a deadline."""
         return None if self.call.deadline == float("inf") else max(0.0, self.call.deadline - monotonic())
@@ -175,15 +178,16 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if self._codec is not IDENTITY and not call.has_begun:
             call.send_headers(self._encoding())
         data = self.serialize(message)
-        if self._is_plain_next:
-            self._is_plain_next = False
+        if self._next_is_uncompressed:
+            self._next_is_uncompressed = False
             call.send(data)
         else:
-            call.send(*self._codec.worth(data))
+            call.send(*self._codec.compress_if_smaller(data))
 
     def answer(self, message: Any) -> None:
         """The one message of a unary answer, with the status that was set."""
         if self._code is _OK and not self._details and not self._trailing and self._codec is IDENTITY:
+            # By far the commonest answer, in one step.
             data = self.serialize(message)
             self._has_finished = True
             self.call.respond(data)
@@ -205,12 +209,14 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
     def finish_unexpectedly(self, error: BaseException) -> None:
         """The method has raised something; a status that it had set before stays."""
         if isinstance(error, grpc.aio.AbortError):
+            # `abort` has ended the call.
             return
         if isinstance(error, asyncio.CancelledError):
             self.finish(grpc.StatusCode.CANCELLED, "The call was cancelled")
         elif isinstance(error, MessageTooLargeError):
             self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         elif isinstance(error, Exception):
+            # The text goes to the client as well, as with grpc.aio.
             logger.error("%s raised by the method %r", type(error).__name__, self.call.path, exc_info=error)
             code = grpc.StatusCode.UNKNOWN if self._code is _OK else self._code
             self.finish(code, f"Unexpected {type(error)}: {error}", self._trailing)
@@ -223,21 +229,22 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._give_up()
 
     def changed(self) -> None:
-        if self._changes is not None:
-            self._changes.changed()
+        if self._condition is not None:
+            self._condition.notify_all()
 
     def closed(self) -> None:
-        """The stream is gone; unless it was answered, so is the client."""
+        """The stream is gone; where it was not answered, the client has cancelled it or left."""
         if not self.call.is_answered:
             self._was_cancelled = True
         self._give_up()
         self.changed()
         callbacks, self._done_callbacks = self._done_callbacks, ()
         for callback in callbacks:
-            tell(self.call.connection.loop, callback, self)
+            run_callback(self.call.connection.loop, callback, self)
 
     def over(self) -> None:
-        """The method has returned, or will not be run; nothing refers in a circle from here on."""
+        """The method has returned, or will not be run."""
+        # The task refers to this context, and so does the timer: without them it is freed without the collector.
         if self.task is not None:
             self.task = None
             self._on_over()
@@ -245,21 +252,22 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
             self.timer.cancel()
             self.timer = None
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        if self._changes is None:
-            self._changes = Changes()
-        await self._changes.until(condition)
+    async def _wait_for(self, predicate: Callable[[], bool]) -> None:
+        if self._condition is None:
+            self._condition = Condition()
+        await self._condition.wait_for(predicate)
 
     async def _take(self) -> bytes | None:
         call = self.call
         if not call.has_message:
-            await self._until(lambda: call.has_message or call.is_ended or call.is_over)
+            await self._wait_for(lambda: call.has_message or call.is_ended or call.is_over)
         return call.take()
 
     def _give_up(self) -> None:
-        """Stops the method, unless it only cleans up after itself. One that has not begun never will."""
+        """Stops the method, unless it has answered and only cleans up after itself."""
         if self.task is not None and not self._has_finished:
             self.task.cancel()
+            # The coroutine of a task that is cancelled before its first step never runs, and never calls `over`.
             if not self.is_running:
                 self.over()
 

@@ -1,4 +1,4 @@
-"""The status of a call, from what tells it: its number in the trailers, HTTP's own status, or a reset of the stream.
+"""Statuses of calls: by their number in the trailers, by HTTP's own status, or by the reset of a stream.
 
 Sources: gRPC's statuscodes.md, http-grpc-status-mapping.md, and PROTOCOL-HTTP2.md, "Errors".
 """
@@ -8,6 +8,7 @@ from grpc import StatusCode
 _CODES = {status.value[0]: status for status in StatusCode}
 _CODES_SPELT = {b"%d" % number: status for number, status in _CODES.items()}
 
+# http-grpc-status-mapping.md; whoever sends these is mostly a proxy.
 _OF_HTTP = {
     400: StatusCode.INTERNAL,
     401: StatusCode.UNAUTHENTICATED,
@@ -20,6 +21,7 @@ _OF_HTTP = {
     504: StatusCode.UNAVAILABLE,
 }
 
+# PROTOCOL-HTTP2.md, "Errors"; all others, NO_ERROR among them, are INTERNAL.
 _OF_RESET = {
     7: StatusCode.UNAVAILABLE,  # REFUSED_STREAM
     8: StatusCode.CANCELLED,  # CANCEL

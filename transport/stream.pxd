@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_frame, nghttp2_session, ssize_t
+from yais.transport.nghttp2 cimport nghttp2_data_provider, nghttp2_frame, nghttp2_session
 from yais.transport.scratch cimport Gather
 from yais.transport.wire cimport Wire
 
@@ -28,7 +28,7 @@ cdef class Stream:
     cdef object unread_more
     cdef size_t held
     cdef size_t unconsumed
-    cdef bint is_deaf
+    cdef bint discards_input
     cdef readonly bytes encoding
 
     cdef list parts
@@ -41,9 +41,9 @@ cdef class Stream:
     cdef bint is_deferred
     cdef bint is_finished
     cdef bint is_full
-    cdef int idle_rounds
+    cdef int idle_sweeps
 
-    cdef int tell(self, object function, tuple arguments=*) except -1
+    cdef int run_callback(self, object function, tuple arguments=*) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
     cdef int refuse_more(self) except -1
     cdef bint begin_message(self) except -1
@@ -56,7 +56,7 @@ cdef class Stream:
     cdef int enqueue(self, uint8_t flag, tuple buffers) except -1
     cdef int resume(self) except -1
     cdef int load(self) except -1
-    cdef bint is_stalled(self, double rounds) noexcept
+    cdef bint is_stalled(self, double sweeps) noexcept
     cdef int advance(self, size_t size) except -1
     cdef int copy_to(self, uint8_t* target, size_t size) except -1
     cdef int refer_to(self, Gather target, size_t size) except -1

@@ -4,7 +4,7 @@ A message travels as a prefix of five bytes, a flag that tells whether it is com
 frames may cut it anywhere.
 
 Inbound. A body is copied once, from the connection's read buffer into a `bytes` object of the prefix's length. What has
-come in full waits as unread until somebody takes it. The peer's window on the stream is opened again as its data comes
+come in full waits as unread until `take`. The peer's window on the stream is opened again as its data comes
 in, but only while nothing waits unread: so a reader that is slow holds up to one window and one message, and no more.
 The window of the whole connection is always opened again at once, or one slow reader would stop its neighbours; what
 one connection can make this side hold is bounded by `Wire.held_limit`.
@@ -34,7 +34,7 @@ cdef enum:
     _FRAME = 16384
     # A message up to this is joined to its prefix.
     _JOINED = 1024
-    # What a message that nobody has taken costs beside its bytes.
+    # What a message that waits to be taken costs beside its bytes.
     _OBJECT = 64
     # A writer waits while more than this is pending.
     _HIGH_WATER = 64 * 1024
@@ -46,12 +46,13 @@ cdef enum:
     _RESOURCE_EXHAUSTED = 8
 
 
-cdef bint _is_allowed = False
+# A count, since making a stream may collect garbage first (CPython 3.11), and a finalizer may start a call.
+cdef int _allowed = 0
 
 
 cdef void allow_one() noexcept:
-    global _is_allowed
-    _is_allowed = True
+    global _allowed
+    _allowed += 1
 
 
 cdef ssize_t provide(
@@ -96,15 +97,15 @@ cdef bytes joined(const uint8_t* prefix, list parts, size_t size):
 cdef class Stream:
     """The two directions of a call. Subclasses give the headers, the trailers and the end their meaning.
 
-    `listener`, when there is one, is told by `changed()` of each arrival, of the peer's end and of room to write again,
-    and by `closed()` that the stream is gone.
+    Of `listener`, when there is one, `changed()` is called at each arrival, at the peer's end and when there is room to
+    write again, and `closed()` when the stream is gone.
     """
 
     def __cinit__(self):
-        global _is_allowed
-        if not _is_allowed:
+        global _allowed
+        if not _allowed:
             raise TypeError(f"{type(self).__name__} is made by its connection alone")
-        _is_allowed = False
+        _allowed -= 1
 
     @property
     def has_message(self):
@@ -129,8 +130,8 @@ cdef class Stream:
                 self.grant()
         return message
 
-    cdef int tell(self, object function, tuple arguments=()) except -1:
-        """Calls what is not ours; its mistakes are not to end the connection, with the calls of everybody else."""
+    cdef int run_callback(self, object function, tuple arguments=()) except -1:
+        """Calls a function of the application, whose errors must not end the connection and all of its other calls."""
         try:
             function(*arguments)
         except Exception as error:
@@ -138,17 +139,17 @@ cdef class Stream:
         return 0
 
     def reset(self, uint32_t error_code=NGHTTP2_CANCEL):
-        """Ends the stream at once, without a word beyond `error_code`."""
+        """Ends the stream at once, with nothing but `error_code`."""
         if self.is_closed or self.wire.session is NULL:
             return
-        self.is_deaf = True
+        self.discards_input = True
         nghttp2_submit_rst_stream(self.wire.session, NGHTTP2_FLAG_NONE, self.id, error_code)
         self.wire.schedule()
 
     cdef int receive(self, const uint8_t* data, size_t size) except -1:
         cdef size_t taken
         self.unconsumed += size
-        while not self.is_deaf:
+        while not self.discards_input:
             if self.body is None:
                 if not size:
                     break
@@ -169,7 +170,7 @@ cdef class Stream:
                 break
             self.end_message()
         self.wire.is_reading_body = self.body is not None and self.body_size - self.body_filled > _LARGE_BODY
-        if self.wire.held > self.wire.held_limit and not self.is_deaf:
+        if self.wire.held > self.wire.held_limit and not self.discards_input:
             self.refuse_more()
         if self.unread is None:
             self.grant()
@@ -246,7 +247,7 @@ cdef class Stream:
 
     cdef int stop_receiving(self) except -1:
         """What is unread stays so, but the connection does not answer for it any more."""
-        self.is_deaf = True
+        self.discards_input = True
         self.body = None
         self.wire.held -= self.held
         self.held = 0
@@ -272,7 +273,7 @@ cdef class Stream:
         if size > self.wire.send_limit:
             raise MessageTooLargeError(f"Sent message larger than max ({size} vs. {self.wire.send_limit})")
         if self.is_closed:
-            # By the own code of a buffer.
+            # The `__buffer__` method of a buffer has closed it.
             return 0
         prefix[0] = flag
         prefix[1], prefix[2], prefix[3], prefix[4] = size >> 24, size >> 16 & 255, size >> 8 & 255, size & 255
@@ -289,7 +290,7 @@ cdef class Stream:
         return 0
 
     cdef int resume(self) except -1:
-        """Has nghttp2 ask again, if it asked before there was anything."""
+        """Has nghttp2 ask for data again, if it asked before there was any."""
         if self.is_deferred and not self.is_closed:
             self.is_deferred = False
             nghttp2_session_resume_data(self.wire.session, self.id)
@@ -309,19 +310,19 @@ cdef class Stream:
         else:
             if PyBytes_CheckExact(part):
                 part = memoryview(part)
-            # Of a view that is nobody else's, the memory can be read where it is.
+            # Nobody else has this view and could release it, so the memory can be read where it is.
             self.part_data = <const uint8_t*>PyMemoryView_GET_BUFFER(part).buf
             self.part_size = PyMemoryView_GET_BUFFER(part).len
         self.part = part
         return 0
 
-    cdef bint is_stalled(self, double rounds) noexcept:
-        """Whether nothing that is pending was taken since as many calls of this."""
-        self.idle_rounds = self.idle_rounds + 1 if self.pending else 0
-        return self.idle_rounds > rounds
+    cdef bint is_stalled(self, double sweeps) noexcept:
+        """Whether nothing that is pending was taken since as many sweeps, each of which calls this once."""
+        self.idle_sweeps = self.idle_sweeps + 1 if self.pending else 0
+        return self.idle_sweeps > sweeps
 
     cdef int advance(self, size_t size) except -1:
-        self.idle_rounds = 0
+        self.idle_sweeps = 0
         self.offset += size
         self.pending -= size
         self.wire.pending -= size
@@ -332,7 +333,7 @@ cdef class Stream:
         if self.is_full and self.pending <= _HIGH_WATER:
             self.is_full = False
             if self.listener is not None:
-                self.tell(self.listener.changed)
+                self.run_callback(self.listener.changed)
         return 0
 
     cdef int copy_to(self, uint8_t* target, size_t size) except -1:
@@ -381,13 +382,13 @@ cdef class Stream:
 
     cdef int on_message(self) except -1:
         if self.listener is not None:
-            self.tell(self.listener.changed)
+            self.run_callback(self.listener.changed)
         return 0
 
     cdef int on_remote_end(self) except -1:
         self.is_ended = True
         if self.listener is not None:
-            self.tell(self.listener.changed)
+            self.run_callback(self.listener.changed)
         return 0
 
     cdef int on_bad_message(self, int code, str details) except -1:
@@ -407,5 +408,5 @@ cdef class Stream:
         self.forget_outbound()
         if self.listener is not None:
             listener, self.listener = self.listener, None
-            self.tell(listener.closed)
+            self.run_callback(listener.closed)
         return 0

@@ -17,19 +17,19 @@ cdef class Wire:
     cdef bint is_write_paused
     cdef bint is_read_paused
     cdef bint is_reading_body
-    cdef bint is_to_rest
-    cdef int frames_this_turn
-    cdef double spent_this_turn
+    cdef bint is_throttled
+    cdef int frames_this_tick
+    cdef double work_this_tick
     cdef int portion
     cdef int largest_portion
-    cdef int cheap_reads
+    cdef int fast_reads
     # What the calls of this connection may take, in bytes.
     cdef size_t window
     cdef size_t message_limit
     cdef size_t send_limit
     cdef size_t header_limit
     cdef size_t held_limit
-    # What its calls have received and nobody has taken yet, and what nghttp2 has not been told of.
+    # What its calls have received and not been asked for, and what has not been reported to nghttp2 as consumed.
     cdef size_t held
     cdef size_t consumed
     # What its calls have to send and nghttp2 has not asked for yet.
@@ -40,9 +40,9 @@ cdef class Wire:
     cdef void schedule(self) noexcept
     cdef int push(self) except -1
     cdef int receive(self, const uint8_t* data, size_t size) except -1
-    cdef void weigh(self, double spent) noexcept
+    cdef void adapt_portion(self, double spent) noexcept
     cdef int settle(self) except -1
-    cdef int rest(self) except -1
+    cdef int limit_reads(self) except -1
     cdef int fail(self, object error) except -1
     cdef int flush_last(self) except -1
     cdef int lose(self, object error) except -1

@@ -1,17 +1,18 @@
-"""The bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, what that has to say is written.
+"""Bytes of one HTTP/2 connection: what is read goes into an nghttp2 session, and what that produces is written.
 
 Reading. The event loop reads into one buffer that all of its connections share (`scratch.pyx`). nghttp2 parses in
 place, and calls back for each frame (`connection.pyx`).
 
-Writing. Whoever has something to say submits it to the session and calls `schedule`. Nothing is written inside of
-nghttp2's callbacks: one `flush` follows each read, or ends the turn of the loop, and hands everything that is ready to
+Writing. Whoever has something to send submits it to the session and calls `schedule`. Nothing is written inside of
+nghttp2's callbacks: one `flush` follows each read, or ends the loop's tick, and hands everything that is ready to
 the socket's transport in one write; `push` does so at once for a call that has its connection to itself. While that
 transport's own buffer is full, nothing is taken from the session.
 
-Fairness. A peer that sends as fast as it can would keep the loop to itself; after `_FRAMES_A_TURN` frames, or `_TURN`
-seconds of work, its connection is not read again before all others had their turn, and one whose bytes are dear is
-read in smaller portions. One whose requests are refused for now may be told to rest. A peer that sends but does not
-read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read until it has taken what there is.
+Fairness. A peer that sends as fast as it can would keep the loop to itself: after `_FRAMES_PER_TICK` frames, or
+`_WORK_PER_TICK_S` seconds of work, its connection is not read again before the next tick, the loop's next iteration. A
+connection whose bytes take long to handle is read in smaller portions; one whose requests are refused for now may be
+throttled. A peer that sends but does not read would make the session's queue grow; past `_QUEUED_FRAMES` it is not read
+until it has taken what there is.
 
 Re-entry. nghttp2 does not stand being called from its own callbacks, other than to submit; nor may a session go while
 it calls back. `is_busy` is true meanwhile: then a flush waits until that is over, and more bytes, or the connection's
@@ -30,18 +31,19 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int, timespec*)
     int CLOCK_MONOTONIC
 
-cdef double _DEAR = 2e-3
-cdef double _CHEAP = 0.5e-3
-cdef double _TURN = 2e-3
-# How long a connection that is to rest is not read.
-cdef double _REST = 5e-3
+# A read that takes longer than the first makes the next ones smaller, one that takes less than the second larger.
+cdef double _SLOW_READ_S = 2e-3
+cdef double _FAST_READ_S = 0.5e-3
+cdef double _WORK_PER_TICK_S = 2e-3
+# How long a throttled connection is not read.
+cdef double _THROTTLE_S = 5e-3
 
 cdef enum:
     # Of `Scratch.portions`, what is read at a time; one of those before it when a read of that size takes long.
     _LAST_PORTION = 4
-    # So many cheap reads make up for a dear one.
-    _FORGIVING = 256
-    _FRAMES_A_TURN = 512
+    # So many fast reads make up for a slow one.
+    _FAST_READS = 256
+    _FRAMES_PER_TICK = 512
     _QUEUED_FRAMES = 1024
     # Written at once, before the transport is asked again whether it can take more.
     _WRITE = 512 * 1024
@@ -57,7 +59,7 @@ cdef double monotonic() noexcept nogil:
 cdef class Wire:
     """An `asyncio.BufferedProtocol` around an nghttp2 session; `connection.pyx` gives it its meaning."""
 
-    # Not `__init__`, which a subclass can leave out. The subclasses' arguments come here too.
+    # Not `__init__`, which a subclass could fail to call. The subclasses' arguments come here too.
     def __cinit__(self, loop, *_, **__):
         self.loop = loop
         self.scratch = scratch_of(loop)
@@ -85,7 +87,7 @@ cdef class Wire:
         self.receive(self.scratch.data, size)
 
     def eof_received(self):
-        """A half-closed connection serves nobody: gRPC peers close both ways."""
+        """A half-closed connection is of no use: gRPC peers close both ways."""
         return False
 
     def connection_lost(self, error):
@@ -94,7 +96,7 @@ cdef class Wire:
         self.lose(error)
 
     cdef int lose(self, object error) except -1:
-        """After this nothing is scheduled any more, and nothing refers to itself."""
+        """After this nothing is scheduled any more, and no reference cycle is left."""
         if self.session is not NULL:
             nghttp2_session_del(self.session)
             self.session = NULL
@@ -112,8 +114,8 @@ cdef class Wire:
             self.resume_reading()
 
     def resume_reading(self):
-        self.frames_this_turn = 0
-        self.spent_this_turn = 0
+        self.frames_this_tick = 0
+        self.work_this_tick = 0
         if self.is_read_paused and not self.transport.is_closing():
             self.is_read_paused = False
             self.transport.resume_reading()
@@ -127,13 +129,13 @@ cdef class Wire:
         raise NotImplementedError
 
     cdef void schedule(self) noexcept:
-        """Has everything that was submitted written by the end of this turn of the loop."""
+        """Has everything that was submitted written by the end of this tick."""
         if not self.is_busy and not self.is_scheduled:
             self.is_scheduled = True
             self.loop.call_soon(self.flush_soon)
 
     cdef int push(self) except -1:
-        """Has what was submitted written at once, or by the end of this turn where more may join it."""
+        """Has what was submitted written at once, or by the end of this tick where more may join it."""
         self.schedule()
         return 0
 
@@ -151,21 +153,21 @@ cdef class Wire:
         if taken < 0:
             return self.fail(ConnectionError(nghttp2_strerror(<int>taken).decode()))
         self.flush()
-        self.weigh(monotonic() - self.read_at)
-        return self.rest()
+        self.adapt_portion(monotonic() - self.read_at)
+        return self.limit_reads()
 
-    cdef void weigh(self, double spent) noexcept:
-        """Learns from the seconds that a read took how much to read the next time."""
-        self.spent_this_turn += spent
+    cdef void adapt_portion(self, double spent) noexcept:
+        """Makes the next read smaller after a slow one, and larger after a fast one; `spent` is in seconds."""
+        self.work_this_tick += spent
         if self.is_reading_body:
             return
-        if spent > _DEAR:
+        if spent > _SLOW_READ_S:
             self.portion = self.largest_portion = max(0, self.portion - 1)
-            self.cheap_reads = 0
-        elif spent < _CHEAP:
-            self.cheap_reads += 1
-            if self.cheap_reads == _FORGIVING:
-                self.cheap_reads = 0
+            self.fast_reads = 0
+        elif spent < _FAST_READ_S:
+            self.fast_reads += 1
+            if self.fast_reads == _FAST_READS:
+                self.fast_reads = 0
                 self.largest_portion = min(self.largest_portion + 1, _LAST_PORTION)
             self.portion = min(self.portion + 1, self.largest_portion)
 
@@ -173,26 +175,26 @@ cdef class Wire:
         """What is due once after each read."""
         return 0
 
-    cdef int rest(self) except -1:
-        """Gives the other connections their turn, or this one's peer the time to read."""
+    cdef int limit_reads(self) except -1:
+        """Pauses reading, for the other connections' sake, or until the peer has read."""
         if self.is_read_paused or self.session is NULL:
             return 0
         if self.is_write_paused and nghttp2_session_get_outbound_queue_size(self.session) > _QUEUED_FRAMES:
             self.is_read_paused = True
             self.transport.pause_reading()
-        elif self.frames_this_turn > _FRAMES_A_TURN or self.spent_this_turn > _TURN:
+        elif self.frames_this_tick > _FRAMES_PER_TICK or self.work_this_tick > _WORK_PER_TICK_S:
             self.is_read_paused = True
             self.transport.pause_reading()
             self.loop.call_soon(self.resume_reading)
-        elif self.is_to_rest:
+        elif self.is_throttled:
             self.is_read_paused = True
             self.transport.pause_reading()
-            self.loop.call_later(_REST, self.resume_reading)
-        self.is_to_rest = False
+            self.loop.call_later(_THROTTLE_S, self.resume_reading)
+        self.is_throttled = False
         return 0
 
     cdef int fail(self, object error) except -1:
-        """Ends a connection whose session cannot go on; the error of a callback is told to the loop's handler."""
+        """Ends a connection whose session cannot go on; the error of a callback goes to the loop's handler."""
         failure, self.failure = self.failure, None
         if failure is not None:
             self.loop.call_exception_handler(
@@ -221,7 +223,7 @@ cdef class Wire:
         if self.session is NULL or self.is_busy:
             return
         if not gather.is_empty():
-            # Inside of another connection's flush, what that has gathered so far would be written here.
+            # This is inside of another connection's flush: what that has gathered so far would be written here.
             self.schedule()
             return
         self.is_scheduled = False
@@ -244,5 +246,5 @@ cdef class Wire:
             self.transport.close()
 
     cdef bint is_wanted(self) noexcept:
-        """Whether the session still has something to hear or to say."""
+        """Whether the session still has something to read or to write."""
         return nghttp2_session_want_read(self.session) or nghttp2_session_want_write(self.session)

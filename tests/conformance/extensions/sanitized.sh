@@ -11,7 +11,7 @@ folder=$(realpath "$1")
 shift
 
 # Each of Python's objects is an allocation of its own, which AddressSanitizer sees.
-export PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$folder:$root/tests:$root/tests/transport/unit
+export PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$folder:$root/tests
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
   "$PYTHON" -P -m conformance.extensions.sweep "$@" 2>"$folder/sweep.log" || { tail -60 "$folder/sweep.log"; exit 1; }

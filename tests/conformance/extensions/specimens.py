@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from line_in_memory import FIELDS, Line, Listener, Loop, Owner, Pipe
 from server.known_templates import ONE, Kept, request, rows
+from transport.unit.line_in_memory import FIELDS, Line, Listener, Loop, Owner, Pipe
 
 from yais.server.grpc.templates import RequestTemplate, RequestTemplateCache
 from yais.transport.client_call import ClientCall
@@ -161,7 +161,7 @@ PLAUSIBLE: dict[str, Callable[[], Any]] = {
     "settings": Settings,
     "size": lambda: 9,
     "sizehint": lambda: -1,
-    "stalled_rounds": lambda: 2.0,
+    "stalled_sweeps": lambda: 2.0,
     "status": lambda: 1,
     "takes_stream": lambda: False,
     "trailing": lambda: [(b"a", b"b")],

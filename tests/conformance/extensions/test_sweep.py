@@ -14,9 +14,8 @@ TESTS = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", sorted(classes()))
 def test_every_entry_refuses_what_does_not_fit(name: str) -> None:
-    path = os.pathsep.join(map(str, (TESTS, TESTS / "transport" / "unit")))
     command = [sys.executable, "-P", "-W", "error", "-m", "conformance.extensions.sweep", name]
-    swept = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True)
+    swept = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(TESTS)}, stderr=subprocess.PIPE, text=True)
     assert swept.returncode == 0, swept.stderr[-4000:]
 
 

@@ -1,4 +1,4 @@
-"""Frames without end, which cost the attacker nothing: what must be answered is rationed, the rest does no harm."""
+"""Frames without end, which cost the attacker nothing: what must be answered is limited, the rest does no harm."""
 
 from contextlib import suppress
 
@@ -41,7 +41,7 @@ QUESTION = frame(PING, payload=bytes(8))
     ],
     ids=["PING", "SETTINGS", "SETTINGS with values", "SETTINGS of full size"],
 )
-async def test_what_must_be_answered_is_rationed(frame: bytes) -> None:
+async def test_what_must_be_answered_is_limited(frame: bytes) -> None:
     async with watched() as server, connected(server.port) as peer:
         await flood(peer, lambda _: portion(frame))
         await peer.expect_end()
@@ -62,7 +62,7 @@ async def test_who_uses_up_the_ration_is_told_so(frame: bytes) -> None:
         assert code_of(peer) is ErrorCodes.ENHANCE_YOUR_CALM
 
 
-async def test_pings_are_rationed_even_if_nobody_reads_the_answers() -> None:
+async def test_pings_are_limited_even_if_nobody_reads_the_answers() -> None:
     async with watched() as server, connected(server.port) as peer:
         for _ in range(50):
             await peer.send(portion(QUESTION))
@@ -87,7 +87,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("piece", HARMLESS.values(), ids=HARMLESS)
-async def test_what_needs_no_answer_is_rationed_or_does_no_harm(piece: bytes) -> None:
+async def test_what_needs_no_answer_is_limited_or_does_no_harm(piece: bytes) -> None:
     """The call that was begun before is served afterwards, unless the server has had enough."""
     async with watched() as server, connected(server.port) as peer:
         await peer.send(peer.headers(1, request("Count")))
@@ -125,7 +125,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
-async def test_calls_that_are_refused_over_and_over_are_rationed_or_do_no_harm(fields: Fields) -> None:
+async def test_calls_that_are_refused_over_and_over_are_limited_or_do_no_harm(fields: Fields) -> None:
     once = block(fields)
     async with watched() as server, connected(server.port) as peer:
 

@@ -85,7 +85,7 @@ async def idle(server: Served) -> None:
 
 
 @pytest.mark.parametrize("method", ["Hold", "Deaf"], ids=["raw", "coroutine"])
-async def test_calls_that_are_taken_back_are_rationed(method: str) -> None:
+async def test_calls_that_are_taken_back_are_limited(method: str) -> None:
     async with watched() as server, connected(server.port) as peer:
         assert await go_on(peer, method, cancel) in (ErrorCodes.ENHANCE_YOUR_CALM, ErrorCodes.INTERNAL_ERROR)
         await idle(server)
@@ -99,7 +99,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("end", MADE.values(), ids=MADE)
-async def test_calls_that_the_server_is_made_to_reset_are_rationed(end: Ending) -> None:
+async def test_calls_that_the_server_is_made_to_reset_are_limited(end: Ending) -> None:
     async with watched() as server, connected(server.port) as peer:
         assert await go_on(peer, "Deaf", end) is ErrorCodes.ENHANCE_YOUR_CALM
         await idle(server)

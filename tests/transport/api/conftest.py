@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from api.serving import Bench
-from api.transports import PAIRS, Ends
+from transport.api.serving import Bench
+from transport.api.transports import PAIRS, Ends
 
 HERE = Path(__file__).parent
 LIMIT_S = 10.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from api.transports import NATIVE, Transport
+from transport.api.transports import NATIVE, Transport
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import grpc
 
-messages, services = grpc.protos_and_services("api/probe.proto")
+messages, services = grpc.protos_and_services("transport/api/probe.proto")
 
 SERVICE = "/yais.test.Probe"
 

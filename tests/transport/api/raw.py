@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from api.serving import ANY_PORT, Bench, Options
+from transport.api.serving import ANY_PORT, Bench, Options
 
 PATH = "/a.B/C"
 Callback = Callable[[Any, memoryview], None]

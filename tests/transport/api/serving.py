@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from api.messages import note, services
-from api.transports import Ends
+from transport.api.messages import note, services
+from transport.api.transports import Ends
 
 Method = Callable[..., Any]
 Options = Sequence[tuple[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import PORT_OF_ANOTHER
-from api.messages import note, notes, services
-from api.reading import read_all
-from api.serving import Bench
+from transport.api.differences import PORT_OF_ANOTHER
+from transport.api.messages import note, notes, services
+from transport.api.reading import read_all
+from transport.api.serving import Bench
 
 has_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
 

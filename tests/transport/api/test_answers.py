@@ -5,10 +5,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import STATUS_BEFORE_MESSAGES
-from api.messages import note, notes
-from api.reading import failure, read_all
-from api.serving import Bench
+from transport.api.differences import STATUS_BEFORE_MESSAGES
+from transport.api.messages import note, notes
+from transport.api.reading import failure, read_all
+from transport.api.serving import Bench
 
 
 async def test_what_is_iterated_over_cannot_be_read(bench: Bench) -> None:

@@ -5,16 +5,16 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import (
+from transport.api.differences import (
     UNREADABLE_ANSWER,
     UNREADABLE_REQUEST,
     UNWRITABLE_ANSWER,
     UNWRITABLE_ITERATED_REQUEST,
     UNWRITABLE_REQUEST,
 )
-from api.messages import SERVICE, note
-from api.reading import read_all, status
-from api.serving import Bench
+from transport.api.messages import SERVICE, note
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench
 
 # A field of 5 bytes, of which one is there.
 GARBAGE = b"\x0a\x05x"

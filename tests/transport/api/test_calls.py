@@ -5,10 +5,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, notes
-from api.reading import failure, read_all, status
-from api.serving import Bench
-from api.transports import NATIVE_CHANNELS
+from transport.api.messages import note, notes
+from transport.api.reading import failure, read_all, status
+from transport.api.serving import Bench
+from transport.api.transports import NATIVE_CHANNELS
 
 OK, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND
 KINDS = {

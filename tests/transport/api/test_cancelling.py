@@ -6,10 +6,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, notes
-from api.reading import read_all, status
-from api.serving import Bench, Method
-from api.transports import NATIVE_CHANNELS
+from transport.api.messages import note, notes
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench, Method
+from transport.api.transports import NATIVE_CHANNELS
 
 METHODS = ["UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream"]
 CANCELLED = (grpc.StatusCode.CANCELLED, "Locally cancelled by application!")

@@ -6,9 +6,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, services
-from api.reading import failure, read_all, status
-from api.serving import Bench
+from transport.api.messages import note, services
+from transport.api.reading import failure, read_all, status
+from transport.api.serving import Bench
 
 State = grpc.ChannelConnectivity
 # As short as grpcio has them.

@@ -4,9 +4,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, services
-from api.reading import read_all, status
-from api.serving import Bench, Served
+from transport.api.messages import note, services
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench, Served
 
 State = grpc.ChannelConnectivity
 

@@ -5,11 +5,11 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import UNARY_COMPRESSION, UNCOMPRESSED_CALL
-from api.messages import note, services
-from api.reading import read_all
-from api.relay import Relay
-from api.serving import Bench
+from transport.api.differences import UNARY_COMPRESSION, UNCOMPRESSED_CALL
+from transport.api.messages import note, services
+from transport.api.reading import read_all
+from transport.api.relay import Relay
+from transport.api.serving import Bench
 
 SIZE = 100_000
 GZIP, DEFLATE, NONE = grpc.Compression.Gzip, grpc.Compression.Deflate, grpc.Compression.NoCompression

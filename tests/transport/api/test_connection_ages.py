@@ -4,12 +4,12 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, services
-from api.reading import read_all
-from api.relay import Relay
-from api.serving import Bench
-from api.test_channel_states import BACKOFF, reach
-from api.transports import NATIVE_CHANNELS, NATIVE_SERVERS, WITH_A_NATIVE_END
+from transport.api.messages import note, services
+from transport.api.reading import read_all
+from transport.api.relay import Relay
+from transport.api.serving import Bench
+from transport.api.test_channel_states import BACKOFF, reach
+from transport.api.transports import NATIVE_CHANNELS, NATIVE_SERVERS, WITH_A_NATIVE_END
 
 State = grpc.ChannelConnectivity
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

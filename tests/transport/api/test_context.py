@@ -5,10 +5,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import CONTEXT_AFTER_A_CANCEL
-from api.messages import note
-from api.reading import failure
-from api.serving import Bench, Method
+from transport.api.differences import CONTEXT_AFTER_A_CANCEL
+from transport.api.messages import note
+from transport.api.reading import failure
+from transport.api.serving import Bench, Method
 
 
 class Watched:

@@ -6,10 +6,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note
-from api.reading import failure, status
-from api.serving import Bench, Method
-from api.transports import NATIVE_CHANNELS
+from transport.api.messages import note
+from transport.api.reading import failure, status
+from transport.api.serving import Bench, Method
+from transport.api.transports import NATIVE_CHANNELS
 
 EXPIRED = grpc.StatusCode.DEADLINE_EXCEEDED
 SHORT_S = 0.05

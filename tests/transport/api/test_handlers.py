@@ -4,10 +4,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import SERVICE, note
-from api.reading import read_all, status
-from api.serving import Bench, Served
-from api.transports import NATIVE_SERVERS
+from transport.api.messages import SERVICE, note
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench, Served
+from transport.api.transports import NATIVE_SERVERS
 
 UNIMPLEMENTED = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
 REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")

@@ -4,10 +4,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import OWN_CALL_DETAILS
-from api.messages import SERVICE, messages, note, notes
-from api.reading import read_all, status
-from api.serving import Bench
+from transport.api.differences import OWN_CALL_DETAILS
+from transport.api.messages import SERVICE, messages, note, notes
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 

@@ -4,9 +4,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import SERVICE, note, notes
-from api.reading import read_all
-from api.serving import Bench, Method, echo_as_stream, echo_each
+from transport.api.messages import SERVICE, note, notes
+from transport.api.reading import read_all
+from transport.api.serving import Bench, Method, echo_as_stream, echo_each
 
 pytestmark = pytest.mark.both_loops
 

@@ -6,11 +6,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from api.differences import SYNCHRONOUS_METHOD
-from api.messages import note, services
-from api.reading import status
-from api.serving import ANY_PORT, Bench
-from api.transports import ONLY_NATIVE
+from transport.api.differences import SYNCHRONOUS_METHOD
+from transport.api.messages import note, services
+from transport.api.reading import status
+from transport.api.serving import ANY_PORT, Bench
+from transport.api.transports import ONLY_NATIVE
 
 only_native = pytest.mark.parametrize("ends", ONLY_NATIVE, ids=str)
 

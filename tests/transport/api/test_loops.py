@@ -13,11 +13,11 @@ import pytest
 import trustme
 import uvloop
 
-from api.messages import messages, services
-from api.raw import PATH, ask_raw
-from api.serving import ANY_PORT, Bench, servicer
-from api.threads import LIMIT_S, MakeLoop, Worker, turning, working
-from api.transports import ONLY_NATIVE
+from transport.api.messages import messages, services
+from transport.api.raw import PATH, ask_raw
+from transport.api.serving import ANY_PORT, Bench, servicer
+from transport.api.threads import LIMIT_S, MakeLoop, Worker, turning, working
+from transport.api.transports import ONLY_NATIVE
 from yais.transport.scratch import Scratch
 
 EXCHANGES = 10_000

@@ -5,9 +5,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note
-from api.reading import failure, read_all
-from api.serving import Bench
+from transport.api.messages import note
+from transport.api.reading import failure, read_all
+from transport.api.serving import Bench
 
 METADATA = (("text", "1, 2"), ("twice", "a"), ("twice", "b"), ("some-bin", b"\x00\xff,\x01"), ("empty-bin", b""))
 MANY = tuple((f"many-{number}", "x" * 20_000) for number in range(5))

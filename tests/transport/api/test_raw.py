@@ -8,10 +8,10 @@ import grpc
 import numpy as np
 import pytest
 
-from api.raw import PATH, serve_raw
-from api.reading import status
-from api.serving import Bench
-from api.transports import NATIVE_SERVERS
+from transport.api.raw import PATH, serve_raw
+from transport.api.reading import status
+from transport.api.serving import Bench
+from transport.api.transports import NATIVE_SERVERS
 
 pytestmark = pytest.mark.parametrize("ends", NATIVE_SERVERS, ids=str)
 

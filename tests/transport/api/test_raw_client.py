@@ -4,10 +4,10 @@ import grpc
 import numpy as np
 import pytest
 
-from api.raw import PATH, ask_raw, serve_raw
-from api.serving import Bench
-from api.test_raw import echo
-from api.transports import ONLY_NATIVE
+from transport.api.raw import PATH, ask_raw, serve_raw
+from transport.api.serving import Bench
+from transport.api.test_raw import echo
+from transport.api.transports import ONLY_NATIVE
 from yais.transport import ServerCall
 
 pytestmark = pytest.mark.parametrize("ends", ONLY_NATIVE, ids=str)

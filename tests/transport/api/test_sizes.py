@@ -3,10 +3,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import TOO_LARGE_TO_WRITE
-from api.messages import note
-from api.reading import failure, read_all, status
-from api.serving import Bench
+from transport.api.differences import TOO_LARGE_TO_WRITE
+from transport.api.messages import note
+from transport.api.reading import failure, read_all, status
+from transport.api.serving import Bench
 
 RECEIVE, SEND = "grpc.max_receive_message_length", "grpc.max_send_message_length"
 LIMIT = 1000

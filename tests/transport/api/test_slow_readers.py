@@ -5,10 +5,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, services
-from api.relay import Relay
-from api.serving import Bench
-from api.transports import Transport
+from transport.api.messages import note, services
+from transport.api.relay import Relay
+from transport.api.serving import Bench
+from transport.api.transports import Transport
 
 BLOCK = note(size=64 * 1024)
 # Ours has a window of 1 MiB for a call; grpcio's grows with the speed of the connection.

@@ -5,10 +5,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note
-from api.reading import failure, read_all, status
-from api.serving import Bench
-from api.transports import NATIVE_SERVERS
+from transport.api.messages import note
+from transport.api.reading import failure, read_all, status
+from transport.api.serving import Bench
+from transport.api.transports import NATIVE_SERVERS
 
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

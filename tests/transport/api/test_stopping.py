@@ -6,12 +6,12 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.differences import STOP_AND_METHODS
-from api.messages import note, services
-from api.reading import read_all, status
-from api.serving import Bench, Served
-from api.test_closing import Gate
-from api.transports import GRPCIO
+from transport.api.differences import STOP_AND_METHODS
+from transport.api.messages import note, services
+from transport.api.reading import read_all, status
+from transport.api.serving import Bench, Served
+from transport.api.test_closing import Gate
+from transport.api.transports import GRPCIO
 
 UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 

@@ -5,9 +5,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from api.messages import note, notes
-from api.reading import read_all
-from api.serving import Bench
+from transport.api.messages import note, notes
+from transport.api.reading import read_all
+from transport.api.serving import Bench
 
 CALLS = 200
 TASKS = 8

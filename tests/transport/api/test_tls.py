@@ -6,9 +6,9 @@ import grpc.aio
 import pytest
 import trustme
 
-from api.messages import note, notes, services
-from api.reading import read_all, status
-from api.serving import ANY_PORT, Bench
+from transport.api.messages import note, notes, services
+from transport.api.reading import read_all, status
+from transport.api.serving import ANY_PORT, Bench
 
 NAME = "server.test"
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

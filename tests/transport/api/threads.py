@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-from api.serving import Bench
-from api.transports import ONLY_NATIVE
+from transport.api.serving import Bench
+from transport.api.transports import ONLY_NATIVE
 
 LIMIT_S = 60.0
 

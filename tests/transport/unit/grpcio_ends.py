@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from raw_peer import Answer, raw_server
+
+from transport.unit.raw_peer import Answer, raw_server
 
 Behaviour = Callable[[bytes, "grpc.aio.ServicerContext[Any, Any]"], Any]
 

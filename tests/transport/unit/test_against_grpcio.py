@@ -4,9 +4,9 @@ from typing import Any
 
 import grpc
 import pytest
-from grpcio_ends import grpcio_call, grpcio_server
-from raw_peer import Answer, raw_call, raw_server
 
+from transport.unit.grpcio_ends import grpcio_call, grpcio_server
+from transport.unit.raw_peer import Answer, raw_call, raw_server
 from yais.transport.address import peer_name
 from yais.transport.compression import ACCEPTED, DEFLATE, GZIP, Codec, inflate
 from yais.transport.metadata import (

@@ -11,9 +11,9 @@ import grpc
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
-from grpcio_ends import grpcio_server, nothing
-from raw_peer import Answer, raw_server
 
+from transport.unit.grpcio_ends import grpcio_server, nothing
+from transport.unit.raw_peer import Answer, raw_server
 from yais.clients.siege.chaos.h2 import SETTINGS
 from yais.transport.credentials import (
     ChannelCredentials,

@@ -1,11 +1,12 @@
 """What callers of a connection may not do is refused, and says so."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from line_in_memory import FIELDS, Line
 
+from transport.unit.line_in_memory import FIELDS, Line
 from yais.transport.client_call import ClientCall
 from yais.transport.fields import Fields
 from yais.transport.server_call import ServerCall
@@ -106,3 +107,36 @@ def test_a_flush_inside_of_a_callback_waits_and_mixes_no_connections() -> None:
     line.calls[0].respond(bytes(range(256)) * 2000)
     line.move()
     assert (call.status, call.peek()) == (0, bytes(range(256)) * 2000)
+
+
+class Finalized:
+    """Garbage that refers to itself, and starts a call when it is collected."""
+
+    def __init__(self, start: Callable[[], object]) -> None:
+        self.itself = self
+        self.start = start
+
+    def __del__(self) -> None:
+        self.start()
+
+
+def test_a_finalizer_may_start_a_call_while_another_is_made() -> None:
+    first, second = Line(), Line()
+    was_enabled, thresholds = gc.isenabled(), gc.get_threshold()
+    try:
+        for allocations in range(20):
+            gc.collect()
+            Finalized(lambda: second.client.start(FIELDS, b"hello"))
+            # The collector runs at this allocation of those that the call makes (with CPython 3.11), or before its end.
+            gc.set_threshold(gc.get_count()[0] + allocations)
+            gc.enable()
+            first.client.start(FIELDS, b"hello")
+            gc.disable()
+    finally:
+        gc.set_threshold(*thresholds)
+        if was_enabled:
+            gc.enable()
+    gc.collect()
+    first.move()
+    second.move()
+    assert len(first.calls) == len(second.calls) == 20

@@ -68,7 +68,7 @@ class ClientEnd(End):
             *super().connection_actions(),
             self.start,
             self.start,
-            lambda connection, a, b: connection.leave(),
+            lambda connection, a, b: connection.drain(),
             lambda connection, a, b: connection.cancel_all(),
         ]
 

@@ -54,7 +54,7 @@ async def test_the_end_of_a_draining_connection_is_not_that_of_the_next_attempt(
         channel.get_state(try_to_connect=True)
         first = await accepted.get()
         first.greet()
-        call = channel.unary_unary("/test.Link/Call")(b"")
+        call = channel.unary_unary("/test.PickFirst/Call")(b"")
         await first.take_call()
         first.go_away()
         await channel.wait_for_state_change(State.READY)
@@ -68,3 +68,16 @@ async def test_the_end_of_a_draining_connection_is_not_that_of_the_next_attempt(
         assert channel.get_state() is State.READY
         await channel.close()
         await second.close()
+
+
+async def test_closing_a_channel_that_still_connects_takes_none_of_the_grace() -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    async with await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        # The server does not answer the TLS handshake, so that the attempt goes on.
+        channel = transport.secure_channel(f"{host}:{port}", transport.ssl_channel_credentials())
+        channel.get_state(try_to_connect=True)
+        writer = await accepted.get()
+        async with asyncio.timeout(5):
+            await channel.close(grace=60)
+        writer.close()
