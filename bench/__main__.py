@@ -8,9 +8,10 @@ from typing import Any, Protocol, cast
 
 import click
 
-from bench import plots, table
 from bench.measure import BenchError, NotInstalledError, Size
-from bench.results import FOLDER, Facts, write
+from bench.report import plots
+from bench.report import sections as table
+from bench.report.results import FOLDER, Facts, write
 
 
 class Benchmark(Protocol):
@@ -22,7 +23,7 @@ class Benchmark(Protocol):
     def run(self, size: Size, *comparison: Any) -> Sequence[Any]: ...
 
 
-# The name of a benchmark is where its module is: service-cost is bench.service.cost.
+# The name of a benchmark is where its module is, unless MODULES has another place: service-cost is bench.service.cost.
 BENCHMARKS = (
     "service-cost",
     "service-latency",
@@ -55,6 +56,14 @@ BENCHMARKS = (
     "siege-hour",
     "siege-memory",
 )
+MODULES = {
+    "service-stages": "micro",
+    "memory": "service.footprint",
+    "transport-clients": "transport.client_cost",
+    "transport-scaling": "transport.server_cost",
+    "gpu-served": "gpu.throughput",
+    "siege-memory": "siege.growth",
+}
 # The one that takes another commit, and says what exceeds a bound.
 COMPARING = "instructions"
 GROUPS = ("service", "transport", "gpu", "siege")
@@ -130,7 +139,7 @@ def _with_gpu(facts: Facts) -> Facts:
 
 
 def _module(name: str) -> Benchmark:
-    return cast("Benchmark", import_module(f"bench.{name.replace('-', '.')}"))
+    return cast("Benchmark", import_module(f"bench.{MODULES.get(name, name.replace('-', '.'))}"))
 
 
 if __name__ == "__main__":

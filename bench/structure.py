@@ -25,7 +25,7 @@ import grpc
 import numpy as np
 import uvloop
 
-from bench.load import message
+from bench.closed_loop import message
 from bench.measure import ROOT, engine
 from yais.server.config import Config, EngineSource
 from yais.server.service import Service

@@ -10,14 +10,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bench.closed_loop import Array
 from bench.gpu.answers import BATCH, answers
 from bench.gpu.bare import each
 from bench.gpu.machine import find_gpu
 from bench.gpu.networks import NAMES, PRECISIONS, Network, engine_file, onnx_file
 from bench.gpu.photographs import photographs, pieces
-from bench.load import Array
 from bench.measure import ROOT, BenchError, Size
-from bench.transport.rounds import Bound
+from bench.rounds import Bound
 from yais.clients.inputs.images import crop
 from yais.engines import EngineOptions, open_engine
 

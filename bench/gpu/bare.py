@@ -1,4 +1,4 @@
-"""The bare engine as seen from outside: `bench.gpu.loop` in a process of its own."""
+"""The bare engine as seen from outside: `bench.gpu.bare_engine` in a process of its own."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from bench.gpu.loop import Timing
+from bench.gpu.bare_engine import Timing
 from bench.gpu.opening import Way
 from bench.measure import BenchError, Child, NotInstalledError, launched
 
@@ -33,7 +33,7 @@ class Bare:
 @contextmanager
 def bare(path: Path, way: Way) -> Iterator[Bare]:
     """Raises `BenchError` with why the engine cannot be opened."""
-    command = [sys.executable, "-m", "bench.gpu.loop", str(path), *way.flags()]
+    command = [sys.executable, "-m", "bench.gpu.bare_engine", str(path), *way.flags()]
     with launched(f"{path.name} by itself", command, None) as child:
         child.hear()
         yield Bare(child)

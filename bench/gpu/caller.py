@@ -15,7 +15,7 @@ from typing import cast
 
 import uvloop
 
-from bench.load import Infer, connected
+from bench.closed_loop import Infer, connected
 from bench.measure import uncollected
 from bench.transport.contract import Transport
 

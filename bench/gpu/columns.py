@@ -1,6 +1,6 @@
 """The tables of what is measured on a GPU."""
 
-from bench.columns import Column, Row, contest, plain, spread, verdict
+from bench.report.columns import Column, Row, contest, plain, spread, verdict
 
 _CASE, _NAME = plain("case", "case"), plain("runs on", "name")
 

@@ -9,9 +9,9 @@ from bench.gpu.machine import find_gpu
 from bench.gpu.networks import NAMES, Network, engine_file
 from bench.gpu.serving import Case, calling, classify, served
 from bench.measure import Size, Spread, Subject, free_port
+from bench.rounds import Bound
 from bench.service.overload import MAX_LAG_MS, spread
 from bench.transport.peers import require_native
-from bench.transport.rounds import Bound
 
 # Requests are milliseconds of a step here.
 SHORT = Size(rounds=1, requests=4_000)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from bench.bare import run_once
+from bench.closed_loop import METHOD, Array, message
 from bench.gpu.caller import Yield
 from bench.gpu.networks import PICTURE, Network, engine_file, onnx_file
 from bench.gpu.opening import Way, noise
-from bench.load import METHOD, Array, message
 from bench.measure import BenchError, Child, Subject, launched, running, script
+from bench.ort import run_once
 from bench.service.questions import Question
 from bench.transport.contract import Transport, interface
 from yais.clients.protocol import infer_outputs

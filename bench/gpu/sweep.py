@@ -6,7 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 from bench.gpu.bare import Bare, bare, each
-from bench.gpu.loop import Timing
+from bench.gpu.bare_engine import Timing
 from bench.gpu.machine import find_gpu
 from bench.gpu.networks import NAMES, PRECISIONS, Network, engine_file
 from bench.gpu.opening import Way

@@ -6,8 +6,8 @@ from bench.instructions.callgrind import TOOLS
 from bench.instructions.checkout import INSTALLED, Checkout, checkout
 from bench.instructions.rounds import SERVERS, Figures, count_instructions, time_cpu
 from bench.measure import Size, Spread, choose_cores, pinned
+from bench.rounds import Bound
 from bench.transport.programs import require
-from bench.transport.rounds import Bound
 
 SHORT = Size(rounds=2, requests=1_024)
 FULL = Size(rounds=3, requests=1_024)

@@ -8,12 +8,12 @@ from functools import partial
 
 from bench.instructions.callgrind import counted
 from bench.instructions.checkout import Checkout
-from bench.instructions.client import connected
 from bench.measure import Cores, Size, Subject, engine, running, yais
+from bench.rounds import metered
 from bench.service.questions import Model, Question, expect, infer
 from bench.transport import contract
+from bench.transport.http2 import connected
 from bench.transport.peers import PEERS
-from bench.transport.rounds import metered
 
 # CPU varies far more, and takes far less time to measure.
 _CPU_ROUNDS = 3

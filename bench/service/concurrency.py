@@ -1,12 +1,12 @@
 """How many requests a server answers a second, and what each costs it, by how many are under way at a time."""
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Row, compare
 from bench.service.cost import contestant
 from bench.service.peers import YARDSTICK, Name, serving
 from bench.service.questions import Model
 from bench.transport.loads import Shape
 from bench.transport.programs import require
-from bench.transport.rounds import Row, compare
 
 SHORT = Size(rounds=2, requests=8_000)
 FULL = Size(rounds=5, requests=60_000)

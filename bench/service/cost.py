@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Bound, Contestant, Row, compare, cpu_per_call
 from bench.service.peers import PEERS, YARDSTICK, Name, serving
 from bench.service.questions import Model
 from bench.transport.loads import Shape
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, Contestant, Row, compare, cpu_per_call
 
 SHORT = Size(rounds=3, requests=10_000)
 FULL = Size(rounds=7, requests=80_000)

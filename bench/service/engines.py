@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from bench.bare import run_once
-from bench.load import METHOD, check, closed_loop, connected, message
+from bench.closed_loop import METHOD, check, closed_loop, connected, message
 from bench.measure import Child, Size, Subject, choose_cores, engine, launched, pinned, running, usage, yais
+from bench.ort import run_once
+from bench.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 from bench.service.questions import Question
 from bench.transport.peers import require_native
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
 # Requests are images here.
 SHORT = Size(rounds=3, requests=16)
@@ -54,7 +54,7 @@ def _question(path: Path, batch: int) -> Question:
 @contextmanager
 def bare_loop(path: Path, batch: int, core: int) -> Iterator[Child]:
     """ONNX Runtime on the server's core, which has nothing to do while the server is measured, and the other way."""
-    with launched("bare", [sys.executable, "-m", "bench.bare", str(path), str(batch)], core) as child:
+    with launched("bare", [sys.executable, "-m", "bench.ort", str(path), str(batch)], core) as child:
         child.hear()
         yield child
 

@@ -16,7 +16,7 @@ import click
 import grpc
 import uvloop
 
-from bench.load import METHOD
+from bench.closed_loop import METHOD
 from bench.measure import BenchError, uncollected
 from yais.clients.channel import channel_options
 from yais.clients.siege.open_loop import OpenLoop

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.measure import Cores, Size, Subject, choose_cores
+from bench.rounds import Bound, Contestant, Row, compare
 from bench.service.peers import PEERS, YARDSTICK, Name, serving
 from bench.service.questions import Model
 from bench.transport.latency import SERIAL, median_latency
 from bench.transport.loads import caller
-from bench.transport.rounds import Bound, Contestant, Row, compare
 
 SHORT = Size(rounds=5, requests=1_000)
 FULL = Size(rounds=11, requests=5_000)

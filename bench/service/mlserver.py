@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from bench.measure import BUILD, free_port
-from bench.service.triton import environment
+from bench.service.servers import environment
 
 _RUNTIME = Path(__file__).with_name("models") / "mlserver_identity.py"
 _FOLDER = BUILD / "mlserver"

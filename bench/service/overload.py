@@ -22,13 +22,13 @@ from bench.measure import (
     running,
     yais,
 )
+from bench.rounds import Bound, metered
 from bench.service.deep import build_deep
 from bench.service.generator import Tally
 from bench.service.peers import Name, serving
 from bench.service.questions import Model, Question, infer
 from bench.transport.loads import Shape
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, metered
 
 # Requests are milliseconds of a step here.
 SHORT = Size(rounds=2, requests=1_000)

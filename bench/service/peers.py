@@ -10,7 +10,7 @@ from typing import Literal
 from bench.measure import Cores, Subject, engine, free_port, launched, pinned, yais
 from bench.service.mlserver import mlserver
 from bench.service.questions import Model, Question, echo, infer, reflect, wait_until_answered
-from bench.service.triton import triton
+from bench.service.servers import triton
 from bench.transport.peers import PEERS as TRANSPORTS
 from bench.transport.peers import available
 
@@ -56,7 +56,7 @@ PEERS: dict[Name, Peer] = {
     "C++, keeping memory": Peer(partial(_echo, "C++, keeping memory"), echo),
     "YAIS": Peer(_yais),
     "YAIS, grpcio": Peer(lambda port: _yais(port, "--transport", "grpcio"), part=0.1),
-    "grpc.aio": Peer(lambda port: [sys.executable, "-m", "bench.service.echo", str(port)], reflect, part=0.1),
+    "grpc.aio": Peer(lambda port: [sys.executable, "-m", "bench.service.aio_echo", str(port)], reflect, part=0.1),
     "Triton, C++ backend": Peer(lambda port: triton(port, "bare", _MODELS), part=0.3),
     "Triton, Python backend": Peer(lambda port: triton(port, "python", _MODELS), part=0.1),
     "MLServer": Peer(mlserver, part=0.04, models=("identity",)),

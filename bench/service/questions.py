@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 import numpy as np
 
-from bench import load
-from bench.bare import run_once
-from bench.load import Array
+from bench import closed_loop as load
+from bench.closed_loop import Array
 from bench.measure import BenchError, Child, engine
+from bench.ort import run_once
 from bench.transport import contract
 from bench.transport.loads import H2load, Shape
 

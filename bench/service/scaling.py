@@ -3,12 +3,12 @@
 from functools import partial
 
 from bench.measure import Size, choose_cores
+from bench.rounds import Bound, Row
 from bench.service.peers import PEERS, serving
 from bench.service.questions import Model
 from bench.transport.loads import Shape
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, Row
-from bench.transport.scaling import COUNTS, Scaled, Series
+from bench.transport.server_cost import COUNTS, Scaled, Series
 
 SHORT = Size(rounds=2, requests=10_000)
 FULL = Size(rounds=5, requests=60_000)

@@ -7,13 +7,13 @@ from time import perf_counter
 from typing import NamedTuple
 
 from bench.measure import Cores, Size, Spread, choose_cores, engine, free_port, launched, pinned, yais
+from bench.rounds import Bound
 from bench.service.mlserver import mlserver
 from bench.service.questions import Model, infer, is_ready, wait_until_answered
-from bench.service.triton import triton
+from bench.service.servers import triton
 from bench.transport.loads import H2load, Shape
 from bench.transport.peers import available
 from bench.transport.programs import require
-from bench.transport.rounds import Bound
 
 # A round is one start. The requests are made once, after the last.
 SHORT = Size(rounds=3, requests=1_000)

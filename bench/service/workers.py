@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.measure import Size, Spread, Subject, engine, running, yais
+from bench.rounds import WARM_UP, metered
 from bench.service.questions import Model, infer
 from bench.transport.loads import H2load, Shape
 from bench.transport.programs import require
-from bench.transport.rounds import WARM_UP, metered
 
 SHORT = Size(rounds=3, requests=60_000)
 FULL = Size(rounds=9, requests=400_000)

@@ -1,6 +1,6 @@
 """The tables of what is measured of siege."""
 
-from bench.columns import OTHERS, Column, Row, contest, median, plain, spread, verdict
+from bench.report.columns import OTHERS, Column, Row, contest, median, plain, spread, verdict
 
 _CASE, _NAME = plain("case", "case"), plain("who", "name")
 

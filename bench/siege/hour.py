@@ -6,7 +6,7 @@ Without a server, a clock or a live view: what grows with the time on the wall i
 import sys
 
 from bench.measure import Size, choose_cores, launched
-from bench.siege.memory import Row, resident, row
+from bench.siege.growth import Row, resident, row
 from bench.siege.records import blocks, record
 from yais.clients.stats.recorder import Recorder
 

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 import click
 
 from bench.measure import BenchError, Size, Subject, choose_cores
-from bench.siege.sendings import Generator, Row, Sending, compare, siege
+from bench.rounds import metered
+from bench.siege.sending import Generator, Row, Sending, compare, siege
 from bench.siege.steps import LEAST_ACHIEVED
 from bench.transport.peers import require_native, serving
-from bench.transport.rounds import metered
 
 SHORT = Size(rounds=2, requests=10_000)
 FULL = Size(rounds=5, requests=600_000)

@@ -4,12 +4,12 @@ from contextlib import ExitStack
 from functools import partial
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Burst, Contestant, Row, Sample, compare, cpu_per_call, metered
 from bench.siege.command import besiege
-from bench.transport.clients import SHAPE, YARDSTICK, h2load
+from bench.transport.client_cost import SHAPE, YARDSTICK, h2load
 from bench.transport.loads import client, cpp_client, python_client
 from bench.transport.peers import available, require_native, serving
 from bench.transport.programs import require
-from bench.transport.rounds import Burst, Contestant, Row, Sample, compare, cpu_per_call, metered
 
 SHORT = Size(rounds=2, requests=20_000)
 FULL = Size(rounds=7, requests=200_000)

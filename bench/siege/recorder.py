@@ -8,8 +8,8 @@ from time import process_time_ns
 from prometheus_client import CollectorRegistry, Histogram
 
 from bench.measure import Size, Spread, choose_cores, pinned
+from bench.rounds import Bound
 from bench.siege.records import Times, blocks, record
-from bench.transport.rounds import Bound
 from yais.clients.stats.recorder import Recorder
 
 SHORT = Size(rounds=3, requests=50_000)

@@ -1,7 +1,7 @@
 """Up to which rate one process of siege keeps a constant schedule."""
 
 from bench.measure import Size, Subject, choose_cores
-from bench.siege.sendings import Generator, Row, compare, siege
+from bench.siege.sending import Generator, Row, compare, siege
 from bench.transport.peers import require_native, serving
 
 SHORT = Size(rounds=1, requests=10_000)

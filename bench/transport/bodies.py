@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from functools import partial
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Bound, Contestant, Row, compare, cpu_per_call
 from bench.transport.contract import message
 from bench.transport.loads import H2load, Shape, client, cpp_client
 from bench.transport.peers import Name, serving
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, Contestant, Row, compare, cpu_per_call
 
 SHORT = Size(rounds=3, requests=400)
 FULL = Size(rounds=5, requests=4_000)

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.measure import Size, Spread, choose_cores, pinned, running
+from bench.rounds import Bound
 from bench.transport.connections import idle_connection
 from bench.transport.peers import PEERS, Name, available
-from bench.transport.rounds import Bound
 
 # Requests are connections here.
 SHORT = Size(rounds=2, requests=1_000)

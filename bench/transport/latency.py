@@ -3,9 +3,9 @@
 from contextlib import ExitStack
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 from bench.transport.loads import Client, Kind, Shape, client, cpp_client
 from bench.transport.peers import Name, serving
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
 SHORT = Size(rounds=5, requests=1_000)
 FULL = Size(rounds=11, requests=5_000)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.measure import Size, Subject, choose_cores
-from bench.transport.clients import CLIENTS
+from bench.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
+from bench.transport.client_cost import CLIENTS
 from bench.transport.loads import Client, Kind, Shape, client, cpp_client
 from bench.transport.peers import available, serving
 from bench.transport.programs import program
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
 # Requests are streams here.
 SHORT = Size(rounds=3, requests=160)

@@ -1,11 +1,11 @@
 """CPU that a server takes for a unary call of 100 bytes, under a load that comes in bunches."""
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Bound, Contestant, Row, compare, cpu_per_call
 from bench.transport.contract import message
 from bench.transport.loads import H2load, Shape
 from bench.transport.peers import PEERS, Name, serving
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, Contestant, Row, compare, cpu_per_call
 
 SHORT = Size(rounds=3, requests=20_000)
 FULL = Size(rounds=9, requests=150_000)

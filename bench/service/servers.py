@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.load import Array
+from bench.closed_loop import Array
 from bench.measure import BUILD, PEERS, NotInstalledError, engine, free_port
 from bench.transport.programs import require
 

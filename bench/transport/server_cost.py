@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.measure import BenchError, Size, Subject, choose_cores
+from bench.rounds import Bound, Burst, Contestant, Row, Sample, interleave, metered, row
 from bench.transport.connections import idle_connection
 from bench.transport.contract import message
 from bench.transport.loads import H2load, Shape
 from bench.transport.peers import PEERS, serving
 from bench.transport.programs import require
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, interleave, metered, row
 from yais.clients.siege.chaos.h2 import MAX_CONCURRENT_STREAMS
 
 SHORT = Size(rounds=2, requests=10_000)

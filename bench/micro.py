@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 
-from bench.load import message
+from bench.closed_loop import message
 from bench.measure import BenchError, Size, Spread, choose_cores, engine, pinned
 from yais.engines import EngineOptions, open_engine
 from yais.proto.grpc_service_pb2 import ModelInferRequest

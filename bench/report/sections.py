@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.columns import (
+from bench.gpu import columns as gpu
+from bench.report.columns import (
     OTHERS,
     Column,
     contest,
@@ -18,7 +19,6 @@ from bench.columns import (
     spread,
     verdicts,
 )
-from bench.gpu import columns as gpu
 from bench.siege import columns as siege
 
 # Benchmark -> the title of its section, and its table.

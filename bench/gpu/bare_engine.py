@@ -1,6 +1,6 @@
 """The bare engine: its contexts, each driven by a thread that runs the same batch again and again.
 
-    python -m bench.gpu.loop ENGINE CONTEXTS GRAPHS PAGE_LOCKED
+    python -m bench.gpu.bare_engine ENGINE CONTEXTS GRAPHS PAGE_LOCKED
 
 Reads lines of ROWS and MILLISECONDS, runs batches of so many rows for so long, and answers with a `Timing` in JSON.
 """

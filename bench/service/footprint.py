@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import uvloop
 
-from bench.load import Infer, connected, message
+from bench.closed_loop import Infer, connected, message
 from bench.measure import BenchError, Size, Subject, choose_cores, engine, pinned, running, yais
 
 SHORT = Size(rounds=20, requests=2_000)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.measure import Size, Spread, Subject
+from bench.rounds import Bound, metered
 from bench.siege.command import besiege
-from bench.transport.rounds import Bound, metered
 from yais.clients.stats.verdict import judge
 
 

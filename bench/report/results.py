@@ -16,7 +16,7 @@ import psutil
 
 from bench.measure import PEERS, ROOT, Size
 
-FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = ROOT / "bench" / "results"
 
 _PEERS = ("nvidia-pytriton", "mlserver")
 _LIBRARIES = ("grpc++", "libnghttp2")

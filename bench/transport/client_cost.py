@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from functools import partial
 
 from bench.measure import Size, Subject, choose_cores
+from bench.rounds import Bound, Contestant, Row, Sample, compare, cpu_per_call, metered
 from bench.transport.contract import message
 from bench.transport.loads import H2load, Shape, client, cpp_client, python_client
 from bench.transport.peers import available, require_native, serving
 from bench.transport.programs import program, require
-from bench.transport.rounds import Bound, Contestant, Row, Sample, compare, cpu_per_call, metered
 
 SHORT = Size(rounds=3, requests=10_000)
 FULL = Size(rounds=7, requests=80_000)

@@ -13,7 +13,7 @@ from bench.gpu.networks import NAMES, Network, Precision, engine_file
 from bench.gpu.serving import Callers, Case, calling, classify, served
 from bench.gpu.shared import in_shared_memory
 from bench.measure import NotInstalledError, Size, Subject
-from bench.transport.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
+from bench.rounds import Bound, Burst, Contestant, Row, Sample, compare, metered
 
 # Requests are milliseconds of a contestant's turn here.
 SHORT = Size(rounds=3, requests=1_000)
