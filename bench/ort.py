@@ -1,4 +1,4 @@
-"""The other yardstick: ONNX Runtime alone, which runs a model again and again on buffers bound once."""
+"""ONNX Runtime alone, the other yardstick: it runs a model again and again on buffers bound once."""
 
 import os
 import sys
@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-Array = NDArray[Any]
 
 
 def open_session(path: Path) -> Any:
@@ -23,10 +21,10 @@ def open_session(path: Path) -> Any:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def run_once(path: Path, value: Array) -> Array:
+def run_once(path: Path, value: NDArray[Any]) -> NDArray[Any]:
     """What the only output of a model should be."""
     session = open_session(path)
-    output: Array
+    output: NDArray[Any]
     (output,) = session.run(None, {session.get_inputs()[0].name: value})
     return output
 

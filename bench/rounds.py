@@ -1,11 +1,14 @@
-"""Contestants measured in turn, A B C A B C, and the rows of figures that come of it."""
+"""Rounds in which contestants are measured in turn, A B C A B C, and the rows of figures that come of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from bench.measure import Size, Spread, Subject, Usage, usage
+import click
 
+from bench.measure import BenchError, NotInstalledError, Size, Spread, Subject, Usage, usage
+
+Case = TypeVar("Case")
 Result = TypeVar("Result")
 
 WARM_UP = 0.1  # Of a round.
@@ -61,7 +64,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ContestRow:
     """A contestant in a case. `figure` is what the benchmark counts.
 
     `of_medians` is its median through the yardstick's; `ratio` is taken within each round. Both are None where there is
@@ -81,7 +84,7 @@ class Row:
     others: Spread
 
 
-def compare(case: str, contestants: Sequence[Contestant], size: Size, yardstick: str) -> list[Row]:
+def compare(case: str, contestants: Sequence[Contestant], size: Size, yardstick: str) -> list[ContestRow]:
     """Measures all contestants in turn and compares them with the one named `yardstick`, where it takes part."""
     rounds = interleave(contestants, size)
     against = next((samples for one, samples in zip(contestants, rounds, strict=True) if one.name == yardstick), None)
@@ -102,10 +105,12 @@ def interleave(contestants: Sequence[Contestant], size: Size) -> list[list[Sampl
     return [list(samples) for samples in zip(*rounds, strict=True)]
 
 
-def row(case: str, one: Contestant, calls: int, samples: Sequence[Sample], against: Sequence[Sample] | None) -> Row:
+def row(
+    case: str, one: Contestant, calls: int, samples: Sequence[Sample], against: Sequence[Sample] | None
+) -> ContestRow:
     figure = Spread.of([sample.figure for sample in samples])
     yardstick = against and Spread.of([sample.figure for sample in against])
-    return Row(
+    return ContestRow(
         case,
         one.name,
         calls,
@@ -135,3 +140,25 @@ def metered(subject: Subject, work: Callable[[], Result], other_end: Subject | N
     before = usage(subject, other_end)
     result = work()
     return result, usage(subject, other_end) - before
+
+
+def measure_each(
+    cases: Iterable[Case], measure: Callable[[Case], Iterable[Result]], title: Callable[[Case], str]
+) -> list[Result]:
+    """The results of all cases that can be measured; of the others it is told why not, in full where that is new.
+
+    Raises `NotInstalledError` when none can.
+    """
+    results: list[Result] = []
+    reasons = {"there is none"}
+    for case in cases:
+        try:
+            results.extend(measure(case))
+        except BenchError as error:
+            text = str(error).strip()
+            reason = text.rpartition("\n")[2]
+            click.echo(f"  without {title(case)}: {reason if reason in reasons else text}", err=True)
+            reasons.add(reason)
+    if not results:
+        raise NotInstalledError("no case could be measured")
+    return results

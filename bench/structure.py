@@ -42,7 +42,7 @@ _DIRECTIVE = re.compile(r"#\s*(type:|noqa|pragma|!)")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Shape(NamedTuple):
+class PackageShape(NamedTuple):
     """Figures of a package: lengths are in lines, shares in percent."""
 
     modules: int
@@ -68,13 +68,13 @@ class Source:
             if isinstance(node, ast.Name | ast.Attribute)
         )
 
-    def shape(self) -> Shape:
+    def shape(self) -> PackageShape:
         lengths = [each.end_lineno - each.lineno + 1 for each in self.functions if each.end_lineno] or [0, 0]
         private = [each.name for each in self.functions if re.match(r"_(?!_)", each.name)]
         once = sum(self.uses[name] == 1 for name in private)
         lines = sum(text.count("\n") for text in self.texts)
         comments = sum(map(_comments, self.texts))
-        return Shape(
+        return PackageShape(
             modules=len(self.texts),
             functions=len(self.functions),
             median_length=median(lengths),
@@ -84,7 +84,7 @@ class Source:
         )
 
 
-def shape(folder: Path) -> Shape:
+def shape(folder: Path) -> PackageShape:
     """The figures of all that lies below `folder` and was written by hand."""
     files = [path for path in sorted(folder.rglob("*.py")) if "_pb2" not in path.name]
     return Source([path.read_text() for path in files]).shape()

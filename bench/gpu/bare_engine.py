@@ -1,24 +1,30 @@
-"""The bare engine: its contexts, each driven by a thread that runs the same batch again and again.
+"""Bare engines on GPU 0, without a server: a thread for each context runs the same batch again and again.
 
     python -m bench.gpu.bare_engine ENGINE CONTEXTS GRAPHS PAGE_LOCKED
 
-Reads lines of ROWS and MILLISECONDS, runs batches of so many rows for so long, and answers with a `Timing` in JSON.
+Reads lines of ROWS and MILLISECONDS, runs batches of so many rows for so long, and answers with an
+`EngineTiming` in JSON.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from threading import Barrier
 from time import perf_counter_ns
 
 import numpy as np
 
-from bench.gpu.opening import Way, filled, open_on_gpu, used_mib
-from bench.measure import BenchError, uncollected
-from yais.engines import Array, Context, EngineError
+from bench.measure import BenchError, Child, launched, uncollected
+from yais.engines import Array, Context, Engine, EngineError, EngineOptions, open_engine
+from yais.engines.cuda.device import open_device
+from yais.engines.cuda.driver import CudaDriver
+
+_MIB = 2**20
 
 _WARM_UP = 3
 # Kernels of another size of batch add up in another order.
@@ -26,7 +32,68 @@ _TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class EngineSetup:
+    """How an engine is run: so many contexts, with CUDA graphs or without, from memory that is page-locked or not."""
+
+    contexts: int = 4
+    graphs: bool = True
+    page_locked: bool = True
+
+    def flags(self) -> list[str]:
+        """For the programs that take a setup; `of` reads them."""
+        return [f"{self.contexts}", f"{self.graphs:d}", f"{self.page_locked:d}"]
+
+    @classmethod
+    def of(cls, flags: Sequence[str]) -> "EngineSetup":
+        contexts, graphs, page_locked = map(int, flags)
+        return cls(contexts, bool(graphs), bool(page_locked))
+
+
+class Pageable(CudaDriver):
+    """CUDA that is told of no memory on the host, which it then has to copy from in pieces."""
+
+    def pin(self, pages: Array) -> None:
+        pass
+
+    def unpin(self, pages: Array) -> None:
+        pass
+
+
+def open_on_gpu(path: Path, setup: EngineSetup) -> Engine:
+    """Raises `EngineError`."""
+    device = open_device(0)
+    if not setup.page_locked:
+        device.cuda = Pageable()
+    return open_engine(path, EngineOptions(setup.contexts, device="cuda", graphs=setup.graphs))
+
+
+def filled(engine: Engine) -> Context:
+    """A context whose inputs are random numbers, the same for all."""
+    context = engine.create_context()
+    context.fit([spec.shape for spec in engine.inputs])
+    for buffer in context.inputs.values():
+        buffer[:] = noise(buffer.shape, buffer.dtype)
+    return context
+
+
+def noise(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    """Pixels, or floats in [0, 1)."""
+    rng = np.random.default_rng(0)
+    if dtype.kind in "iu":
+        return rng.integers(0, 256 if dtype == np.uint8 else 100, shape, dtype)
+    return rng.random(shape, np.float32).astype(dtype)
+
+
+def used_mib() -> float:
+    """What is taken of the memory of GPU 0, by whomever."""
+    driver = import_module("pycuda.driver")
+    with open_device(0):
+        free, total = driver.mem_get_info()
+    return float(total - free) / _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTiming:
     """`rate` is in rows a second. A run takes `p50_ms` and `p99_ms`, copies and waiting included, `engine_ms` without.
 
     `device_mib` is what the engine takes on the GPU by then, `padding` the rows a run computes besides those wanted.
@@ -42,7 +109,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Stint:
+class ThreadRuns:
     """What one thread did: when it began and ended, and its runs, all in nanoseconds."""
 
     began: int
@@ -52,10 +119,10 @@ class Stint:
     padding: int
 
 
-def main(path: Path, way: Way) -> None:
+def main(path: Path, setup: EngineSetup) -> None:
     before = used_mib()
-    engine = open_on_gpu(path, way)
-    contexts = [filled(engine) for _ in range(way.contexts)]
+    engine = open_on_gpu(path, setup)
+    contexts = [filled(engine) for _ in range(setup.contexts)]
     print("ready", flush=True)
     while line := sys.stdin.readline():
         rows, milliseconds = line.split()
@@ -63,16 +130,16 @@ def main(path: Path, way: Way) -> None:
         print(json.dumps(asdict(timing)), flush=True)
 
 
-def drive(contexts: Sequence[Context], rows: int, seconds: float, before: float) -> Timing:
+def drive(contexts: Sequence[Context], rows: int, seconds: float, before: float) -> EngineTiming:
     """Raises `BenchError` when the contexts do not come to the same."""
     barrier = Barrier(len(contexts))
     with uncollected(), ThreadPoolExecutor(len(contexts)) as pool:
-        stints = list(pool.map(lambda context: _work(context, rows, seconds, barrier), contexts))
+        threads = list(pool.map(lambda context: _run_repeatedly(context, rows, seconds, barrier), contexts))
     _compare([_answer(context, rows) for context in contexts])
-    return _timing(stints, rows, used_mib() - before)
+    return _timing(threads, rows, used_mib() - before)
 
 
-def _work(context: Context, rows: int, seconds: float, barrier: Barrier) -> Stint:
+def _run_repeatedly(context: Context, rows: int, seconds: float, barrier: Barrier) -> ThreadRuns:
     try:
         for _ in range(_WARM_UP):
             context.execute(rows)
@@ -91,16 +158,16 @@ def _work(context: Context, rows: int, seconds: float, barrier: Barrier) -> Stin
         took.append(now - before)
         engine.append(run.infer_ns)
         padding += run.padding
-    return Stint(began, now, took, engine, padding)
+    return ThreadRuns(began, now, took, engine, padding)
 
 
-def _timing(stints: Sequence[Stint], rows: int, mib: float) -> Timing:
-    took = np.concatenate([stint.took for stint in stints]) / 1e6
-    engine = np.concatenate([stint.engine for stint in stints]) / 1e6
-    seconds = (max(stint.ended for stint in stints) - min(stint.began for stint in stints)) / 1e9
+def _timing(threads: Sequence[ThreadRuns], rows: int, mib: float) -> EngineTiming:
+    took = np.concatenate([thread.took for thread in threads]) / 1e6
+    engine = np.concatenate([thread.engine for thread in threads]) / 1e6
+    seconds = (max(thread.ended for thread in threads) - min(thread.began for thread in threads)) / 1e9
     p50, p99 = np.percentile(took, (50, 99))
-    padding = sum(stint.padding for stint in stints) / len(took)
-    return Timing(rows * len(took) / seconds, p50, p99, float(np.median(engine)), mib, padding, len(took))
+    padding = sum(thread.padding for thread in threads) / len(took)
+    return EngineTiming(rows * len(took) / seconds, p50, p99, float(np.median(engine)), mib, padding, len(took))
 
 
 def _answer(context: Context, rows: int) -> Array:
@@ -116,8 +183,29 @@ def _compare(answers: Sequence[Array]) -> None:
             raise BenchError("contexts that run at the same time come to different answers")
 
 
+@dataclass(frozen=True, slots=True)
+class BareEngine:
+    """An engine that is open, and has nothing to do but when it is asked."""
+
+    child: Child
+
+    def __call__(self, rows: int, milliseconds: float) -> EngineTiming:
+        """Raises `BenchError`."""
+        self.child.say(f"{rows} {milliseconds}")
+        return EngineTiming(**json.loads(self.child.hear()))
+
+
+@contextmanager
+def bare_engine(path: Path, setup: EngineSetup) -> Iterator[BareEngine]:
+    """Raises `BenchError` with why the engine cannot be opened."""
+    command = [sys.executable, "-m", "bench.gpu.bare_engine", str(path), *setup.flags()]
+    with launched(f"{path.name} by itself", command, None) as child:
+        child.hear()
+        yield BareEngine(child)
+
+
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Way.of(sys.argv[2:]))
+        main(Path(sys.argv[1]), EngineSetup.of(sys.argv[2:]))
     except (BenchError, EngineError) as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""How rows of results fill the cells of a table."""
+"""Columns of tables: how a row of results fills the cells."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Results as files: what was measured, on which machine, with which versions."""
+"""Results of a folder: a JSON file for each benchmark, and the page of tables made of all of them."""
 
 import json
 import os
@@ -14,7 +14,9 @@ from typing import Any
 
 import psutil
 
-from bench.measure import PEERS, ROOT, Size
+from bench.measure import PEERS_FOLDER, ROOT, Size
+from bench.report.columns import is_noisy
+from bench.report.sections import SECTIONS
 
 FOLDER = ROOT / "bench" / "results"
 
@@ -70,6 +72,62 @@ def write(folder: Path, benchmark: str, size: Size, facts: Facts, rows: Sequence
     return path
 
 
+def noisy_rows(path: Path) -> int:
+    """How many rows of a benchmark's results were taken while other processes had too much."""
+    return sum(is_noisy(row) for row in json.loads(path.read_text())["rows"])
+
+
+def exceeded(path: Path) -> list[str]:
+    """The rows of a comparison that are above their bound, in a line each."""
+    return [
+        f"{row['case']}: {row['of_medians']:.4f} of the other commit's, and at most {row['bound']['value']:g} was asked"
+        for row in json.loads(path.read_text())["rows"]
+        if row["bound"] and row["of_medians"] > row["bound"]["value"]
+    ]
+
+
+def page(folder: Path) -> str:
+    """All benchmarks that have results in `folder`."""
+    return "\n".join(line for name in SECTIONS for line in _section(name, folder / f"{name}.json"))
+
+
+def _section(name: str, path: Path) -> Iterator[str]:
+    if not path.exists():
+        return
+    result = json.loads(path.read_text())
+    title, columns = SECTIONS[name]
+    yield f"## {title}\n"
+    yield _line([column.heading for column in columns])
+    yield _line(["---"] * len(columns))
+    for row in result["rows"]:
+        yield _line([column.cell(row) for column in columns])
+    yield f"\n{_origin(result)}\n"
+    if (plot := path.with_suffix(".svg")).exists():
+        yield f"![{title}]({plot.name})\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _origin(result: dict[str, Any]) -> str:
+    size, facts = result["size"], result["facts"]
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']:g} GiB"
+    commit = f"commit {facts['commit']}" if facts["commit"] else "sources that are not those of a commit"
+    return (
+        f"{size['rounds']} rounds of {size['requests']:,}. {facts['taken']}; {commit}; {machine}; "
+        f"{facts['kernel']}, {facts['python']}, {packages}{_gpu_facts(facts.get('gpu'))}."
+    )
+
+
+def _gpu_facts(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return ""
+    told = ", ".join(f"{name} {value}" for name, value in (*facts["nvml"].items(), *facts["packages"].items()))
+    return f"; {facts['name']}, {facts['memory_gib']:g} GiB, CUDA {facts['cuda']}, {facts['runtime']}, {told}"
+
+
 def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -93,7 +151,7 @@ def _libraries() -> Iterator[tuple[str, str]]:
 
 def _peers() -> Iterator[tuple[str, str]]:
     """The versions of those that have environments of their own."""
-    folders = [str(folder) for folder in sorted(PEERS.glob("*/lib/python3*/site-packages"))]
+    folders = [str(folder) for folder in sorted(PEERS_FOLDER.glob("*/lib/python3*/site-packages"))]
     for package in distributions(path=folders):
         if package.name in _PEERS:
             yield package.name, package.version

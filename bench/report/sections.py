@@ -1,25 +1,107 @@
-"""The results of a folder as one page of markdown tables."""
+"""Sections of the page of results: the title and the columns of each benchmark."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from bench.gpu import columns as gpu
 from bench.report.columns import (
     OTHERS,
     Column,
+    Row,
     contest,
-    is_noisy,
     judgements,
     median,
     memory_target,
     plain,
     ratio,
     spread,
+    verdict,
     verdicts,
 )
-from bench.siege import columns as siege
+
+_CASE, _WHO, _RUNS_ON = plain("case", "case"), plain("who", "name"), plain("runs on", "name")
+
+
+def _agreement(row: Row) -> str:
+    return f"{row['agreement']:.1%}{_with_verdict(row['agreement_bound'], row['agreement'])}"
+
+
+def _error(row: Row) -> str:
+    return f"{row['error']:.4f}{_with_verdict(row['error_bound'], row['error'])}"
+
+
+def _of_service(row: Row) -> str:
+    if not row["counts"]:
+        return "sent late: **does not count**"
+    if row["of_service"] is None:
+        return ""
+    return f"{row['of_service']:.2f}{_with_verdict(row['bound'], row['of_service'])}"
+
+
+def _energy(row: Row) -> str:
+    if row["power"] is None or not row["goodput"]["median"]:
+        return ""
+    return f"{row['power']['median'] / row['goodput']['median'] * 1e3:,.1f}"
+
+
+def _with_verdict(bound: Row | None, figure: float) -> str:
+    return f", {verdict(bound, figure)}" if bound else ""
+
+
+def _yes(key: str, heading: str) -> Column:
+    return Column(heading, lambda row: "yes" if row[key] else "no")
+
+
+def _ends(key: str, heading: str) -> Column:
+    """Memory after the first step, after the tenth part of them, and after the last."""
+
+    def cell(row: Row) -> str:
+        samples = row[key]
+        return f"{samples[0]:,.1f}, {samples[len(samples) // 10]:,.1f}, {samples[-1]:,.1f}"
+
+    return Column(heading, cell)
+
+
+def _sending_targets(row: Row) -> str:
+    """What was asked of a schedule's keeping, and whether it holds."""
+    asked = []
+    if row["achieved_bound"]:
+        asked.append(f"achieved {verdict(row['achieved_bound'], row['achieved']['median'])}")
+    if row["lag_bound"]:
+        asked.append(f"lag's p99 {verdict(row['lag_bound'], row['lag_p99']['median'], ' ms')}")
+    if row["must_be_valid"]:
+        asked.append(f"valid: {'yes' if row['valid'] * 2 > row['rounds'] else '**no**'}")
+    return ", ".join(asked)
+
+
+def _valid_rounds(row: Row) -> str:
+    return "" if row["valid"] is None else f"{row['valid']} of {row['rounds']}"
+
+
+def _hourly_slope(row: Row) -> str:
+    return "too short to say" if row["slope"] is None else format(row["slope"], "+.1f")
+
+
+_SENDING = [
+    _CASE,
+    _WHO,
+    plain("requests/s", "rate", ",.0f"),
+    plain("requests", "requests", ","),
+    spread("achieved", "achieved", ".3%"),
+    spread("lag p50, ms", "lag_p50", ".3f"),
+    spread("lag p99, ms", "lag_p99", ".2f"),
+    spread("lag max, ms", "lag_max", ".1f"),
+    median("core busy", "busy", ".0%"),
+    Column("valid", _valid_rounds),
+    Column("target", _sending_targets),
+    OTHERS,
+]
+
+_GROWTH = [
+    _CASE,
+    _WHO,
+    plain("requests", "requests", ","),
+    plain("at first, MiB", "first", ".1f"),
+    plain("after a tenth, MiB", "settled", ".1f"),
+    plain("at last, MiB", "last", ".1f"),
+    Column("from the tenth on, MiB an hour", _hourly_slope),
+]
 
 # Benchmark -> the title of its section, and its table.
 SECTIONS: dict[str, tuple[str, list[Column]]] = {
@@ -38,8 +120,8 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "service-start": (
         "Service: from its start to its first answers",
         [
-            plain("case", "case"),
-            plain("who", "name"),
+            _CASE,
+            _WHO,
             spread("ready after, s", "figure", ".2f"),
             Column("target", verdicts),
             spread("memory then, MB", "memory", ".0f"),
@@ -56,8 +138,8 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "service-overload": (
         "Service: under more than it can do",
         [
-            plain("case", "case"),
-            plain("who", "name"),
+            _CASE,
+            _WHO,
             plain("x the sustainable rate", "factor", "g"),
             plain("requests/s", "rate", ",.0f"),
             spread("answers/s", "goodput", ",.0f"),
@@ -81,7 +163,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "service-workers": (
         "Service: processes that share a port, on all cores",
         [
-            plain("case", "case"),
+            _CASE,
             plain("processes", "processes"),
             spread("requests/s", "rate", ",.0f"),
             spread("of one process's", "of_one", ".2f"),
@@ -96,7 +178,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "memory": (
         "Resident memory",
         [
-            plain("case", "case"),
+            _CASE,
             plain("requests", "requests", ","),
             plain("at first, MiB", "first", ".1f"),
             plain("after a tenth, MiB", "settled", ".1f"),
@@ -107,12 +189,12 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     ),
     "service-stages": (
         "Service: the parts of a request, without a transport",
-        [plain("case", "case"), plain("part", "part"), spread("ns a request", "ns", ",.0f")],
+        [_CASE, plain("part", "part"), spread("ns a request", "ns", ",.0f")],
     ),
     "recording": (
         "Recording the metrics of a request, ns of CPU",
         [
-            plain("case", "case"),
+            _CASE,
             spread("recorder", "recorder_ns", ",.0f"),
             spread("5 prometheus_client histograms", "histogram_ns", ",.0f"),
             spread("5 prometheus_client summaries", "summary_ns", ",.0f"),
@@ -121,8 +203,8 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "instructions": (
         "Instructions of a request, outside the kernel, beside those of another commit",
         [
-            plain("case", "case"),
-            plain("who", "name"),
+            _CASE,
+            _WHO,
             spread("instructions a request", "instructions", ",.0f"),
             ratio("of the other commit's", ".4f"),
             Column("target", verdicts),
@@ -130,8 +212,91 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             ratio("of the other commit's", ".2f", "cpu_of_medians", "cpu_ratio"),
         ],
     ),
-    **gpu.SECTIONS,
-    **siege.SECTIONS,
+    "gpu-accuracy": (
+        "GPU: against ONNX Runtime on the CPU",
+        [
+            _CASE,
+            _RUNS_ON,
+            plain("pictures", "pictures", ","),
+            plain("of photographs", "photographs", ","),
+            Column("largest error of a logit", _error),
+            plain("of a probability", "probability_error", ".4f"),
+            plain("classes", "classes", ","),
+            Column("same best class", _agreement),
+        ],
+    ),
+    "gpu-sweep": (
+        "GPU: engines by themselves",
+        [
+            _CASE,
+            _RUNS_ON,
+            plain("contexts", "contexts"),
+            _yes("graphs", "graphs"),
+            _yes("page_locked", "page-locked"),
+            plain("batch", "batch"),
+            spread("pictures/s", "rate", ",.0f"),
+            spread("p50 of a run, ms", "p50_ms", ".2f"),
+            spread("p99, ms", "p99_ms", ".2f"),
+            spread("engine, ms", "engine_ms", ".2f"),
+            plain("device memory, MiB", "device_mib", ",.0f"),
+            plain("rows of padding", "padding", ".1f"),
+        ],
+    ),
+    "gpu-served": (
+        "GPU: the server beside the bare engine",
+        contest("pictures/s", ",.0f", "of the bare engine's", "requests/s"),
+    ),
+    "gpu-knee": (
+        "GPU: below, at and above the knee",
+        [
+            _CASE,
+            _RUNS_ON,
+            plain("x the sustainable rate", "factor", "g"),
+            plain("pictures/s", "rate", ",.0f"),
+            spread("answers/s", "goodput", ",.0f"),
+            plain("refused", "refused", ","),
+            plain("failed", "failed", ","),
+            spread("p50, ms", "p50_ms", ",.2f"),
+            spread("p99, ms", "p99_ms", ",.2f"),
+            plain("service time, ms", "service_ms", ",.2f"),
+            Column("p99 of it", _of_service),
+            spread("load ratio", "load_ratio", ",.2f"),
+            spread("power, W", "power", ",.0f"),
+            Column("energy of a picture, mJ", _energy),
+            spread("utilization", "utilization", ".0%"),
+            spread("SM clock, MHz", "sm_mhz", ",.0f"),
+            spread("memory, MiB", "memory_mib", ",.0f"),
+        ],
+    ),
+    "gpu-soak": (
+        "GPU: memory over time",
+        [
+            _CASE,
+            _RUNS_ON,
+            Column("count", lambda row: f"{row['count']:,} {row['unit']}"),
+            _ends("device", "on the GPU at first, after a tenth, at last, MiB"),
+            plain("from the tenth on, MiB per 1,000", "device_slope", "+.3f"),
+            _ends("host", "resident on the host, MiB"),
+            plain("MiB per 1,000", "host_slope", "+.3f"),
+        ],
+    ),
+    "siege-rate": (
+        "siege: CPU of a load generator for a request, and what one process of it sends, in a closed loop",
+        contest("CPU a request, us", ".1f", "of h2load's", "requests/s"),
+    ),
+    "siege-steps": ("siege: up to which rate one process keeps a schedule", _SENDING),
+    "siege-lag": ("siege: how late requests are sent", _SENDING),
+    "siege-recorder": (
+        "siege: recording a request, ns of CPU",
+        [
+            _CASE,
+            spread("recorder", "recorder_ns", ",.0f"),
+            spread("3 prometheus_client histograms", "histogram_ns", ",.0f"),
+            Column("target", lambda row: verdict(row["bound"], row["recorder_ns"]["median"], " ns")),
+        ],
+    ),
+    "siege-hour": ("siege: resident memory of what is recorded, an hour of it as fast as that goes", _GROWTH),
+    "siege-memory": ("siege: resident memory while it sends", _GROWTH),
     "transport-unary": (
         "Transport: CPU of a server for a unary call",
         contest("CPU a call, us", ".1f", "of C++'s"),
@@ -159,66 +324,10 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
     "transport-idle": (
         "Transport: memory of an idle connection",
         [
-            plain("case", "case"),
-            plain("who", "name"),
+            _CASE,
+            _WHO,
             spread("kB a connection", "figure", ".1f"),
             Column("target", verdicts),
         ],
     ),
 }
-
-
-def noisy_rows(path: Path) -> int:
-    """How many rows of a benchmark's results were taken while other processes had too much."""
-    return sum(is_noisy(row) for row in json.loads(path.read_text())["rows"])
-
-
-def exceeded(path: Path) -> list[str]:
-    """The rows of a comparison that are above their bound, in a line each."""
-    return [
-        f"{row['case']}: {row['of_medians']:.4f} of the other commit's, and at most {row['bound']['value']:g} was asked"
-        for row in json.loads(path.read_text())["rows"]
-        if row["bound"] and row["of_medians"] > row["bound"]["value"]
-    ]
-
-
-def page(folder: Path) -> str:
-    """All benchmarks that have results in `folder`."""
-    return "\n".join(line for name in SECTIONS for line in _section(name, folder / f"{name}.json"))
-
-
-def _section(name: str, path: Path) -> Iterator[str]:
-    if not path.exists():
-        return
-    result = json.loads(path.read_text())
-    title, columns = SECTIONS[name]
-    yield f"## {title}\n"
-    yield _line([column.heading for column in columns])
-    yield _line(["---"] * len(columns))
-    for row in result["rows"]:
-        yield _line([column.cell(row) for column in columns])
-    yield f"\n{_origin(result)}\n"
-    if (plot := path.with_suffix(".svg")).exists():
-        yield f"![{title}]({plot.name})\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _origin(result: dict[str, Any]) -> str:
-    size, facts = result["size"], result["facts"]
-    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']:g} GiB"
-    commit = f"commit {facts['commit']}" if facts["commit"] else "sources that are not those of a commit"
-    return (
-        f"{size['rounds']} rounds of {size['requests']:,}. {facts['taken']}; {commit}; {machine}; "
-        f"{facts['kernel']}, {facts['python']}, {packages}{_gpu(facts.get('gpu'))}."
-    )
-
-
-def _gpu(facts: dict[str, Any] | None) -> str:
-    if facts is None:
-        return ""
-    told = ", ".join(f"{name} {value}" for name, value in (*facts["nvml"].items(), *facts["packages"].items()))
-    return f"; {facts['name']}, {facts['memory_gib']:g} GiB, CUDA {facts['cuda']}, {facts['runtime']}, {told}"

@@ -1,4 +1,4 @@
-"""A grpc.aio server under uvloop, with default options, that sends back the contents of a ModelInfer."""
+"""grpc.aio server under uvloop, with default options, that sends back the contents of a ModelInfer."""
 
 import sys
 
@@ -6,15 +6,12 @@ import grpc
 import uvloop
 
 from yais.proto import grpc_service_pb2 as pb
-from yais.proto.grpc_service_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
+from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 
 Context = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]
 
 
-class EchoService(GRPCInferenceServiceServicer):
+class InferenceEcho(GRPCInferenceServiceServicer):
     """Reads and writes the same messages as the server does, and nothing in between."""
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
@@ -27,7 +24,7 @@ class EchoService(GRPCInferenceServiceServicer):
 
 async def serve(port: int) -> None:
     server = grpc.aio.server()
-    add_GRPCInferenceServiceServicer_to_server(EchoService(), server)
+    add_GRPCInferenceServiceServicer_to_server(InferenceEcho(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

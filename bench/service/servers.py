@@ -1,22 +1,39 @@
-"""Triton as `make_peers.sh` installs it: its command, and repositories of models for two of its backends."""
+"""Servers of the protocol that are compared, as many as can run here; `make_peers.sh` installs Triton and MLServer."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from bench.closed_loop import Array
-from bench.measure import BUILD, PEERS, NotInstalledError, engine, free_port
-from bench.transport.programs import require
+from bench.measure import (
+    BUILD,
+    PEERS_FOLDER,
+    Cores,
+    NotInstalledError,
+    Subject,
+    engine,
+    free_port,
+    launched,
+    pinned,
+    yais,
+)
+from bench.service.questions import ModelRequest, Question, echo, infer, reflect, wait_until_answered
+from bench.transport.contract import require
+from bench.transport.peers import ECHO_SERVERS, available
 
 Backend = Literal["python", "bare"]
 
-_MODELS = Path(__file__).with_name("models")
+_BACKENDS = Path(__file__).with_name("models")
 _REPOSITORIES = BUILD / "triton"
 
 # Triton's own defaults, except that mlp batches.
@@ -33,6 +50,27 @@ output [{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 10 ] }]
 dynamic_batching { }
 """,
 }
+
+_MLSERVER_RUNTIME = Path(__file__).with_name("models") / "mlserver_identity.py"
+_MLSERVER = BUILD / "mlserver"
+
+# All in one process, and without a line of log for each request, which is MLServer's default.
+_MLSERVER_SETTINGS = {"HOST": "127.0.0.1", "PARALLEL_WORKERS": 0, "DEBUG": "false"}
+
+ServerName = Literal[
+    "C++",
+    "C++, keeping memory",
+    "YAIS",
+    "YAIS, grpcio",
+    "grpc.aio",
+    "Triton, C++ backend",
+    "Triton, Python backend",
+    "MLServer",
+]
+
+YARDSTICK: ServerName = "C++"
+
+_MODELS = ("identity", "mlp")
 
 
 def triton(port: int, backend: Backend, models: Sequence[str]) -> list[str]:
@@ -54,7 +92,7 @@ def triton(port: int, backend: Backend, models: Sequence[str]) -> list[str]:
 
 def environment(name: str) -> Path:
     """The folder of one of the environments that `make_peers.sh` makes."""
-    folder = PEERS / name
+    folder = PEERS_FOLDER / name
     if not (folder / ".complete").exists():
         raise NotInstalledError(f"{name}: not installed (bench/service/make_peers.sh)")
     return folder
@@ -67,7 +105,7 @@ def _repository(backend: Backend, models: Sequence[str]) -> Path:
         version.mkdir(parents=True, exist_ok=True)
         (folder / model / "config.pbtxt").write_text(f'name: "{model}"\nbackend: "{backend}"\n{_CONFIGS[model]}')
         if backend == "python":
-            shutil.copy(_MODELS / f"triton_{model}.py", version / "model.py")
+            shutil.copy(_BACKENDS / f"triton_{model}.py", version / "model.py")
         else:
             shutil.copy(_bare_backend(), version)
         if model == "mlp":
@@ -76,22 +114,19 @@ def _repository(backend: Backend, models: Sequence[str]) -> Path:
 
 
 def _write_weights(folder: Path) -> None:
-    hidden, hidden_bias, output, output_bias = _weights(engine("mlp"))
+    import onnx
+
+    model = onnx.load(engine("mlp"))
+    # In the order in which the nodes take them.
+    hidden, hidden_bias, output, output_bias = map(onnx.numpy_helper.to_array, model.graph.initializer)
     weights = (hidden.T, hidden_bias, output.T, output_bias)
     np.savez(folder / "weights.npz", *weights)
     (folder / "weights.bin").write_bytes(b"".join(each.astype("<f4").tobytes() for each in weights))
 
 
-def _weights(path: Path) -> list[Array]:
-    """The weights of an engine, in the order in which its nodes take them."""
-    import onnx
-
-    return [onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
-
-
 def _bare_backend() -> Path:
     """`triton_bare.cc`, compiled when it is older than its source."""
-    source, compiled = _MODELS / "triton_bare.cc", _REPOSITORIES / "libtriton_bare.so"
+    source, compiled = _BACKENDS / "triton_bare.cc", _REPOSITORIES / "libtriton_bare.so"
     if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
         require("c++")
         _REPOSITORIES.mkdir(parents=True, exist_ok=True)
@@ -103,3 +138,71 @@ def _bare_backend() -> Path:
                 raise NotInstalledError(f"{source.name} could not be compiled:\n{finished.stderr}")
             os.replace(made, compiled)
     return compiled
+
+
+def mlserver(port: int) -> list[str]:
+    """The command of an MLServer that serves identity on `port`, with its metrics on."""
+    folder = environment("mlserver-1.7")
+    _MLSERVER.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_MLSERVER_RUNTIME, _MLSERVER)
+    settings = {"name": "identity", "implementation": "mlserver_identity.Identity"}
+    (_MLSERVER / "model-settings.json").write_text(json.dumps(settings))
+    ports = {"GRPC_PORT": port, "HTTP_PORT": free_port(), "METRICS_PORT": free_port()}
+    variables = [f"MLSERVER_{name}={value}" for name, value in {**_MLSERVER_SETTINGS, **ports}.items()]
+    return ["env", *variables, str(folder / "bin" / "mlserver"), "start", str(_MLSERVER)]
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceServer:
+    """A server: its command for a port, which raises `NotInstalledError` where it cannot run, and what to ask of it.
+
+    `part` is that of a round's requests: it keeps the rounds of a slow server from taking all the time there is.
+    """
+
+    command: Callable[[int], list[str]]
+    question: Callable[[ModelRequest], Question] = infer
+    part: float = 1
+    models: tuple[str, ...] = _MODELS
+
+
+def _yais(port: int, *flags: str) -> list[str]:
+    return [*yais(*map(engine, _MODELS), port=port), *flags]
+
+
+def _echo(name: Literal["C++", "C++, keeping memory"], port: int) -> list[str]:
+    return [*ECHO_SERVERS[name].command(), str(port)]
+
+
+SERVERS: dict[ServerName, InferenceServer] = {
+    "C++": InferenceServer(partial(_echo, "C++"), echo),
+    "C++, keeping memory": InferenceServer(partial(_echo, "C++, keeping memory"), echo),
+    "YAIS": InferenceServer(_yais),
+    "YAIS, grpcio": InferenceServer(lambda port: _yais(port, "--transport", "grpcio"), part=0.1),
+    "grpc.aio": InferenceServer(
+        lambda port: [sys.executable, "-m", "bench.service.aio_echo", str(port)], reflect, part=0.1
+    ),
+    "Triton, C++ backend": InferenceServer(lambda port: triton(port, "bare", _MODELS), part=0.3),
+    "Triton, Python backend": InferenceServer(lambda port: triton(port, "python", _MODELS), part=0.1),
+    "MLServer": InferenceServer(mlserver, part=0.04, models=("identity",)),
+}
+
+
+@contextmanager
+def serving(names: Sequence[ServerName], cores: Cores) -> Iterator[dict[ServerName, Subject]]:
+    """All of the servers that can run here, on their core, while this process keeps to the load's."""
+    ports = {name: free_port() for name in names}
+    with ExitStack() as stack:
+        commands = available({name: partial(SERVERS[name].command, ports[name]) for name in names})
+        stack.enter_context(pinned(cores.load))
+        yield {
+            name: stack.enter_context(_served(name, command, ports[name], cores.server))
+            for name, command in commands.items()
+        }
+
+
+@contextmanager
+def _served(name: ServerName, command: list[str], port: int, core: int) -> Iterator[Subject]:
+    """A server that has answered."""
+    with launched(name, command, core, heard=False) as child:
+        wait_until_answered(child, port, [SERVERS[name].question(ModelRequest("identity", (1,)))])
+        yield child.subject(port)

@@ -1,15 +1,16 @@
-"""A client that sends the same bytes each time: so many calls in one write, and the next ones once all are answered.
+"""Connections that are used frame by frame: idle ones, and those of a client that always sends the same bytes."""
 
-How much arrives in one read decides what a server does, so no other client here is steady enough.
-"""
-
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from bench.measure import BenchError
-from bench.transport.connections import Connection, idle_connection
 from bench.transport.contract import body
 from yais.clients.siege.chaos import h2
+
+_TIMEOUT_S = 10
 
 _INITIAL_WINDOW = 2**16 - 1
 _PREFIX = len(body(b""))
@@ -20,10 +21,44 @@ _KNOWN = b"\x83\x86"
 _REPEATED = _KNOWN + bytes(0x80 | index for index in (65, 64, 63, 62))
 
 
-class Client:
+class FrameConnection(NamedTuple):
+    """An open connection; what the server's settings said, by their identifiers; and the frames that follow."""
+
+    socket: socket.socket
+    settings: dict[int, int]
+    frames: Iterator[tuple[h2.FrameHeader, bytes]]
+
+
+def idle_connection(port: int) -> FrameConnection:
+    """A connection on which both sides have sent their settings and acknowledged the other's."""
+    connection = socket.create_connection(("127.0.0.1", port), _TIMEOUT_S)
+    connection.sendall(h2.PREFACE + h2.settings())
+    settings, due = {}, {"settings", "acknowledgement"}
+    received = _receive(connection)
+    for head, payload in received:
+        if head.kind == h2.SETTINGS and head.flags & h2.ACK:
+            due.discard("acknowledgement")
+        elif head.kind == h2.SETTINGS:
+            settings = dict(struct.iter_unpack(">HL", payload))
+            connection.sendall(h2.frame(h2.SETTINGS, h2.ACK))
+            due.discard("settings")
+        if not due:
+            return FrameConnection(connection, settings, received)
+    raise BenchError(f"a new connection was closed before its {' and '.join(sorted(due))}")
+
+
+def _receive(connection: socket.socket) -> Iterator[tuple[h2.FrameHeader, bytes]]:
+    """The head and the payload of each frame, until the server closes the connection."""
+    with connection.makefile("rb") as file:
+        while head_bytes := file.read(h2.HEAD_BYTES):
+            head = h2.frame_header(head_bytes)
+            yield head, file.read(head.length)
+
+
+class SteadyClient:
     """Calls `method` on a connection of its own, always with the same message."""
 
-    def __init__(self, connection: Connection, method: str, message: bytes) -> None:
+    def __init__(self, connection: FrameConnection, method: str, message: bytes) -> None:
         self._connection = connection
         self._headers = _fields(method)
         self._body = body(message)
@@ -65,10 +100,10 @@ class Client:
 
 
 @contextmanager
-def connected(port: int, method: str, message: bytes) -> Iterator[Client]:
+def connected(port: int, method: str, message: bytes) -> Iterator[SteadyClient]:
     connection = idle_connection(port)
     with connection.socket:
-        yield Client(connection, method, message)
+        yield SteadyClient(connection, method, message)
 
 
 def _fields(method: str) -> bytes:
