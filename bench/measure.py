@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers as pinned processes, what CPU and memory they take, and medians of rounds."""
+"""Measurement that all benchmarks share: pinned processes, what CPU and memory they take, and medians of rounds."""
 
 import gc
 import os

@@ -177,14 +177,14 @@ def _judged_curve(
 
 
 def draw_sweep(axis: Any, rows: list[Row]) -> None:
-    """Pictures a second by the size of batch, a line for each way to run the engine."""
-    ways: dict[str, list[Row]] = {}
+    """Pictures a second by the size of batch, a line for each setup of the engine."""
+    setups: dict[str, list[Row]] = {}
     for row in rows:
-        ways.setdefault(_way(row), []).append(row)
-    for way, points in ways.items():
+        setups.setdefault(_setup(row), []).append(row)
+    for setup, points in setups.items():
         style = "-" if points[0]["graphs"] and points[0]["page_locked"] else "--"
         rates = [row["rate"]["median"] for row in points]
-        axis.plot([row["batch"] for row in points], rates, style, marker="o", markersize=3, label=way)
+        axis.plot([row["batch"] for row in points], rates, style, marker="o", markersize=3, label=setup)
     batches = sorted({row["batch"] for row in rows})
     axis.set_xscale("log")
     axis.set_xticks(batches, labels=[str(batch) for batch in batches])
@@ -223,7 +223,7 @@ def _median_curve(axis: Any, rows: list[Row], key: str, colour: str, label: str)
     axis.plot([row["rate"] for row in known], medians, marker="o", markersize=3, color=colour, label=label)
 
 
-def _way(row: Row) -> str:
+def _setup(row: Row) -> str:
     kinds = [f"{row['contexts']} contexts", *(["no graphs"] if not row["graphs"] else [])]
     return ", ".join([*kinds, *(["pageable"] if not row["page_locked"] else [])])
 

@@ -1,6 +1,7 @@
-"""An open loop, in a process of its own: siege's sender on the native transport's raw path, and what came of it.
+"""Open loop in a process of its own: siege's sender on the native transport's raw path, and what came of it.
 
-Reads lines of RATE and COUNT, sends COUNT requests at RATE a second, and answers each line with a `Tally` in JSON.
+Reads lines of RATE and COUNT, sends COUNT requests at RATE a second, and answers each line with an
+`OpenLoopTally` in JSON.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What `client.cc` does, in Python: with the generated stub on the native transport or on grpc.aio, or on the raw path.
+"""Client of the echo service: the generated stub on the native transport or on grpc.aio, or the raw path.
 
-It takes the same arguments, and the same lines.
+It takes the same arguments, and the same lines, as `client.cc`.
 """
 
 import asyncio
