@@ -29,6 +29,7 @@ from yais.proto import grpc_service_pb2 as pb
 Infer = Callable[[bytes], "grpc.aio.UnaryUnaryCall[bytes, bytes]"]
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
+# Channels to one address would otherwise share a connection.
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
 

@@ -96,6 +96,7 @@ async def _stage_rows(case: StageCase, size: Size) -> list[StageRow]:
     model = Model(case.model, open_engine(path, EngineOptions(threads=1)), options, asyncio.get_running_loop())
     data = message(case.model, "INPUT0", np.random.default_rng(0).random(case.shape, np.float32))
     parts = _parts(model, data, case.batch)
+    # Large requests are repeated less often, so that no case takes all the time.
     count = max(1, size.requests // case.batch // max(1, len(data) // 10_000))
     rounds = [[_stage_cost(part, count) / case.batch for part in parts.values()] for _ in range(size.rounds)]
     return [

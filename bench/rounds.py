@@ -23,7 +23,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ContestSample:
     """One contestant in one round: the figure that matters, and the calls a second.
 
     `busy` is the share of its core that the subject had, `others` that of one core which went to processes that have no
@@ -36,12 +36,12 @@ class Sample:
     others: float
 
     @classmethod
-    def of(cls, figure: float, calls: int, spent: Usage) -> "Sample":
+    def of(cls, figure: float, calls: int, spent: Usage) -> "ContestSample":
         return cls(figure, calls / spent.seconds, spent.subject / spent.seconds, spent.others_share)
 
 
 # Makes so many calls and says how that went.
-Burst = Callable[[int], Sample]
+Burst = Callable[[int], ContestSample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def compare(case: str, contestants: Sequence[Contestant], size: Size, yardstick:
     ]
 
 
-def interleave(contestants: Sequence[Contestant], size: Size) -> list[list[Sample]]:
+def interleave(contestants: Sequence[Contestant], size: Size) -> list[list[ContestSample]]:
     """The samples of each contestant, after a warm-up that is not counted."""
     for one in contestants:
         one.check()
@@ -106,7 +106,7 @@ def interleave(contestants: Sequence[Contestant], size: Size) -> list[list[Sampl
 
 
 def row(
-    case: str, one: Contestant, calls: int, samples: Sequence[Sample], against: Sequence[Sample] | None
+    case: str, one: Contestant, calls: int, samples: Sequence[ContestSample], against: Sequence[ContestSample] | None
 ) -> ContestRow:
     figure = Spread.of([sample.figure for sample in samples])
     yardstick = against and Spread.of([sample.figure for sample in against])
@@ -128,9 +128,9 @@ def row(
 def cpu_per_call(subject: Subject, load: Callable[[int], object], other_end: Subject | None = None) -> Burst:
     """A burst whose figure is the CPU of `subject`, in microseconds a call."""
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
         _, spent = metered(subject, lambda: load(calls), other_end)
-        return Sample.of(spent.subject * 1e6 / calls, calls, spent)
+        return ContestSample.of(spent.subject * 1e6 / calls, calls, spent)
 
     return burst
 

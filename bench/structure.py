@@ -125,6 +125,7 @@ def _traced(trace: Trace) -> Iterator[set[str]]:
     """Traces what is done meanwhile; the set has the names of extension modules in the end."""
     extensions: set[str] = set()
     gc.collect()
+    # A collection would touch whatever has garbage.
     gc.disable()
     Path("/proc/self/clear_refs").write_text("1")
     trace.is_on = True

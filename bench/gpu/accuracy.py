@@ -69,7 +69,8 @@ class AccuracyRow:
 def run_accuracy(size: Size) -> list[AccuracyRow]:
     find_gpu()
     pictures = np.stack([crop(path, _SIDE, _SIDE) for path in sorted(pieces("judgement", size.requests).iterdir())])
-    expected = {name: _on_cpu(Network(name, "fp32"), pictures) for name in NAMES}
+    on_cpu = EngineOptions(max_batch_size=BATCH)
+    expected = {name: answers(open_engine(onnx_file(Network(name, "fp32")), on_cpu), pictures) for name in NAMES}
     networks = [Network(name, precision) for name, precision in product(NAMES, PRECISIONS)]
     return measure_each(networks, lambda one: _judge(one, pictures, expected[one.name]), lambda one: one.title)
 
@@ -97,10 +98,6 @@ def _softmax(logits: Array) -> Array:
     powers: Array = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
-
-
-def _on_cpu(network: Network, pictures: Array) -> Array:
-    return answers(open_engine(onnx_file(network), EngineOptions(max_batch_size=BATCH)), pictures)
 
 
 def _on_gpu(path: Path, pictures: Array) -> Array:

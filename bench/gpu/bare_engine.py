@@ -135,7 +135,7 @@ def drive(contexts: Sequence[Context], rows: int, seconds: float, before: float)
     barrier = Barrier(len(contexts))
     with uncollected(), ThreadPoolExecutor(len(contexts)) as pool:
         threads = list(pool.map(lambda context: _run_repeatedly(context, rows, seconds, barrier), contexts))
-    _compare([_answer(context, rows) for context in contexts])
+    _compare(contexts, rows)
     return _timing(threads, rows, used_mib() - before)
 
 
@@ -145,6 +145,7 @@ def _run_repeatedly(context: Context, rows: int, seconds: float, barrier: Barrie
             context.execute(rows)
         barrier.wait()
     except BaseException:
+        # The other threads would wait for this one for ever.
         barrier.abort()
         raise
     took: list[int] = []
@@ -170,13 +171,9 @@ def _timing(threads: Sequence[ThreadRuns], rows: int, mib: float) -> EngineTimin
     return EngineTiming(rows * len(took) / seconds, p50, p99, float(np.median(engine)), mib, padding, len(took))
 
 
-def _answer(context: Context, rows: int) -> Array:
-    (output,) = context.outputs.values()
-    return output[:rows].astype(np.float32)
-
-
-def _compare(answers: Sequence[Array]) -> None:
+def _compare(contexts: Sequence[Context], rows: int) -> None:
     """All contexts were given the same."""
+    answers = [output[:rows].astype(np.float32) for context in contexts for output in context.outputs.values()]
     scale = float(np.abs(answers[0]).max())
     for answer in answers:
         if not np.isfinite(answer).all() or np.abs(answer - answers[0]).max() > _TOLERANCE * scale:

@@ -52,6 +52,7 @@ class KneeLoad:
 
     def __call__(self, rate: float, seconds: float) -> KneeStep:
         before = _ratios(self.metrics)
+        # Drops the samples of the time before.
         self.watch.means()
         with ThreadPoolExecutor(len(self.generators)) as pool:
             steps = list(pool.map(lambda send: send(rate / len(self.generators), seconds), self.generators))

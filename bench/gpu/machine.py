@@ -63,6 +63,7 @@ def find_gpu() -> Gpu:
     """Raises `NotInstalledError` that says why there is none."""
     done = subprocess.run([sys.executable, "-m", "bench.gpu.machine"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
+        # The last line of a traceback has the reason.
         raise NotInstalledError(f"a GPU: {(done.stderr or done.stdout).strip().rpartition(chr(10))[2]}")
     return Gpu(**json.loads(done.stdout))
 

@@ -64,14 +64,12 @@ def photographs() -> list[Path]:
     if not find_spec("PIL"):
         raise NotInstalledError("Pillow: not installed (pip install 'yais[picture]')")
     named = os.environ.get("YAIS_BENCH_PICTURES")
-    found = list(_in(Path(named)) if named else _brought())
+    if not named:
+        return list(_brought())
+    found = sorted(path for path in Path(named).rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
         raise NotInstalledError(f"YAIS_BENCH_PICTURES: {named} has no pictures ({', '.join(_SUFFIXES)})")
     return found
-
-
-def _in(folder: Path) -> Iterator[Path]:
-    yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
 def _brought() -> Iterator[Path]:

@@ -93,6 +93,7 @@ def calling(server: Subject, question: Question, in_flight: int, processes: int 
             file.write(question.message)
             file.flush()
             share = in_flight // processes
+            # Once they are ready, they have read the file.
             children = [_launch(stack, server, file.name, share) for _ in range(processes)]
         yield Callers(children, question)
 
@@ -123,6 +124,7 @@ def _launch(stack: ExitStack, server: Subject, path: str, in_flight: int) -> Chi
 def _check(answer: bytes, expected: Array) -> None:
     (logits,) = infer_outputs(pb.ModelInferResponse.FromString(answer)).values()
     scale = float(np.abs(expected).max())
+    # Not `>`, which no NaN would fulfil.
     if logits.shape != expected.shape or not np.abs(logits - expected).max() <= _TOLERANCE * scale:
         raise BenchError(f"a wrong answer: {logits}, expected {expected}")
 

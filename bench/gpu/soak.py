@@ -8,7 +8,7 @@ Reads lines of COUNT, opens, runs and closes the engine so often, and answers wi
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -97,15 +97,12 @@ def _open_and_close(size: Size) -> SoakRow:
     command = [sys.executable, "-m", "bench.gpu.soak", str(engine_file(NETWORK)), *setup.flags()]
     with launched("the cycles", command, None) as child:
         child.hear()
-        taken = list(_turns(child.say, child.hear, size.rounds))
+        taken = []
+        for _ in range(size.rounds):
+            child.say("1")
+            taken.append(MemoryUsed(**json.loads(child.hear())))
     title = f"{NETWORK.title}, {CONTEXTS} contexts, opened, run and closed"
     return _row(title, "cycles", list(range(1, size.rounds + 1)), taken)
-
-
-def _turns(say: Callable[[str], None], hear: Callable[[], str], count: int) -> Iterator[MemoryUsed]:
-    for _ in range(count):
-        say("1")
-        yield MemoryUsed(**json.loads(hear()))
 
 
 def _row(case: str, unit: str, counts: Sequence[int], taken: Sequence[MemoryUsed]) -> SoakRow:

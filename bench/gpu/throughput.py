@@ -14,7 +14,7 @@ from bench.gpu.machine import find_gpu
 from bench.gpu.networks import NAMES, PRECISIONS, Network, Precision, engine_file
 from bench.gpu.serving import Callers, Deployment, calling, classify, in_shared_memory, served
 from bench.measure import Benchmark, NotInstalledError, Size, Spread, Subject
-from bench.rounds import Bound, Burst, Contestant, ContestRow, Sample, compare, measure_each, metered
+from bench.rounds import Bound, Burst, Contestant, ContestRow, ContestSample, compare, measure_each, metered
 
 BATCHES = (1, 8, 32, 128)
 ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -70,13 +70,9 @@ def run_sweep(size: Size) -> list[SweepRow]:
 def _measure_engine(case: SweepCase, batches: tuple[int, ...], size: Size) -> Iterator[SweepRow]:
     with bare_engine(engine_file(case.network), case.setup) as loop:
         # The first is not counted: it brings up the clocks, and whatever is compiled when it is first run.
-        _, *rounds = [_round(loop, batches, size.requests) for _ in range(size.rounds + 1)]
+        _, *rounds = [[loop(batch, size.requests) for batch in batches] for _ in range(size.rounds + 1)]
     for batch, timings in zip(batches, zip(*rounds, strict=True), strict=True):
         yield _sweep_row(case, batch, timings)
-
-
-def _round(loop: BareEngine, batches: tuple[int, ...], milliseconds: float) -> list[EngineTiming]:
-    return [loop(batch, milliseconds) for batch in batches]
 
 
 def _sweep_row(case: SweepCase, batch: int, timings: tuple[EngineTiming, ...]) -> SweepRow:
@@ -143,9 +139,9 @@ def _alone(loop: BareEngine, batch: int) -> Burst:
     """Pictures a second, as the loop itself counts them."""
     subject = loop.child.subject(port=0)
 
-    def burst(milliseconds: int) -> Sample:
+    def burst(milliseconds: int) -> ContestSample:
         timing, spent = metered(subject, lambda: loop(batch, milliseconds))
-        return Sample(timing.rate, timing.rate / batch, spent.subject / spent.seconds, spent.others_share)
+        return ContestSample(timing.rate, timing.rate / batch, spent.subject / spent.seconds, spent.others_share)
 
     return burst
 
@@ -153,10 +149,10 @@ def _alone(loop: BareEngine, batch: int) -> Burst:
 def _through(server: Subject, callers: Callers, rows: int) -> Burst:
     """Pictures a second, from the first request sent to the last answer."""
 
-    def burst(milliseconds: int) -> Sample:
+    def burst(milliseconds: int) -> ContestSample:
         answered, spent = metered(server, lambda: callers(milliseconds), callers.subject)
         rate = answered.requests / answered.seconds
-        return Sample(rate * rows, rate, spent.subject / spent.seconds, spent.others_share)
+        return ContestSample(rate * rows, rate, spent.subject / spent.seconds, spent.others_share)
 
     return burst
 

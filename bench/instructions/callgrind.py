@@ -49,6 +49,7 @@ def checkout(commit: str) -> Checkout:
     if not kept.exists():
         _FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_FOLDER) as folder:
+            # All at once, so that no build that was interrupted is ever kept.
             os.replace(_build(name, Path(folder)), kept)
     return Checkout(name, kept)
 

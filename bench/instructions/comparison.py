@@ -47,10 +47,6 @@ class CountedServer:
     cases: tuple[CountedCase, ...]
 
 
-def _service() -> list[str]:
-    return [*yais(engine("identity"), engine("mlp")), "--threads", "1"]
-
-
 def _echo() -> Question:
     message: bytes = contract.message(100).SerializeToString()
     return Question(contract.METHOD, message, partial(expect, message))
@@ -60,7 +56,7 @@ def _echo() -> Question:
 COUNTED_SERVERS = (
     CountedServer(ECHO_SERVERS["native, bytes"].command, (CountedCase("raw call, 100 B", _echo),)),
     CountedServer(
-        _service,
+        lambda: [*yais(engine("identity"), engine("mlp")), "--threads", "1"],
         (
             CountedCase("identity, 16 floats", partial(infer, ModelRequest("identity", (16,)))),
             CountedCase("identity, 1,024 floats", partial(infer, ModelRequest("identity", (1_024,)))),

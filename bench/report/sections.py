@@ -18,12 +18,9 @@ from bench.report.columns import (
 _CASE, _WHO, _RUNS_ON = plain("case", "case"), plain("who", "name"), plain("runs on", "name")
 
 
-def _agreement(row: Row) -> str:
-    return f"{row['agreement']:.1%}{_with_verdict(row['agreement_bound'], row['agreement'])}"
-
-
-def _error(row: Row) -> str:
-    return f"{row['error']:.4f}{_with_verdict(row['error_bound'], row['error'])}"
+def _figure(heading: str, key: str, format_spec: str) -> Column:
+    """A figure, and whether it keeps the bound that was set on it."""
+    return Column(heading, lambda row: f"{row[key]:{format_spec}}{_with_verdict(row[f'{key}_bound'], row[key])}")
 
 
 def _of_service(row: Row) -> str:
@@ -70,14 +67,6 @@ def _sending_targets(row: Row) -> str:
     return ", ".join(asked)
 
 
-def _valid_rounds(row: Row) -> str:
-    return "" if row["valid"] is None else f"{row['valid']} of {row['rounds']}"
-
-
-def _hourly_slope(row: Row) -> str:
-    return "too short to say" if row["slope"] is None else format(row["slope"], "+.1f")
-
-
 _SENDING = [
     _CASE,
     _WHO,
@@ -88,7 +77,7 @@ _SENDING = [
     spread("lag p99, ms", "lag_p99", ".2f"),
     spread("lag max, ms", "lag_max", ".1f"),
     median("core busy", "busy", ".0%"),
-    Column("valid", _valid_rounds),
+    Column("valid", lambda row: "" if row["valid"] is None else f"{row['valid']} of {row['rounds']}"),
     Column("target", _sending_targets),
     OTHERS,
 ]
@@ -100,7 +89,10 @@ _GROWTH = [
     plain("at first, MiB", "first", ".1f"),
     plain("after a tenth, MiB", "settled", ".1f"),
     plain("at last, MiB", "last", ".1f"),
-    Column("from the tenth on, MiB an hour", _hourly_slope),
+    Column(
+        "from the tenth on, MiB an hour",
+        lambda row: "too short to say" if row["slope"] is None else format(row["slope"], "+.1f"),
+    ),
 ]
 
 # Benchmark -> the title of its section, and its table.
@@ -219,10 +211,10 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             _RUNS_ON,
             plain("pictures", "pictures", ","),
             plain("of photographs", "photographs", ","),
-            Column("largest error of a logit", _error),
+            _figure("largest error of a logit", "error", ".4f"),
             plain("of a probability", "probability_error", ".4f"),
             plain("classes", "classes", ","),
-            Column("same best class", _agreement),
+            _figure("same best class", "agreement", ".1%"),
         ],
     ),
     "gpu-sweep": (

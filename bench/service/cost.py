@@ -25,7 +25,7 @@ from bench.measure import (
     yais,
 )
 from bench.ort import run_once
-from bench.rounds import Bound, Burst, Contestant, ContestRow, Sample, compare, cpu_per_call, metered
+from bench.rounds import Bound, Burst, Contestant, ContestRow, ContestSample, compare, cpu_per_call, metered
 from bench.service.questions import ModelRequest, Question
 from bench.service.servers import SERVERS, YARDSTICK, ServerName, serving
 from bench.transport.contract import require
@@ -83,13 +83,12 @@ def run_cost(size: Size) -> list[ContestRow]:
 
 def _cost_rows(case: CostCase, servers: dict[ServerName, Subject], size: Size) -> list[ContestRow]:
     taking_part = [name for name in servers if case.model.name in SERVERS[name].models and name not in case.absent]
-    contestants = [_cost_contestant(name, servers[name], case) for name in taking_part]
+    bounds: dict[ServerName, Bound] = {"YAIS": Bound("at most", case.bound)}
+    contestants = [
+        contestant(name, servers[name], case.model, case.shape, part=case.part, bound=bounds.get(name))
+        for name in taking_part
+    ]
     return compare(case.name, contestants, size, YARDSTICK)
-
-
-def _cost_contestant(name: ServerName, server: Subject, case: CostCase) -> Contestant:
-    bound = Bound("at most", case.bound) if name == "YAIS" else None
-    return contestant(name, server, case.model, case.shape, case.part, bound)
 
 
 def contestant(
@@ -171,10 +170,10 @@ def _alone(bare: Child, batch: int) -> Burst:
         bare.say(str(runs))
         return float(bare.hear())
 
-    def burst(images: int) -> Sample:
+    def burst(images: int) -> ContestSample:
         runs = -(-images // batch)
         seconds, spent = metered(subject, lambda: loop(runs))
-        return Sample.of(seconds * 1e3 / (runs * batch), runs * batch, spent)
+        return ContestSample.of(seconds * 1e3 / (runs * batch), runs * batch, spent)
 
     return burst
 
@@ -182,7 +181,7 @@ def _alone(bare: Child, batch: int) -> Burst:
 def _through_server(server: Subject, question: Question, batch: int, in_flight: int) -> Burst:
     """Milliseconds an image, from before the first request is sent until the last answer is in."""
 
-    async def loop(requests: int) -> Sample:
+    async def loop(requests: int) -> ContestSample:
         async with connected(server.port, 1, "native") as calls:
             await closed_loop(calls, in_flight, question.message, in_flight)  # Not counted.
             before = usage(server)
@@ -190,8 +189,9 @@ def _through_server(server: Subject, question: Question, batch: int, in_flight: 
             spent = usage(server) - before
             for reply in replies:
                 question.check(reply)
-            return Sample.of(spent.seconds * 1e3 / (requests * batch), requests * batch, spent)
+            return ContestSample.of(spent.seconds * 1e3 / (requests * batch), requests * batch, spent)
 
+    # In whole batches.
     return lambda images: uvloop.run(loop(-(-images // batch)))
 
 

@@ -58,10 +58,11 @@ def run_scaling(size: Size) -> list[ContestRow]:
             Scaled(
                 name,
                 server,
-                partial(SERVERS[name].question(SCALING_MODEL).load, server.port),
-                SERVERS[name].part,
-                bound,
+                load=partial(SERVERS[name].question(SCALING_MODEL).load, server.port),
+                part=SERVERS[name].part,
+                bound=bound,
             )
+            # C++ may be missing.
             for (name, server), bound in zip(servers.items(), (BOUND, None), strict=False)
         ]
         return [row for one in contestants for row in one.rows(SERIES, size)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from bench.measure import BenchError, Benchmark, Size, Spread, Subject, choose_cores, script
-from bench.rounds import Bound, Burst, Contestant, ContestRow, Sample, compare, cpu_per_call, metered
+from bench.rounds import Bound, Burst, Contestant, ContestRow, ContestSample, compare, cpu_per_call, metered
 from bench.transport.client_cost import CLIENTS_SHAPE, CLIENTS_YARDSTICK, h2load
 from bench.transport.contract import METHOD, message, require
 from bench.transport.peers import available, client, cpp_client, python_client, require_native, serving
@@ -92,10 +92,10 @@ def _closed_loop(server: Subject, transport: str) -> Burst:
     in_flight = CLIENTS_SHAPE.connections * CLIENTS_SHAPE.in_flight
     shape = ("--concurrency", str(in_flight), "--connections", str(CLIENTS_SHAPE.connections), "--transport", transport)
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
         report, spent = metered(server, lambda: besiege(server.port, *shape, "--count", str(calls)))
         busy = sum(report.info.cpu)
-        return Sample(busy * 1e6 / report.rate_answered, report.rate_answered, busy, spent.others_share)
+        return ContestSample(busy * 1e6 / report.rate_answered, report.rate_answered, busy, spent.others_share)
 
     return burst
 

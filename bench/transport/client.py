@@ -17,6 +17,7 @@ import uvloop
 from bench.measure import BenchError
 from bench.transport.contract import METHOD, Transport, contract, interface, message
 
+# Channels to one address would otherwise share a connection.
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 # Makes a call with so many messages, and checks the answer.

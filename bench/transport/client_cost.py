@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from bench.measure import Benchmark, Size, Subject, choose_cores
-from bench.rounds import Bound, Burst, Contestant, ContestRow, Sample, compare, cpu_per_call, metered
+from bench.rounds import Bound, Burst, Contestant, ContestRow, ContestSample, compare, cpu_per_call, metered
 from bench.transport.contract import message, program, require
 from bench.transport.peers import (
     CallKind,
@@ -71,9 +71,11 @@ def h2load(server: Subject) -> Contestant:
     """h2load is run anew for each burst, so its CPU is that of this process and of the programs that it saw end."""
     load = H2load(server.port, message(100).SerializeToString(), CLIENTS_SHAPE)
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
         _, spent = metered(server, lambda: load(calls))
-        return Sample(spent.load * 1e6 / calls, calls / spent.seconds, spent.load / spent.seconds, spent.others_share)
+        return ContestSample(
+            spent.load * 1e6 / calls, calls / spent.seconds, spent.load / spent.seconds, spent.others_share
+        )
 
     return Contestant(CLIENTS_YARDSTICK, burst, check=load.check)
 
@@ -128,9 +130,9 @@ def _compare_kinds(
 def _messages(kind: CallKind, subject: Subject, other_end: Subject, load: ClientProcess) -> Burst:
     """Counts messages, and of ping-pong one for each way and back."""
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
         _, spent = metered(subject, lambda: load(kind, calls, MESSAGES), other_end)
-        return Sample.of(calls * MESSAGES / spent.subject, calls * MESSAGES, spent)
+        return ContestSample.of(calls * MESSAGES / spent.subject, calls * MESSAGES, spent)
 
     return burst
 

@@ -83,6 +83,7 @@ class SteadyClient:
             head, payload = self._next_frame()
             if head.kind == h2.DATA:
                 replies[head.stream] += payload
+            # The flag is 1, and the stream one fewer to wait for.
             waiting -= head.flags & h2.END_STREAM if head.kind in (h2.DATA, h2.HEADERS) else 0
         return [reply[_PREFIX:] for reply in replies.values()]
 

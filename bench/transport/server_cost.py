@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.measure import BenchError, Benchmark, Size, Spread, Subject, choose_cores, pinned, running
-from bench.rounds import Bound, Burst, Contestant, ContestRow, Sample, compare, cpu_per_call, interleave, metered, row
+from bench.rounds import (
+    Bound,
+    Burst,
+    Contestant,
+    ContestRow,
+    ContestSample,
+    compare,
+    cpu_per_call,
+    interleave,
+    metered,
+    row,
+)
 from bench.transport.contract import message, require
 from bench.transport.http2 import idle_connection
 from bench.transport.peers import (
@@ -104,9 +115,9 @@ def run_latency(size: Size) -> list[ContestRow]:
 def median_latency(server: Subject, load: ClientProcess, kind: CallKind) -> Burst:
     """A burst whose figure is the median latency of a call, in microseconds."""
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
         timing, spent = metered(server, lambda: load(kind, calls), load.subject)
-        return Sample.of(timing.p50_us, calls, spent)
+        return ContestSample.of(timing.p50_us, calls, spent)
 
     return burst
 
@@ -145,25 +156,28 @@ def run_scaling(size: Size) -> list[ContestRow]:
     require("h2load")
     with serving(["C++", "native", "native, raw"], choose_cores()) as servers:
         contestants = [
-            Scaled(name, server, _load(server), ECHO_SERVERS[name].part, SCALING_BOUND if name in JUDGED else None)
+            Scaled(
+                name,
+                server,
+                load=partial(H2load, server.port, message(100).SerializeToString()),
+                part=ECHO_SERVERS[name].part,
+                bound=SCALING_BOUND if name in JUDGED else None,
+            )
             for name, server in servers.items()
         ]
         return [row for one in contestants for row in one.rows(SERIES, size)]
 
 
-def _load(server: Subject) -> Callable[[LoadShape], H2load]:
-    return lambda shape: H2load(server.port, message(100).SerializeToString(), shape)
-
-
 def _burst(server: Subject, load: H2load) -> Burst:
     """What connecting costs is measured by itself, with one call on each connection, and taken off."""
 
-    def burst(calls: int) -> Sample:
+    def burst(calls: int) -> ContestSample:
+        # With as many calls again at least, or else nothing but noise would be left.
         first, calls = load.shape.connections, max(calls, 2 * load.shape.connections)
         _, connecting = metered(server, lambda: _settled(load, first))
         _, whole = metered(server, lambda: _settled(load, calls))
         spent = whole - connecting
-        return Sample.of(spent.subject * 1e6 / (calls - first), calls - first, spent)
+        return ContestSample.of(spent.subject * 1e6 / (calls - first), calls - first, spent)
 
     return burst
 
