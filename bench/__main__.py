@@ -1,67 +1,56 @@
-"""`python -m bench`: runs the benchmarks and prints their table."""
+"""Command line of the benchmarks: `python -m bench` runs them and prints their table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
 
 import click
 
-from bench import plots, table
-from bench.measure import BenchError, NotInstalledError, Size
-from bench.results import FOLDER, Facts, write
+from bench.measure import BenchError, Benchmark, NotInstalledError, Size
+from bench.report import plots
+from bench.report.results import FOLDER, Facts, exceeded, noisy_rows, page, write
 
-
-class Benchmark(Protocol):
-    """A module that measures, and how much of it is a short and a full run."""
-
-    SHORT: Size
-    FULL: Size
-
-    def run(self, size: Size, *comparison: Any) -> Sequence[Any]: ...
-
-
-# The name of a benchmark is where its module is: service-cost is bench.service.cost.
-BENCHMARKS = (
-    "service-cost",
-    "service-latency",
-    "service-concurrency",
-    "service-start",
-    "service-stages",
-    "service-engines",
-    "service-overload",
-    "service-scaling",
-    "service-workers",
-    "memory",
-    "recording",
-    "instructions",
-    "transport-unary",
-    "transport-bodies",
-    "transport-latency",
-    "transport-clients",
-    "transport-streaming",
-    "transport-scaling",
-    "transport-idle",
-    "gpu-accuracy",
-    "gpu-sweep",
-    "gpu-served",
-    "gpu-soak",
-    "gpu-knee",
-    "siege-rate",
-    "siege-steps",
-    "siege-lag",
-    "siege-recorder",
-    "siege-hour",
-    "siege-memory",
-)
+# Name of a benchmark -> the module below `bench` with a table of such, which is imported when it is to run.
+MODULES = {
+    "service-cost": "service.cost",
+    "service-latency": "service.cost",
+    "service-concurrency": "service.scaling",
+    "service-start": "service.footprint",
+    "service-stages": "micro",
+    "service-engines": "service.cost",
+    "service-overload": "service.overload",
+    "service-scaling": "service.scaling",
+    "service-workers": "service.scaling",
+    "memory": "service.footprint",
+    "recording": "micro",
+    "instructions": "instructions.comparison",
+    "transport-unary": "transport.server_cost",
+    "transport-bodies": "transport.server_cost",
+    "transport-latency": "transport.server_cost",
+    "transport-clients": "transport.client_cost",
+    "transport-streaming": "transport.client_cost",
+    "transport-scaling": "transport.server_cost",
+    "transport-idle": "transport.server_cost",
+    "gpu-accuracy": "gpu.accuracy",
+    "gpu-sweep": "gpu.throughput",
+    "gpu-served": "gpu.throughput",
+    "gpu-soak": "gpu.soak",
+    "gpu-knee": "gpu.knee",
+    "siege-rate": "siege.sending",
+    "siege-steps": "siege.sending",
+    "siege-lag": "siege.sending",
+    "siege-recorder": "micro",
+    "siege-hour": "siege.growth",
+    "siege-memory": "siege.growth",
+}
 # The one that takes another commit, and says what exceeds a bound.
 COMPARING = "instructions"
 GROUPS = ("service", "transport", "gpu", "siege")
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *GROUPS]))
+@click.argument("names", nargs=-1, type=click.Choice([*MODULES, *GROUPS]))
 @click.option("--full", is_flag=True, help="The long runs, whose results are kept in bench/results.")
 @click.option("--rounds", type=click.IntRange(min=2), help="How often everything is measured, in turn.")
 @click.option("--requests", type=click.IntRange(min=10), help="Requests of a round.")
@@ -90,8 +79,8 @@ def main(
     folder = results or (FOLDER if full else FOLDER / "short")
     facts = Facts.now()
     for name in chosen(names):
-        benchmark = _module(name)
-        usual = benchmark.FULL if full else benchmark.SHORT
+        benchmark = load(name)
+        usual = benchmark.full if full else benchmark.short
         size = Size(rounds or usual.rounds, requests or usual.requests, full)
         click.echo(f"{name}: {size.rounds} rounds of {size.requests:,} ...", err=True)
         try:
@@ -105,21 +94,27 @@ def main(
         except BenchError as error:
             raise click.ClickException(f"{name}: {error}") from error
         else:
-            unmet += table.exceeded(path) if name == COMPARING else []
-            if noisy := table.noisy_rows(path):
+            unmet += exceeded(path) if name == COMPARING else []
+            if noisy := noisy_rows(path):
                 click.echo(f"  noisy, measure again: other processes had too much in {noisy} rows", err=True)
     folder.mkdir(parents=True, exist_ok=True)
     plots.draw(folder)
-    page = table.page(folder)
-    (folder / "README.md").write_text(f"# Results\n\n{page}")
-    click.echo(page)
+    tables = page(folder)
+    (folder / "README.md").write_text(f"# Results\n\n{tables}")
+    click.echo(tables)
     if unmet:
         raise click.ClickException("\n".join(unmet))
 
 
 def chosen(names: Sequence[str]) -> list[str]:
     """All benchmarks that are named, by themselves or by their group; without names simply all."""
-    return [one for one in BENCHMARKS if not names or one in names or one.partition("-")[0] in names]
+    return [one for one in MODULES if not names or one in names or one.partition("-")[0] in names]
+
+
+def load(name: str) -> Benchmark:
+    """The benchmark `name`, from the table of its module."""
+    benchmarks: dict[str, Benchmark] = import_module(f"bench.{MODULES[name]}").BENCHMARKS
+    return benchmarks[name]
 
 
 def _with_gpu(facts: Facts) -> Facts:
@@ -127,10 +122,6 @@ def _with_gpu(facts: Facts) -> Facts:
     from bench.gpu.machine import find_gpu
 
     return replace(facts, gpu=asdict(find_gpu()))
-
-
-def _module(name: str) -> Benchmark:
-    return cast("Benchmark", import_module(f"bench.{name.replace('-', '.')}"))
 
 
 if __name__ == "__main__":

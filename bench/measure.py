@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers as pinned processes, what CPU and memory they take, and medians of rounds."""
+"""Measurement that all benchmarks share: pinned processes, what CPU and memory they take, and medians of rounds."""
 
 import gc
 import os
@@ -10,19 +10,19 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
-PEERS = BUILD / "peers"
+PEERS_FOLDER = BUILD / "peers"
 
 _CPUS = os.cpu_count() or 1
 _STOP_S = 30
@@ -45,6 +45,14 @@ class Size(NamedTuple):
     rounds: int
     requests: int
     is_full: bool = False
+
+
+class Benchmark(NamedTuple):
+    """What measures, and returns its rows as dataclasses; and how much of it is a short and a full run."""
+
+    run: Callable[..., Sequence[Any]]
+    short: Size
+    full: Size
 
 
 class Cores(NamedTuple):

@@ -1,6 +1,6 @@
-"""Structure of the code in figures: the shape of each package, and the modules that one ModelInfer crosses.
+"""Structure of the code: the shape of each package, the modules that one ModelInfer crosses, and names used twice.
 
-`python -m bench.structure` prints both, and judges nothing. Modules of Python are those that have a frame while the
+`python -m bench.structure` prints all that, and judges nothing. Modules of Python are those that have a frame while the
 request is served; extension modules are those of whose code the kernel has seen a page used.
 """
 
@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import tokenize
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,24 +25,26 @@ import grpc
 import numpy as np
 import uvloop
 
-from bench.load import message
+from bench.closed_loop import message
 from bench.measure import ROOT, engine
 from yais.server.config import Config, EngineSource
 from yais.server.service import Service
 
-PACKAGES = ("proto", "transport", "engines", "server", "clients")
+PRODUCT = ("proto", "transport", "engines", "server", "clients")
+PACKAGES = (*PRODUCT, "bench")
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # By then templates are known, and how long a run takes.
 _WARM_UP = 100
 _MAX_QUEUE_DELAYS = {"on the event loop": 0.0, "on a context's thread": 1e-4}
+_CLASS = re.compile(r"^(?:cdef )?class (\w+)", re.MULTILINE)
 # Comments for tools.
 _DIRECTIVE = re.compile(r"#\s*(type:|noqa|pragma|!)")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Shape(NamedTuple):
+class PackageShape(NamedTuple):
     """Figures of a package: lengths are in lines, shares in percent."""
 
     modules: int
@@ -68,13 +70,13 @@ class Source:
             if isinstance(node, ast.Name | ast.Attribute)
         )
 
-    def shape(self) -> Shape:
+    def shape(self) -> PackageShape:
         lengths = [each.end_lineno - each.lineno + 1 for each in self.functions if each.end_lineno] or [0, 0]
         private = [each.name for each in self.functions if re.match(r"_(?!_)", each.name)]
         once = sum(self.uses[name] == 1 for name in private)
         lines = sum(text.count("\n") for text in self.texts)
         comments = sum(map(_comments, self.texts))
-        return Shape(
+        return PackageShape(
             modules=len(self.texts),
             functions=len(self.functions),
             median_length=median(lengths),
@@ -84,7 +86,7 @@ class Source:
         )
 
 
-def shape(folder: Path) -> Shape:
+def shape(folder: Path) -> PackageShape:
     """The figures of all that lies below `folder` and was written by hand."""
     files = [path for path in sorted(folder.rglob("*.py")) if "_pb2" not in path.name]
     return Source([path.read_text() for path in files]).shape()
@@ -93,6 +95,16 @@ def shape(folder: Path) -> Shape:
 def _comments(text: str) -> int:
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return sum(token.type == tokenize.COMMENT and not _DIRECTIVE.match(token.string) for token in tokens)
+
+
+def repeated_classes(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """The modules of each class whose name another module has for one of its own, in Python or in Cython."""
+    modules = defaultdict(list)
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py*")):
+        if path.suffix in (".py", ".pyx") and "_pb2" not in path.name:
+            for name in _CLASS.findall(path.read_text()):
+                modules[name].append(path)
+    return {name: places for name, places in sorted(modules.items()) if len(places) > 1}
 
 
 class Trace:
@@ -113,6 +125,7 @@ def _traced(trace: Trace) -> Iterator[set[str]]:
     """Traces what is done meanwhile; the set has the names of extension modules in the end."""
     extensions: set[str] = set()
     gc.collect()
+    # A collection would touch whatever has garbage.
     gc.disable()
     Path("/proc/self/clear_refs").write_text("1")
     trace.is_on = True
@@ -193,6 +206,10 @@ def main() -> None:
             f"{folder.relative_to(ROOT)!s:24} {figures.modules:7} {figures.functions:9} {figures.median_length:6.0f} "
             f"{figures.p90_length:4.0f} {figures.used_once:6.1f} {figures.comments:10.1f}"
         )
+    repeated = repeated_classes(ROOT / package for package in PRODUCT)
+    print(f"\nClasses of the product that share their name: {len(repeated)}")
+    for name, places in repeated.items():
+        print(f"  {name:22} {' '.join(str(place.relative_to(ROOT)) for place in places)}")
     for way, max_queue_delay in _MAX_QUEUE_DELAYS.items():
         modules, extensions = uvloop.run(_crossed(max_queue_delay))
         print(f"\nModelInfer, run {way}: {len(modules) + len(extensions)} modules")

@@ -1,4 +1,9 @@
-"""Whether engines on the GPU come to what ONNX Runtime on the CPU does in FP32, on pieces of photographs."""
+"""Accuracy of engines on the GPU, beside ONNX Runtime on the CPU in FP32, on pieces of photographs.
+
+    python -m bench.gpu.accuracy ENGINE PICTURES ANSWERS
+
+PICTURES is an .npy file of all of them; the outputs of ENGINE on the GPU go to ANSWERS, another.
+"""
 
 import subprocess
 import sys
@@ -10,28 +15,38 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bench.gpu.answers import BATCH, answers
-from bench.gpu.bare import each
+from bench.gpu.bare_engine import EngineSetup, open_on_gpu
 from bench.gpu.machine import find_gpu
-from bench.gpu.networks import NAMES, PRECISIONS, Network, engine_file, onnx_file
-from bench.gpu.photographs import photographs, pieces
-from bench.load import Array
-from bench.measure import ROOT, BenchError, Size
-from bench.transport.rounds import Bound
+from bench.gpu.networks import NAMES, PRECISIONS, Network, engine_file, onnx_file, photographs, pieces
+from bench.measure import ROOT, BenchError, Benchmark, Size
+from bench.rounds import Bound, measure_each
 from yais.clients.inputs.images import crop
-from yais.engines import EngineOptions, open_engine
+from yais.engines import Array, Engine, EngineError, EngineOptions, open_engine
 
-# Requests are pictures here.
-SHORT = Size(rounds=1, requests=64)
-FULL = Size(rounds=1, requests=1_000)
+BATCH = 16
 
 _SIDE = 224
 _CLOSE = Bound("at most", 1e-2)
 _AGREEING = Bound("at least", 0.97)
 
 
+def answers(engine: Engine, pictures: Array) -> Array:
+    """The only output of each, computed in batches."""
+    context = engine.create_context()
+    context.fit([spec.shape for spec in engine.inputs])
+    size, parts = min(BATCH, engine.max_batch_size), []
+    for start in range(0, len(pictures), size):
+        batch = pictures[start : start + size]
+        (buffer,) = context.inputs.values()
+        buffer[: len(batch)] = batch
+        context.execute(len(batch))
+        (output,) = context.outputs.values()
+        parts.append(output[: len(batch)].astype(np.float32))
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
+class AccuracyRow:
     """`error` is the largest difference of any logit, as a share of the largest logit of its picture.
 
     `probability_error` is the largest difference of any class's probability.
@@ -51,20 +66,21 @@ class Row:
     agreement_bound: Bound | None
 
 
-def run(size: Size) -> list[Row]:
+def run_accuracy(size: Size) -> list[AccuracyRow]:
     find_gpu()
     pictures = np.stack([crop(path, _SIDE, _SIDE) for path in sorted(pieces("judgement", size.requests).iterdir())])
-    expected = {name: _on_cpu(Network(name, "fp32"), pictures) for name in NAMES}
+    on_cpu = EngineOptions(max_batch_size=BATCH)
+    expected = {name: answers(open_engine(onnx_file(Network(name, "fp32")), on_cpu), pictures) for name in NAMES}
     networks = [Network(name, precision) for name, precision in product(NAMES, PRECISIONS)]
-    return each(networks, lambda one: _compare(one, pictures, expected[one.name]), lambda one: one.title)
+    return measure_each(networks, lambda one: _judge(one, pictures, expected[one.name]), lambda one: one.title)
 
 
-def _compare(network: Network, pictures: Array, expected: Array) -> Iterator[Row]:
+def _judge(network: Network, pictures: Array, expected: Array) -> Iterator[AccuracyRow]:
     logits = _on_gpu(engine_file(network), pictures)
     errors = np.abs(logits - expected).max(axis=1) / np.abs(expected).max(axis=1)
     best = expected.argmax(axis=1)
     is_quantised, is_trained = network.precision == "int8", network.name != "resnet50"
-    yield Row(
+    yield AccuracyRow(
         network.title,
         find_gpu().runtime,
         len(photographs()),
@@ -84,18 +100,28 @@ def _softmax(logits: Array) -> Array:
     return shares
 
 
-def _on_cpu(network: Network, pictures: Array) -> Array:
-    return answers(open_engine(onnx_file(network), EngineOptions(max_batch_size=BATCH)), pictures)
-
-
 def _on_gpu(path: Path, pictures: Array) -> Array:
     """In a process of its own. Raises `BenchError` with why not."""
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "pictures.npy"), Path(folder, "answers.npy")
         np.save(source, pictures)
-        command = [sys.executable, "-m", "bench.gpu.answers", str(path), str(source), str(target)]
+        command = [sys.executable, "-m", "bench.gpu.accuracy", str(path), str(source), str(target)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise BenchError(f"{path.name}: {done.stderr.strip()}")
         made: Array = np.load(target)
     return made
+
+
+BENCHMARKS = {
+    # Requests are pictures here.
+    "gpu-accuracy": Benchmark(run_accuracy, short=Size(rounds=1, requests=64), full=Size(rounds=1, requests=1_000)),
+}
+
+
+if __name__ == "__main__":
+    path, source, target = map(Path, sys.argv[1:])
+    try:
+        np.save(target, answers(open_on_gpu(path, EngineSetup(1)), np.load(source)))
+    except EngineError as error:
+        sys.exit(str(error))

@@ -1,34 +1,39 @@
-"""The server on the GPU, what it is asked, and closed loops that ask it."""
+"""Serving on the GPU: the server, what it is asked, by message or in shared memory, and closed loops that ask it."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.shared_memory import SharedMemory
 from tempfile import NamedTemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import grpc
 import numpy as np
 import psutil
 
-from bench.bare import run_once
-from bench.gpu.caller import Yield
+from bench.closed_loop import METHOD, LoopResult, message
+from bench.gpu.bare_engine import EngineSetup, noise
 from bench.gpu.networks import PICTURE, Network, engine_file, onnx_file
-from bench.gpu.opening import Way, noise
-from bench.load import METHOD, Array, message
-from bench.measure import BenchError, Child, Subject, launched, running, script
+from bench.measure import BenchError, Child, NotInstalledError, Subject, launched, running, script
+from bench.ort import run_once
 from bench.service.questions import Question
 from bench.transport.contract import Transport, interface
 from yais.clients.protocol import infer_outputs
+from yais.engines import Array
 from yais.proto import grpc_service_pb2 as pb
+from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 # Of the largest logit: what two bytes of a float may come to in a whole network.
 _TOLERANCE = 2e-2
 CALLERS = max(1, min(4, (os.cpu_count() or 1) // 4))
 
+_REGION = "pictures"
 
-class Case(NamedTuple):
+
+class Deployment(NamedTuple):
     """A network, and how it is served."""
 
     network: Network
@@ -40,8 +45,8 @@ class Case(NamedTuple):
         return f"{self.network.title}, batches of {self.max_batch}, {self.contexts} contexts"
 
     @property
-    def way(self) -> Way:
-        return Way(self.contexts)
+    def setup(self) -> EngineSetup:
+        return EngineSetup(self.contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +62,18 @@ class Callers:
         first, *others = (psutil.Process(child.process.pid) for child in self.children)
         return Subject("the callers", 0, first, tuple(others))
 
-    def __call__(self, milliseconds: float) -> Yield:
+    def __call__(self, milliseconds: float) -> LoopResult:
         """What all of them got. Raises `BenchError` for a wrong answer."""
         for child in self.children:
             child.say(str(milliseconds))
-        yields = [Yield(**json.loads(child.hear())) for child in self.children]
+        yields = [LoopResult(**json.loads(child.hear())) for child in self.children]
         for reply in {reply for each in yields for reply in each.replies}:
             self.question.check(bytes.fromhex(reply))
-        return Yield(sum(each.requests for each in yields), max(each.seconds for each in yields), [])
+        return LoopResult(sum(each.requests for each in yields), max(each.seconds for each in yields), [])
 
 
 @contextmanager
-def served(case: Case, metrics: int = 0) -> Iterator[Subject]:
+def served(case: Deployment, metrics: int = 0) -> Iterator[Subject]:
     """A server of the network, with its metrics on the port `metrics`."""
     path = engine_file(case.network)
     command = [
@@ -88,6 +93,7 @@ def calling(server: Subject, question: Question, in_flight: int, processes: int 
             file.write(question.message)
             file.flush()
             share = in_flight // processes
+            # Once they are ready, they have read the file.
             children = [_launch(stack, server, file.name, share) for _ in range(processes)]
         yield Callers(children, question)
 
@@ -110,7 +116,7 @@ def transport() -> Transport:
 
 def _launch(stack: ExitStack, server: Subject, path: str, in_flight: int) -> Child:
     arguments = [str(server.port), path, str(max(1, in_flight)), transport()]
-    child = stack.enter_context(launched("a caller", [sys.executable, "-m", "bench.gpu.caller", *arguments], None))
+    child = stack.enter_context(launched("a caller", [sys.executable, "-m", "bench.closed_loop", *arguments], None))
     child.hear()
     return child
 
@@ -118,5 +124,49 @@ def _launch(stack: ExitStack, server: Subject, path: str, in_flight: int) -> Chi
 def _check(answer: bytes, expected: Array) -> None:
     (logits,) = infer_outputs(pb.ModelInferResponse.FromString(answer)).values()
     scale = float(np.abs(expected).max())
+    # Not `>`, which no NaN would fulfil.
     if logits.shape != expected.shape or not np.abs(logits - expected).max() <= _TOLERANCE * scale:
         raise BenchError(f"a wrong answer: {logits}, expected {expected}")
+
+
+@contextmanager
+def in_shared_memory(server: Subject, question: Question) -> Iterator[Question]:
+    """The same question, with the elements of its only input put into a region that the server is told of.
+
+    Raises `NotInstalledError` where the server takes none.
+    """
+    request = pb.ModelInferRequest.FromString(question.message)
+    (elements,) = request.raw_input_contents
+    memory = SharedMemory(create=True, size=len(elements))
+    assert memory.buf is not None
+    memory.buf[: len(elements)] = elements
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, _registered(channel, memory, len(elements)):
+            yield replace(question, message=_referring(request, len(elements)))
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+@contextmanager
+def _registered(channel: grpc.Channel, memory: SharedMemory, size: int) -> Iterator[None]:
+    stub: Any = GRPCInferenceServiceStub(channel)
+    try:
+        stub.SystemSharedMemoryRegister(
+            pb.SystemSharedMemoryRegisterRequest(name=_REGION, key=f"/{memory.name.lstrip('/')}", byte_size=size)
+        )
+    except grpc.RpcError as error:
+        status: Any = error
+        if status.code() is grpc.StatusCode.UNIMPLEMENTED:
+            raise NotInstalledError("the server takes no inputs in shared memory") from error
+        raise BenchError(f"the server does not take shared memory: {status.details()}") from error
+    yield
+    stub.SystemSharedMemoryUnregister(pb.SystemSharedMemoryUnregisterRequest(name=_REGION))
+
+
+def _referring(request: pb.ModelInferRequest, size: int) -> bytes:
+    del request.raw_input_contents[:]
+    parameters = request.inputs[0].parameters
+    parameters["shared_memory_region"].string_param = _REGION
+    parameters["shared_memory_byte_size"].int64_param = size
+    return request.SerializeToString()

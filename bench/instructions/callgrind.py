@@ -1,22 +1,80 @@
-"""A server under valgrind's callgrind, which counts the instructions of all its threads, but not the kernel's."""
+"""Checkouts of a commit under valgrind's callgrind, which counts instructions of all threads, but not the kernel's."""
 
+import os
 import re
 import subprocess
+import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
-from bench.instructions.checkout import Checkout
-from bench.measure import BUILD, BenchError, NotInstalledError, Subject, running
+from bench.measure import BUILD, ROOT, BenchError, NotInstalledError, Subject, running
+
+_FOLDER = BUILD / "checkouts"
 
 TOOLS = ("valgrind", "vgdb", "setarch", "cc")
 _CLOCK = Path(__file__).with_name("clock.c")
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Checkout:
+    """Where `yais` is imported from; the folder is None for what is installed."""
+
+    name: str
+    folder: Path | None = None
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """`command` with this `yais`; whatever else it imports is the same for all."""
+        return ["env", f"PYTHONPATH={self.folder}", *command] if self.folder else list(command)
+
+    def require_loaded(self, subject: Subject) -> None:
+        """Raises `BenchError` where a server has loaded the extension modules of somewhere else."""
+        maps = [Path(each.path) for each in subject.process.memory_maps()]
+        if self.folder and not any(path.is_relative_to(self.folder) for path in maps):
+            raise BenchError(f"the server of {self.name} has not loaded what is in {self.folder}")
+
+
+INSTALLED = Checkout("this checkout")
+
+
+def checkout(commit: str) -> Checkout:
+    """What is kept of `commit` from the last time, or else builds it; raises `BenchError` where that cannot be done."""
+    sha = _run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], ROOT, f"{commit} is no commit here")
+    name = sha.decode().strip()[:12]
+    kept = _FOLDER / f"{name}-{sys.implementation.cache_tag}"
+    if not kept.exists():
+        _FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_FOLDER) as folder:
+            # All at once, so that no build that was interrupted is ever kept.
+            os.replace(_build(name, Path(folder)), kept)
+    return Checkout(name, kept)
+
+
+def _build(name: str, folder: Path) -> Path:
+    """Builds the sources of a commit in `folder`, and returns the folder within it that holds the package."""
+    with tarfile.open(fileobj=BytesIO(_run(["git", "archive", name], ROOT, f"{name} cannot be read"))) as sources:
+        sources.extractall(folder, filter="tar")
+    built = folder / "build" / "checkout"
+    command = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(built)]
+    _run(command, folder, f"{name} cannot be built")
+    # Without it, where a commit has none, the package would be the installed one after all.
+    (built / "yais" / "__init__.py").touch()
+    return built
+
+
+def _run(command: list[str], folder: Path, complaint: str) -> bytes:
+    finished = subprocess.run(command, cwd=folder, capture_output=True)
+    if finished.returncode:
+        raise BenchError(f"{complaint}: {finished.stderr.decode()}")
+    return finished.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class CountedProcess:
     """A server whose instructions are counted from `begin` on; its dumps lie beside `output`."""
 
     subject: Subject
@@ -48,7 +106,7 @@ def total(dump: str) -> int:
 
 
 @contextmanager
-def counted(checkout: Checkout, command: Sequence[str], core: int) -> Iterator[Counted]:
+def counted(checkout: Checkout, command: Sequence[str], core: int) -> Iterator[CountedProcess]:
     """Runs a server under callgrind on `core`, with everything the same each time: addresses, hashes, and the time.
 
     Its clock stands nearly still. Otherwise it would find all its work fifty times as slow as it is, and take decisions
@@ -63,7 +121,7 @@ def counted(checkout: Checkout, command: Sequence[str], core: int) -> Iterator[C
         whole = checkout.command([*environment, "setarch", "-R", *valgrind, *command])
         with running(checkout.name, whole, core) as subject:
             try:
-                yield Counted(subject, output)
+                yield CountedProcess(subject, output)
             finally:
                 # To drain takes time, which does not pass.
                 subject.process.kill()

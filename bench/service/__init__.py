@@ -1,1 +1,1 @@
-"""The whole service beside other servers of the same protocol, and beside C++ gRPC that does nothing but echo."""
+"""Service as a whole, beside other servers of the same protocol, and C++ gRPC that does nothing but echo."""

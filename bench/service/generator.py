@@ -1,6 +1,7 @@
-"""An open loop, in a process of its own: siege's sender on the native transport's raw path, and what came of it.
+"""Open loop in a process of its own: siege's sender on the native transport's raw path, and what came of it.
 
-Reads lines of RATE and COUNT, sends COUNT requests at RATE a second, and answers each line with a `Tally` in JSON.
+Reads lines of RATE and COUNT, sends COUNT requests at RATE a second, and answers each line with an
+`OpenLoopTally` in JSON.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import click
 import grpc
 import uvloop
 
-from bench.load import METHOD
+from bench.closed_loop import METHOD
 from bench.measure import BenchError, uncollected
 from yais.clients.channel import channel_options
 from yais.clients.siege.open_loop import OpenLoop
@@ -36,7 +37,7 @@ _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class OpenLoopTally:
     """What became of the requests that were offered. Those dropped were not sent, for too many had no answer yet.
 
     `failed` are all that were neither accepted nor refused, `goodput` is in answers a second. Latencies are
@@ -121,12 +122,12 @@ class Refusals:
         self.latency.add((batch.done - batch.due)[batch.status == STATUS_NUMBERS[_UNAVAILABLE]])
 
 
-def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> Tally:
+def tally(report: Report, refusals: Histogram, replies: set[bytes]) -> OpenLoopTally:
     """Raises `BenchError` where the server was not to be had, which is something else than a refusal by its queue."""
     for failure in report.failures:
         if failure.status == _UNAVAILABLE.name and REFUSAL not in failure.text:
             raise BenchError(f"the server is gone: {failure.text}")
-    return Tally(
+    return OpenLoopTally(
         report.counts.offered,
         report.counts.dropped,
         accepted=report.counts.completed,

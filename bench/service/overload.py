@@ -1,4 +1,4 @@
-"""What a server does with more than it can do: requests at a constant rate, from a tenth to thrice what it sustains."""
+"""Overload: requests at a constant rate, from a tenth to thrice what a server sustains."""
 
 import json
 import sys
@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
+
+import numpy as np
 
 from bench.measure import (
     BUILD,
+    Benchmark,
     Child,
     Cores,
     Size,
@@ -22,26 +26,21 @@ from bench.measure import (
     running,
     yais,
 )
-from bench.service.deep import build_deep
-from bench.service.generator import Tally
-from bench.service.peers import Name, serving
-from bench.service.questions import Model, Question, infer
-from bench.transport.loads import Shape
-from bench.transport.programs import require
-from bench.transport.rounds import Bound, metered
-
-# Requests are milliseconds of a step here.
-SHORT = Size(rounds=2, requests=1_000)
-FULL = Size(rounds=5, requests=2_500)
+from bench.rounds import Bound, metered
+from bench.service.generator import OpenLoopTally
+from bench.service.questions import ModelRequest, Question, infer
+from bench.service.servers import ServerName, serving
+from bench.transport.contract import require
+from bench.transport.peers import LoadShape
 
 FACTORS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0)
-CLOSED_LOOP = Shape(connections=10, in_flight=50)
+CLOSED_LOOP = LoadShape(connections=10, in_flight=50)
 BURSTS = 5
 TRIAL = 2_000
 # No step has more, so that a generator that cannot keep up with it need not toil for long.
 MOST_OFFERED = 150_000
 
-PEERS: tuple[Name, ...] = ("Triton, Python backend",)
+PEER_NAMES: tuple[ServerName, ...] = ("Triton, Python backend",)
 MAX_QUEUE = 1024
 # Rows that wait no longer but have no answer yet: of batches that are filled, run or read.
 IN_BATCHES = 3 * 64
@@ -53,19 +52,22 @@ LEAST_GOODPUT = 0.95  # Of the best step, at twice the sustainable rate.
 MARGIN_MS = 25.0  # For what an accepted request waits besides in the queue and in batches.
 MAX_LAG_MS = 5.0
 
+DEEP_WIDTHS = (64, 2048, 2048, 2048, 10)
+DEEP_MAX_BATCH = 64
 
-class Case(NamedTuple):
+
+class OverloadCase(NamedTuple):
     """What is asked of the server, and of whom besides."""
 
     name: str
-    model: Model
-    peers: tuple[Name, ...] = ()
+    model: ModelRequest
+    peers: tuple[ServerName, ...] = ()
 
 
 CASES = (
-    Case("mlp, batch 1", Model("mlp", (1, 64)), PEERS),
-    Case("mlp, batch 64", Model("mlp", (64, 64))),
-    Case("deep perceptron, batch 1", Model("deep", (1, 64))),
+    OverloadCase("mlp, batch 1", ModelRequest("mlp", (1, 64)), PEER_NAMES),
+    OverloadCase("mlp, batch 64", ModelRequest("mlp", (64, 64))),
+    OverloadCase("deep perceptron, batch 1", ModelRequest("deep", (1, 64))),
 )
 
 
@@ -78,10 +80,10 @@ class Judgement:
     bound: Bound
 
 
-class Step(NamedTuple):
+class OverloadStep(NamedTuple):
     """What came of a step in one round, and what part of a core other processes had meanwhile."""
 
-    tally: Tally
+    tally: OpenLoopTally
     others: float
 
     @property
@@ -91,7 +93,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OverloadRow:
     """A step, at `factor` times what the server sustains: `rate` requests a second.
 
     Counts are sums. Latencies are milliseconds from the due times, of what was accepted and of what was refused, and
@@ -120,34 +122,34 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Generator:
+class GeneratorProcess:
     """Sends requests to a server at a constant rate."""
 
     child: Child
     question: Question
     server: Subject
 
-    def __call__(self, rate: float, seconds: float) -> Step:
+    def __call__(self, rate: float, seconds: float) -> OverloadStep:
         """Raises `BenchError` for a wrong answer."""
         count = min(round(rate * seconds), MOST_OFFERED)
         tally, spent = metered(self.server, lambda: self._send(rate, count), self.child.subject(self.server.port))
         for reply in tally.replies:
             self.question.check(bytes.fromhex(reply))
-        return Step(tally, spent.others_share)
+        return OverloadStep(tally, spent.others_share)
 
-    def _send(self, rate: float, count: int) -> Tally:
+    def _send(self, rate: float, count: int) -> OpenLoopTally:
         self.child.say(f"{rate} {count}")
-        return Tally(**json.loads(self.child.hear()))
+        return OpenLoopTally(**json.loads(self.child.hear()))
 
 
-def run(size: Size) -> list[Row]:
+def run_overload(size: Size) -> list[OverloadRow]:
     require("h2load")
     build_deep()
     cores = choose_cores()
     return [row for case in CASES for row in (*_alone(case, cores, size), *_peers(case, cores, size))]
 
 
-def _alone(case: Case, cores: Cores, size: Size) -> list[Row]:
+def _alone(case: OverloadCase, cores: Cores, size: Size) -> list[OverloadRow]:
     command = [*yais(engine(case.model.name)), "--max-queue-size", str(MAX_QUEUE)]
     with running("YAIS", command, cores.server) as server, pinned(cores.load):
         sustainable, rows = _measure(server, case, cores, size)
@@ -159,12 +161,12 @@ def _alone(case: Case, cores: Cores, size: Size) -> list[Row]:
     return rows
 
 
-def _peers(case: Case, cores: Cores, size: Size) -> list[Row]:
+def _peers(case: OverloadCase, cores: Cores, size: Size) -> list[OverloadRow]:
     with serving(case.peers, cores) as servers:
         return [row for server in servers.values() for row in _measure(server, case, cores, size)[1]]
 
 
-def _measure(server: Subject, case: Case, cores: Cores, size: Size) -> tuple[float, list[Row]]:
+def _measure(server: Subject, case: OverloadCase, cores: Cores, size: Size) -> tuple[float, list[OverloadRow]]:
     """The sustainable rate, and a row for each of `FACTORS`."""
     question, seconds = infer(case.model), size.requests / 1e3
     sustainable = _sustainable(server, question, seconds)
@@ -188,7 +190,7 @@ def _sustainable(server: Subject, question: Question, seconds: float) -> float:
 
 
 @contextmanager
-def generator(server: Subject, question: Question, core: int | None) -> Iterator[Generator]:
+def generator(server: Subject, question: Question, core: int | None) -> Iterator[GeneratorProcess]:
     """An open loop towards `server`, on `core`, or wherever there is room."""
     path = BUILD / "overload-request"
     path.write_bytes(question.message)
@@ -196,13 +198,13 @@ def generator(server: Subject, question: Question, core: int | None) -> Iterator
     command = [sys.executable, "-m", "bench.service.generator", *shape, str(server.port), str(path)]
     with launched("the generator", command, core) as child:
         child.hear()
-        yield Generator(child, question, server)
+        yield GeneratorProcess(child, question, server)
 
 
-def _row(case: str, name: str, factor: float, rate: float, rounds: Sequence[Step]) -> Row:
+def _row(case: str, name: str, factor: float, rate: float, rounds: Sequence[OverloadStep]) -> OverloadRow:
     counting = [step for step in rounds if step.counts]
     tallies = [step.tally for step in counting or rounds]
-    return Row(
+    return OverloadRow(
         case,
         name,
         factor,
@@ -230,9 +232,38 @@ def spread(figures: Sequence[float | None]) -> Spread | None:
     return Spread.of(known) if known else None
 
 
-def _judge(row: Row, peak: float, queue_ms: float) -> Iterator[Judgement]:
+def _judge(row: OverloadRow, peak: float, queue_ms: float) -> Iterator[Judgement]:
     """What is accepted should wait no longer than a full queue and the batches ahead of it take, and a margin."""
     if row.p99_ms:
         yield Judgement("p99, ms:", row.p99_ms.median, Bound("at most", round(queue_ms + MARGIN_MS)))
     if row.factor == DOUBLE:
         yield Judgement("of the best answers/s:", row.goodput.median / peak, Bound("at least", LEAST_GOODPUT))
+
+
+def build_deep() -> None:
+    """A perceptron with 8.5 million weights: the engine `deep`, where it is not built yet."""
+    path = BUILD / "deep.onnx"
+    if not path.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_deep_model())
+
+
+def _deep_model() -> bytes:
+    from yais.engines.zoo.graph import GraphWriter, tensor  # Needs the package onnx, which nothing else here does.
+
+    rng, graph = np.random.default_rng(0), GraphWriter("deep")
+    weights = [rng.standard_normal((to, of)) * (2 / of) ** 0.5 for of, to in pairwise(DEEP_WIDTHS)]
+    x = "INPUT0"
+    for matrix in weights[:-1]:
+        x = graph.relu(graph.dense(x, matrix, np.zeros(len(matrix))))
+    graph.dense(x, weights[-1], np.zeros(DEEP_WIDTHS[-1]), output="OUTPUT0")
+    source, result = tensor("INPUT0", ["batch", DEEP_WIDTHS[0]]), tensor("OUTPUT0", ["batch", DEEP_WIDTHS[-1]])
+    return graph.model(source, result, DEEP_MAX_BATCH).SerializeToString()
+
+
+BENCHMARKS = {
+    # Requests are milliseconds of a step here.
+    "service-overload": Benchmark(
+        run_overload, short=Size(rounds=2, requests=1_000), full=Size(rounds=5, requests=2_500)
+    ),
+}

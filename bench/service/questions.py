@@ -1,4 +1,4 @@
-"""What servers are asked, and what their answers should be."""
+"""Questions to servers, and what the answers should be."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 import numpy as np
 
-from bench import load
-from bench.bare import run_once
-from bench.load import Array
+from bench import closed_loop
 from bench.measure import BenchError, Child, engine
+from bench.ort import run_once
 from bench.transport import contract
-from bench.transport.loads import H2load, Shape
+from bench.transport.peers import H2load, LoadShape
+from yais.engines import Array
 
 _READY = "/inference.GRPCInferenceService/ServerReady"
 _PATIENCE_S = 60
@@ -23,7 +23,7 @@ _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelRequest:
     """Requests of the engine `name` with an input of one shape, which is always filled with the same numbers."""
 
     name: str
@@ -34,7 +34,7 @@ class Model:
         return np.random.default_rng(0).random(self.shape, np.float32)
 
     def message(self) -> bytes:
-        return load.message(self.name, self.input, self.value())
+        return closed_loop.message(self.name, self.input, self.value())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Question:
         self.check(answer)
         return answer
 
-    def load(self, port: int, shape: Shape) -> H2load:
+    def load(self, port: int, shape: LoadShape) -> H2load:
         """h2load, told by an answer how long the others should be."""
         return H2load(port, self.message, shape, self.method, reply=len(self.ask(port)))
 
@@ -62,18 +62,18 @@ class Question:
         self.ask(port)
 
 
-def infer(model: Model) -> Question:
+def infer(model: ModelRequest) -> Question:
     """For a server that runs the model: its answer should be ONNX Runtime's."""
     expected = run_once(engine(model.name), model.value())
-    return Question(load.METHOD, model.message(), lambda answer: load.check([answer], expected))
+    return Question(closed_loop.METHOD, model.message(), lambda answer: closed_loop.check([answer], expected))
 
 
-def reflect(model: Model) -> Question:
+def reflect(model: ModelRequest) -> Question:
     """The same for a server that sends back the input, whatever model is asked for."""
-    return Question(load.METHOD, model.message(), lambda answer: load.check([answer], model.value()))
+    return Question(closed_loop.METHOD, model.message(), lambda answer: closed_loop.check([answer], model.value()))
 
 
-def echo(model: Model) -> Question:
+def echo(model: ModelRequest) -> Question:
     """For a server of the echo service: a message that is as long as the one for everybody else."""
     message = _of_length(len(model.message()))
     return Question(contract.METHOD, message, partial(expect, message))

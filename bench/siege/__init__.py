@@ -1,1 +1,1 @@
-"""siege itself: how much one process of it sends, how punctually, and what its records cost."""
+"""Load generator siege: how much one process sends, how punctually, and what its records keep."""

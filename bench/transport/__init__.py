@@ -1,1 +1,1 @@
-"""The native transport beside C++ gRPC and grpc.aio, as server and as client."""
+"""Transport, the native one beside C++ gRPC and grpc.aio: as server and as client."""

@@ -1,6 +1,6 @@
-"""What `client.cc` does, in Python: with the generated stub on the native transport or on grpc.aio, or on the raw path.
+"""Client of the echo service: the generated stub on the native transport or on grpc.aio, or the raw path.
 
-It takes the same arguments, and the same lines.
+It takes the same arguments, and the same lines, as `client.cc`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import uvloop
 from bench.measure import BenchError
 from bench.transport.contract import METHOD, Transport, contract, interface, message
 
+# Channels to one address would otherwise share a connection.
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 # Makes a call with so many messages, and checks the answer.

@@ -1,7 +1,9 @@
-"""The contract of the echo service, compiled where it is first needed, and the bytes of its messages."""
+"""Contract of the echo service, and its programs in C++: both are compiled where they are first needed."""
 
 import importlib
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,23 @@ METHOD = "/bench.Echo/Do"
 
 Transport = Literal["native", "grpcio"]
 
+_LIBRARIES = ("grpc++", "protobuf")
+
+# What is looked for -> the package that has it on Debian.
+_PACKAGES = {
+    "c++": "g++",
+    "pkg-config": "pkg-config",
+    "protoc": "protobuf-compiler",
+    "grpc_cpp_plugin": "protobuf-compiler-grpc",
+    "grpc++": "libgrpc++-dev",
+    "protobuf": "libprotobuf-dev",
+    "h2load": "nghttp2-client",
+    "valgrind": "valgrind",
+    "vgdb": "valgrind",
+    "setarch": "util-linux",
+    "cc": "gcc",
+}
+
 
 class Contract(NamedTuple):
     """The two modules that are generated from `echo.proto`."""
@@ -31,7 +50,7 @@ def contract() -> Contract:
     """Imports the modules, and compiles them before when they are not as new as the contract."""
     newest = FOLDER / "echo_pb2_grpc.py"
     if not newest.exists() or newest.stat().st_mtime < PROTO.stat().st_mtime:
-        _compile()
+        _compile_contract()
     if str(FOLDER) not in sys.path:
         sys.path.append(str(FOLDER))
     return Contract(importlib.import_module("echo_pb2"), importlib.import_module("echo_pb2_grpc"))
@@ -52,7 +71,7 @@ def body(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def _compile() -> None:
+def _compile_contract() -> None:
     """Compiles into a folder of its own first, since a process beside this one may be reading or compiling as well."""
     if not find_spec("grpc_tools"):
         raise NotInstalledError("grpcio-tools: not installed (pip install 'yais[bench]')")
@@ -63,3 +82,44 @@ def _compile() -> None:
             raise BenchError(f"protoc could not compile {PROTO}")
         for name in ("echo_pb2.py", "echo_pb2_grpc.py"):
             os.replace(Path(folder, name), FOLDER / name)
+
+
+def program(name: str) -> Path:
+    """The program made of `name`.cc; raises `NotInstalledError` when it cannot be compiled here."""
+    source, compiled = Path(__file__).with_name(f"{name}.cc"), FOLDER / name
+    newest = max(path.stat().st_mtime for path in (source, PROTO))
+    if not compiled.exists() or compiled.stat().st_mtime < newest:
+        require("c++", "pkg-config", "protoc", "grpc_cpp_plugin", *_LIBRARIES)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            os.replace(_compile_program(source, Path(folder)), compiled)
+    return compiled
+
+
+def require(*names: str) -> None:
+    """Raises `NotInstalledError`, which names all of the tools and libraries `names` that are not installed."""
+    if missing := [name for name in names if not _is_installed(name)]:
+        packages = " ".join(dict.fromkeys(_PACKAGES[name] for name in missing))
+        raise NotInstalledError(f"{', '.join(missing)}: not installed (on Debian: apt-get install {packages})")
+
+
+def _is_installed(name: str) -> bool:
+    if name not in _LIBRARIES:
+        return shutil.which(name) is not None
+    return shutil.which("pkg-config") is not None and not subprocess.run(["pkg-config", "--exists", name]).returncode
+
+
+def _compile_program(source: Path, folder: Path) -> Path:
+    plugin = f"--plugin=protoc-gen-grpc={shutil.which('grpc_cpp_plugin')}"
+    _run("protoc", f"-I{PROTO.parent}", f"--cpp_out={folder}", f"--grpc_out={folder}", plugin, str(PROTO))
+    flags = shlex.split(_run("pkg-config", "--cflags", "--libs", *_LIBRARIES))
+    generated = [str(folder / "echo.pb.cc"), str(folder / "echo.grpc.pb.cc")]
+    _run("c++", "-O2", "-std=c++17", f"-I{folder}", "-o", str(folder / "program"), str(source), *generated, *flags)
+    return folder / "program"
+
+
+def _run(*command: str) -> str:
+    finished = subprocess.run(command, capture_output=True, text=True)
+    if finished.returncode:
+        raise NotInstalledError(f"{shlex.join(command)} failed:\n{finished.stderr}")
+    return finished.stdout

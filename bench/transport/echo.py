@@ -1,4 +1,4 @@
-"""The echo server in Python: the same servicer on the native transport and on grpc.aio, or the native raw path."""
+"""Echo server in Python: the same servicer on the native transport and on grpc.aio, or the native raw path."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from bench.table import exceeded
+from bench.report.results import exceeded
 
 
 def test_rows_above_their_bound_are_named(tmp_path: Path) -> None:

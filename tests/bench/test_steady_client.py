@@ -7,8 +7,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded
 
-from bench.instructions.client import connected
 from bench.measure import BenchError
+from bench.transport.http2 import connected
 
 METHOD = "/bench.Echo/Do"
 
