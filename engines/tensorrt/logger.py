@@ -46,6 +46,7 @@ class Messages:
 
     def take(self) -> str:
         """The errors since they were last taken, as one text."""
+        # One by one, since another thread may log meanwhile.
         errors = []
         while self._errors:
             errors.append(self._errors.popleft())
@@ -58,6 +59,7 @@ def make_logger(module: Module, messages: Messages) -> "trt.ILogger":
 
     class Logger(base):  # type: ignore[misc]
         def __init__(self) -> None:
+            # By name, as pybind11 wants it: otherwise there is no C++ object behind this one.
             base.__init__(self)
 
         def log(self, severity: "trt.ILogger.Severity", text: str) -> None:
