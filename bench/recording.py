@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram, Summary
 from bench.measure import Size, Spread, choose_cores, pinned
 from yais.engines import Array, Shape
 from yais.server.errors import ServiceError
-from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, Recorder
+from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, InferenceRecorder
 
 SHORT = Size(rounds=5, requests=50_000)
 FULL = Size(rounds=15, requests=200_000)
@@ -71,7 +71,7 @@ def _cost(method: Method, count: int, batch: int) -> float:
 
 def _recorder(count: int, batch: int) -> None:
     """As the server does it, on a clock that passes through several sub-windows; `read` flushes what is left."""
-    recorder = Recorder("model", "1")
+    recorder = InferenceRecorder("model", "1")
     requests = [Answered() for _ in range(batch)]
     for now in range(_BATCH_INTERVAL_NS, (count // batch + 1) * _BATCH_INTERVAL_NS, _BATCH_INTERVAL_NS):
         for request in requests:

@@ -142,7 +142,7 @@ def _open_built(path: Path, library: "Library", device: "CudaDevice", options: E
     most = options.max_batch_size or None
     find = partial(cached_plan, path, library, device, max_batch_size=most, folder=options.plan_cache)
     plan = find()
-    # The file may be replaced at any time; its inode tells whether another process has built it again meanwhile.
+    # The file may be replaced at any time; its inode shows whether another process has built it again meanwhile.
     broken = plan.stat().st_ino
     try:
         return TensorRtEngine(plan, library, device, options)

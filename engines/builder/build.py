@@ -125,7 +125,7 @@ def _fault(error: "trt.ParserError", logged: str) -> Fault:
         return Fault("the model", f"{error.code().name}: {' '.join(logged.split())}")
     name = f"node '{error.node_name()}'" if error.node_name() else f"node {error.node()}"
     functions = "".join(f" in function {function}" for function in error.local_function_stack())
-    # The check for operators that are not known at all says no more than this.
+    # The check for operators that are not known at all says only this.
     text = "not supported" if error.desc() == "false" else "; ".join(error.desc().splitlines())
     return Fault(f"{name}, operator {error.node_operator()}{functions}", f"{error.code().name}: {text}")
 
@@ -222,7 +222,7 @@ def build_prepared(prepared: PreparedBuild, options: BuildOptions, monitor: Moni
     if watching is not None:
         config.progress_monitor = watching
     plan, logged = _build(network, config)
-    # There is no telling before: only the builder finds out which shapes depend on data.
+    # Only the builder finds out which shapes depend on data, so that the flag is tried first.
     if plan is None and re.search(_TAKES_MEMORY, logged):
         config.clear_flag(network.library.module.BuilderFlag.REQUIRE_USER_ALLOCATION)
         plan, logged = _build(network, config)

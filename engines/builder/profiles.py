@@ -147,8 +147,8 @@ def _shapes(
 
 def _shape(tensor: NetworkTensor, given: ShapeRange | None, unbatched: str | None) -> ShapeRange:
     row = tensor.shape if unbatched else tensor.shape[1:]
-    besides = f" (the first is no batch, since {unbatched})" if unbatched else " besides the batch"
-    dimensions = format_shape(row).replace("-1", "?") + besides
+    note = f" (the first is no batch, since {unbatched})" if unbatched else " besides the batch"
+    dimensions = format_shape(row).replace("-1", "?") + note
     if given is None and -1 in row:
         bounds = f"--shape {tensor.name}=MIN:OPT:MAX"
         raise BuildError(f"input '{tensor.name}' has free dimensions, {dimensions}; give {bounds}")

@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 
 class Monitor(Protocol):
-    """Is told of the phases of a build, which lie within one another; their names differ while they go on."""
+    """Follows the phases of a build, which lie within one another; their names differ while they go on."""
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None: ...
 
     def step_complete(self, name: str, step: int) -> bool:
-        """Whether to go on; a build that is told not to fails soon."""
+        """Whether to go on; otherwise the build fails soon."""
 
     def phase_finish(self, name: str) -> None: ...
 
 
 def make_monitor(module: Module, monitor: Monitor) -> "trt.IProgressMonitor":
-    """A monitor of TensorRT that tells all to `monitor`."""
+    """A monitor of TensorRT that passes every call on to `monitor`."""
     # Made here, since the class to derive from is that of the TensorRT which is installed.
     base: Any = module.IProgressMonitor
 

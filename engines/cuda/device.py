@@ -48,7 +48,7 @@ class CudaDevice:
 
     What pycuda raises where the context is made current with it, and not caught there, becomes an `EngineError`.
 
-    `on_reset` are called before a context ends, while it is still there, to let go of all that they made in it.
+    `on_reset` are called before a context ends, while it is still there, to release all that was made in it.
     """
 
     def __init__(self, index: int) -> None:
@@ -113,7 +113,7 @@ class CudaDevice:
     def is_healthy(self, stream: Any = None) -> bool:
         """Whether the context still works, once all that was put on `stream` is done.
 
-        An error that is not of one call alone is told by all further ones. To wait for the whole context instead would
+        An error that is not of one call alone is reported by all further ones. To wait for the whole context would
         spoil what another thread is recording, and fail for that.
         """
         try:
@@ -160,7 +160,7 @@ class CudaDevice:
     def host_memory(self, size: int) -> Array:
         """Page-locked bytes, from which the device copies at full speed and while the thread goes on.
 
-        It is memory of the process that CUDA is told of, not CUDA's own: it stays readable when the context ends.
+        It is the process's memory, registered with CUDA, and not CUDA's own: it stays readable when the context ends.
         """
         # Unpinned here, within a context; several threads may do so at once, and the list decides who has which.
         with suppress(IndexError):
@@ -178,9 +178,9 @@ class CudaDevice:
         self._unwanted.append(memory)
 
     def reset(self, generation: int) -> None:
-        """Ends the context of `generation` with all that it has, and makes a new one, unless somebody has done so.
+        """Ends the context of `generation` with all that it has, and makes a new one, unless that has been done.
 
-        Waits for everybody who uses the device; the caller must not. Raises `EngineError` when it does not come back.
+        Waits until no thread uses the device; the caller must not. Raises `EngineError` when it does not come back.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._is_resetting)

@@ -45,7 +45,7 @@ class CudaDriver:
         self.call("cuMemHostUnregister", pages.ctypes.data)
 
     def reset_primary_context(self, device: int) -> None:
-        """Destroys a device's primary context, whoever uses it, with all that it has. Raises `EngineError`."""
+        """Destroys a device's primary context with all that it has, even if it is in use. Raises `EngineError`."""
         # CUDA's one way out of an error that sticks to a context, short of a new process.
         self.call("cuDevicePrimaryCtxReset", self.call("cuDeviceGet", device))
 

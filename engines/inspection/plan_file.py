@@ -43,7 +43,7 @@ class BindingInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadedInfo:
-    """A plan as TensorRT loaded it; `activations` are bytes for each profile, `validity` is only told by RTX.
+    """A plan as TensorRT loaded it; `activations` are bytes for each profile, `validity` is known to RTX alone.
 
     `layers` are as the plan keeps them: with all details, by name, or not at all; None when they were not asked for.
     """

@@ -89,7 +89,7 @@ class _DeviceTensor:
     memory: Any
 
     def bound(self, device: int, shape: Shape) -> tuple[Any, ...]:
-        """How an IO binding is told of it."""
+        """The arguments with which it is bound to an IO binding."""
         return self.spec.name, "cuda", device, ONNX_TYPES[self.spec.dtype], shape, int(self.memory)
 
 
@@ -112,7 +112,7 @@ class GraphExecutor:
         self._thread.submit(self._prepare).result()
 
     def __del__(self) -> None:
-        # The session and all that it has are let go of here, where nobody is recording.
+        # The session is freed here, under the lock, since its end while another executor records ends the process.
         with CAPTURE_LOCK.shared():
             self.__dict__.clear()
 

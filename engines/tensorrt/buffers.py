@@ -24,7 +24,7 @@ class HostBuffers:
         self._device = device
         bindings = layout.bindings
         self._inputs = [HostTensor(device, binding.dtype, layout.input_size(binding)) for binding in bindings.inputs]
-        # Those of varying shape stay empty until a run has told how large they are.
+        # Those of varying shape stay empty until a run shows how large they are.
         self._outputs = [HostTensor(device, binding.dtype) for binding in bindings.outputs]
         self.shapes: tuple[Shape, ...] = ()
         self.inputs: dict[str, Array] = {}
@@ -110,7 +110,7 @@ class VaryingOutput:
         self._index = index
         self._name = plan.layout.outputs[index].name
         self._memory = GrowingMemory(plan)
-        # Kept, since TensorRT does not: contexts have no more than its address.
+        # Kept here, since contexts only have its address.
         self._allocator = make_allocator(plan, self._memory)
 
     def bind(self, context: "trt.IExecutionContext") -> None:
@@ -172,7 +172,7 @@ def _check_rows(name: str, shape: Shape, rows: int) -> None:
 
 
 def make_allocator(plan: LoadedPlan, memory: GrowingMemory) -> "trt.IOutputAllocator":
-    """What TensorRT asks for the memory of an output, and tells its shape."""
+    """The object that TensorRT asks for an output's memory, and to which it reports the output's shape."""
     # Made here, since the class to derive from is that of the TensorRT which is installed.
     base: Any = plan.library.module.IOutputAllocator
 

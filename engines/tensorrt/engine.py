@@ -80,7 +80,7 @@ def _record_graphs(slots: Sequence[Slot]) -> bool:
         for slot in slots:
             slot.record_graphs()
     except EngineError as error:
-        # As a text: the error itself holds on to what failed, for as long as somebody keeps the record.
+        # As a text: a log record that is kept would keep the error, and through its frames what failed.
         logger.warning("Runs are not recorded as CUDA graphs: %s", str(error))
         for slot in slots:
             slot.forget_graphs()
@@ -147,7 +147,7 @@ class TensorRtEngine:
             reason = str(error)
         else:
             return run
-        # Not before the error is gone, whose traceback holds on to streams and memory that must be let go of.
+        # Not before the error is gone, whose traceback keeps streams and memory that must be freed.
         self._repair(pool, is_counted=bool(reason))
         if reason:
             raise EngineError(f"{reason}; its context was made anew")

@@ -1,4 +1,4 @@
-"""Log of TensorRT: passed on to Python's, and kept, since many of its calls say no more than that they failed."""
+"""Log of TensorRT: passed on to Python's, and kept, since many of its calls only say that they failed."""
 
 import logging
 from collections import deque
@@ -33,7 +33,7 @@ class Messages:
         self._warned: set[str] = set()
 
     def add(self, severity: str, text: str) -> None:
-        """`severity` is the name of TensorRT's. Errors are raised by whoever made the call, so they are not logged."""
+        """`severity` is the name of TensorRT's. Errors are raised by the caller of TensorRT, so they are not logged."""
         if _SECOND_LOGGER in text:
             return
         if severity in ("ERROR", "INTERNAL_ERROR"):

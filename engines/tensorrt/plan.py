@@ -30,7 +30,7 @@ class PlanError(EngineError):
     """A plan that cannot be loaded here for what it is; another plan of the same model may be."""
 
 
-# What TensorRT logs -> what it means for whoever has the plan, and whether the plan is at fault.
+# What TensorRT logs -> what it means for the user, and whether the plan is at fault.
 _MEANINGS: tuple[tuple[str, str, type[EngineError]], ...] = (
     (r"not compatible with this version|Version tag does not match", "another version of TensorRT made it", PlanError),
     (r"incompatible device|UNSUPPORTED_CC", "it was built for another GPU", PlanError),
@@ -84,7 +84,7 @@ def load_plan(data: bytes, library: Library, messages: Messages | None = None) -
     except TypeError:
         # It is what pybind11 makes of a null pointer, which is TensorRT's answer where it finds no GPU that it can use.
         raise load_error(header, library, messages.take()) from None
-    # Plugins are found by name in a registry, which the parser fills for who builds, and nobody for who loads.
+    # Plugins are found by name in a registry, which the parser fills before a build, but nothing before a load.
     library.module.init_libnvinfer_plugins(trt_logger, "")
     # A version-compatible plan brings the runtime that is to run it, as code; who can replace an engine is trusted.
     runtime.engine_host_code_allowed = True

@@ -75,7 +75,7 @@ class ExecutionContext:
     def enqueue(self, shapes: tuple[Shape, ...], stream: Any) -> None:
         """Puts a run with inputs of these shapes on the stream. Raises `EngineError`."""
         if shapes != self._shapes:
-            # Should this fail half way, the context has shapes that nobody asked for.
+            # Should this fail half way, the context's shapes are neither the old ones nor the new.
             self._shapes = None
             for binding, shape in zip(self._plan.layout.bindings.inputs, shapes, strict=True):
                 self._check(self._context.set_input_shape(binding.name, shape))
@@ -221,7 +221,7 @@ class Slot:
             try:
                 yield
             except BaseException:
-                # It may have begun: nobody else may have the workspace before it has ended, or failed for good.
+                # It may have begun: no other run may have the workspace before it has ended, or failed for good.
                 self._device.is_healthy(self._stream)
                 raise
             self._computed.record(self._stream)
@@ -234,7 +234,7 @@ class Slot:
         context.enqueue(choice.shapes, self._stream)
         self._stream.synchronize()
         graph = self._device.cuda.record(self._stream.handle, lambda: context.enqueue(choice.shapes, self._stream))
-        # The first launch takes the graph to the GPU, and tells whether it can be launched.
+        # The first launch takes the graph to the GPU, and shows whether it can be launched.
         graph.launch(self._stream.handle)
         self._stream.synchronize()
         return RecordedGraph(graph, context)

@@ -3,8 +3,8 @@
 Such a file is five pickles (magic number, protocol, facts about the machine, the state dict, the storages' order), then
 the storages one after another: the number of elements in 8 bytes, little-endian, and the elements.
 
-The pickles are read as data: a name in them can do no more than describe a tensor, and every size that they tell is
-checked against the bytes which are there.
+The pickles are read as data: a name in them can only describe a tensor, and every size that they have is checked
+against the bytes which are there.
 """
 
 import reprlib
@@ -48,7 +48,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A tensor as the pickle tells it, in elements of its storage; checked once the storage is read."""
+    """A tensor as the pickle describes it, in elements of its storage; checked once the storage is read."""
 
     storage: _Storage
     offset: int

@@ -74,7 +74,7 @@ class InferMethod:
         self._fail(request.call, request.model, request.arrived, error)
 
     def abandon(self, request: InferCall) -> None:
-        """The caller has gone."""
+        """Takes back a request whose caller has gone."""
         request.call.listener = None
         self._admission.leave()
         request.model.pool.discard(request)
@@ -94,6 +94,7 @@ class InferMethod:
         except ServiceError as error:
             self._fail(call, model, arrived, error)
             return
+        # Only now: a template stands for all of the checks above.
         if self._templates is not None:
             self._templates.insert(data, model, inference.layout, inference.outputs)
         self._submit(ParsedRequest(self, call, model, message.id, inference, arrived))
@@ -104,6 +105,7 @@ class InferMethod:
         except ServiceError as error:
             self._fail(request.call, request.model, request.arrived, error)
             return
+        # From here on the end of the call is heard of, and the request leaves exactly once.
         request.call.listener = request
         try:
             request.model.pool.add(request)

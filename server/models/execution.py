@@ -86,6 +86,7 @@ def answer(requests: Sequence[Request], outputs: Outputs) -> list[Request]:
             if request.is_wanted:
                 request.answer(outputs, row)
                 answered.append(request)
+        # A model may give what no answer can carry, and the others in the batch have nothing to do with that.
         except Exception:
             logger.exception("A result could not be made an answer")
             request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
@@ -124,6 +125,7 @@ def execute(context: Context, requests: Sequence[Request], started: int) -> list
             )
         ]
     except EngineError as error:
+        # Alone, a request would fail again; and on a lost device all would.
         if len(requests) == 1 or isinstance(error, DeviceLostError):
             failed_ns = monotonic_ns() - started
             rows = sum(request.rows for request in requests)
