@@ -64,6 +64,7 @@ class MessagePipe:
 
     def send(self, message: object) -> None:
         """Does not wait; what is sent to a process that has gone is lost."""
+        # asyncio warns of writes after the end.
         if not self._writer.is_closing():
             data = pickle.dumps(message)
             self._writer.write(_LENGTH.pack(len(data)) + data)

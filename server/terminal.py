@@ -23,6 +23,7 @@ def banner(server: "Server") -> str:
         f"  gRPC      {host}:{server.port}",
         f"  metrics   http://{host}:{server.metrics_port}/metrics",
     ]
+    # Contexts and buffers are those of one worker.
     if workers > 1:
         lines.append(f"  workers   {workers}, each with all that follows")
     lines += [f"  model     {name}: {text}" for name, text in server.summaries.items()]

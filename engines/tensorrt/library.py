@@ -91,6 +91,7 @@ def find_library(flavour: Flavour | None = None) -> Library:
         module = load() if flavour in (None, found) else None
         if module is not None:
             return Library(found, module, _features(found, module.__version__))
+    # What is missing is what was asked for; without a wish, TensorRT itself.
     wanted = "TensorRT-RTX is not installed" if flavour == "tensorrt-rtx" else "TensorRT is not installed"
     raise EngineError(f"{wanted}: pip install '{'tensorrt-rtx' if flavour == 'tensorrt-rtx' else 'yais[gpu]'}'")
 

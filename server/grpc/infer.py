@@ -89,6 +89,7 @@ class InferMethod:
             except DecodeError:
                 raise UnreadableError from None
             model = self._registry.find(message.model_name, message.model_version)
+            # Before the tensors are decoded, which is most of the work, and after the model is known, which counts it.
             self._admission.check()
             inference = decode(message, model.signature)
         except ServiceError as error:
@@ -111,6 +112,7 @@ class InferMethod:
             request.model.pool.add(request)
         except QueueFullError as error:
             self.refuse(request, error)
+            # Whoever sends more than is served is read more slowly, or refusals alone would take the loop.
             request.call.hold_back()
 
     def _fail(self, call: RawCall, model: Model | None, arrived: int, error: ServiceError) -> None:

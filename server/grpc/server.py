@@ -95,7 +95,7 @@ def create_server(name: TransportName, max_message_size: int, shares_port: bool 
         ("grpc.so_reuseport", int(shares_port)),
     ]
     if name == "grpcio":
-        # The logger is the process's own, and filters are kept once each.
+        # Several servers of one process add the same filter, which is kept once.
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         return grpc.aio.server(options=options)
     from yais import transport

@@ -86,6 +86,7 @@ class Batcher(Generic[T]):
     def discard(self, item: T) -> bool:
         """Takes back a waiting item; False when it no longer waits."""
         lane = self._lanes.get(item.shapes)
+        # Linear in the lane, but callers seldom go, and the queue is bounded.
         if lane is None or item not in lane:
             return False
         lane.remove(item)

@@ -139,6 +139,7 @@ def run_inline(
     context: Context, waiting: deque[Request], max_rows: int, until: int, longest_ns: int, record: RecordRun
 ) -> InlineRuns:
     """Runs what waits, all of the same shapes, until the time `until`, a run that takes `longest_ns`, or trouble."""
+    # A run counts from when its batch was taken: what filling takes keeps the loop busy, too.
     runs = run_ns = total_ns = 0
     while waiting and run_ns < longest_ns and (started := monotonic_ns()) < until:
         batch = pack(waiting, max_rows, started)
