@@ -23,7 +23,7 @@ from yais.server.grpc.codec import decode
 from yais.server.grpc.infer import InferMethod
 from yais.server.grpc.server import CallListener
 from yais.server.grpc.templates import RequestTemplateCache
-from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, Recorder
+from yais.server.metrics.recorder import STAGE_BUCKETS_MS, STAGES, InferenceRecorder
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
@@ -199,7 +199,7 @@ def _recording_cost(method: RecordRequests, count: int, batch: int) -> float:
 
 def _recorder(count: int, batch: int) -> None:
     """As the server does it, on a clock that passes through several sub-windows; `read` flushes what is left."""
-    recorder = Recorder("model", "1")
+    recorder = InferenceRecorder("model", "1")
     requests = [AnsweredRequest() for _ in range(batch)]
     for now in range(_BATCH_INTERVAL_NS, (count // batch + 1) * _BATCH_INTERVAL_NS, _BATCH_INTERVAL_NS):
         for request in requests:

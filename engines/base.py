@@ -14,6 +14,7 @@ Device = Literal["cpu", "cuda"]
 
 # The entry of an ONNX file's metadata in which `engine-build` records the largest batch, 0 for no batch dimension.
 MAX_BATCH_SIZE_KEY = "yais.max_batch_size"
+# For a model with a batch dimension that declares no bound: enough to be worth batching, and small buffers.
 DEFAULT_MAX_BATCH_SIZE = 8
 
 

@@ -38,9 +38,9 @@ def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
 
 def _open_onnx(path: Path, options: EngineOptions) -> Engine:
     """An ONNX file through ONNX Runtime, on the CPU. Raises `EngineError`."""
-    from yais.engines.onnxruntime import cpu
+    from yais.engines.onnxruntime.cpu import open_onnx
 
-    return cpu.open_onnx(path, options)
+    return open_onnx(path, options)
 
 
 def _open_plan(path: Path, options: EngineOptions) -> Engine:
@@ -52,6 +52,7 @@ def _open_plan(path: Path, options: EngineOptions) -> Engine:
 
     try:
         with path.open("rb") as file:
+            # The header alone says which TensorRT to import; the plan itself may be gigabytes.
             library = find_library(read_header(file.read(64)).flavour)
         return _spread(options, lambda gpu, share: TensorRtEngine(path, library, open_device(gpu), share))
     except (EngineError, OSError) as error:
@@ -65,6 +66,7 @@ def _open_onnx_on_gpu(path: Path, options: EngineOptions) -> Engine:
 
     try:
         library = find_library()
+    # That TensorRT is missing is no error where ONNX Runtime may do.
     except EngineError as error:
         logger.info("%s; ONNX Runtime runs '%s' on the GPU instead", error, path)
         from yais.engines.onnxruntime.cuda import open_onnx_on_ort_cuda
@@ -124,6 +126,7 @@ class SpreadEngine:
 
 def _spread(options: EngineOptions, open_on: Callable[[int, EngineOptions], Engine]) -> Engine:
     """An engine on each GPU, with its share of what runs at once."""
+    # Rounded up: a GPU with one slot too many is better than one whose contexts wait.
     contexts = -(-options.contexts // len(options.devices))
     engines = [open_on(gpu, replace(options, contexts=contexts)) for gpu in options.devices]
     return engines[0] if len(engines) == 1 else SpreadEngine(engines)
@@ -139,6 +142,7 @@ def _open_built(path: Path, library: "Library", device: "CudaDevice", options: E
     most = options.max_batch_size or None
     find = partial(cached_plan, path, library, device, max_batch_size=most, folder=options.plan_cache)
     plan = find()
+    # The file may be replaced at any time; its inode shows whether another process has built it again meanwhile.
     broken = plan.stat().st_ino
     try:
         return TensorRtEngine(plan, library, device, options)

@@ -20,6 +20,7 @@ def pickle_by_class(messages: Iterable[Descriptor]) -> None:
 
     protobuf looks the name of a nested type up in the default pool, where another package's may have it.
     """
+    # pickle and copy ask copyreg before they ask the class, which is protobuf's own.
     for message in messages:
         copyreg.pickle(GetMessageClass(message), _reduce)
         pickle_by_class(message.nested_types)

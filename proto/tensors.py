@@ -25,6 +25,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    # Strings of any length, as Triton's clients have them: an array of `bytes`.
     "BYTES": np.dtype(np.object_),
 }
 DATATYPES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
@@ -64,6 +65,7 @@ def unpack_strings(raw: bytes | memoryview) -> list[bytes]:
             )
         (length,) = _LENGTH.unpack_from(raw, position)
         position += _LENGTH.size
+        # Checked before it is cut: a slice beyond the end would be short without an error.
         if end - position < length:
             raise ValueError(f"incomplete string data, expecting {length} bytes but only {end - position} are left,")
         elements.append(bytes(raw[position : position + length]))
@@ -73,6 +75,7 @@ def unpack_strings(raw: bytes | memoryview) -> list[bytes]:
 
 def strings_array(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[np.object_]:
     """`elements` as an array of `shape`. Raises ValueError when their number does not fit."""
+    # np.array(elements) would make an array of fixed-width bytes, which loses trailing zeros.
     strings = np.empty(len(elements), np.object_)
     strings[:] = elements
     return strings.reshape(shape)
@@ -82,6 +85,7 @@ def to_raw(array: NDArray[Any]) -> bytes:
     """Raw contents of `array`: little-endian, row-major."""
     if array.dtype == np.object_:
         return pack_strings(array)
+    # "<", "=" and "|" are little-endian on the machines that this runs on.
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array.tobytes()

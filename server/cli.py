@@ -18,6 +18,7 @@ from yais.server.server import Server
 from yais.server.terminal import banner, log_to_stderr
 
 _PORT = click.IntRange(0, 65535)
+# gRPC's option for it is a signed 32-bit integer.
 _LARGEST_MESSAGE = 2**31 - 1
 
 logger = logging.getLogger("yais.server")
@@ -116,6 +117,7 @@ Examples:
 @click.option(
     "--transport",
     type=click.Choice(["native", "grpcio"]),
+    # Asked when it is needed: it loads the transport.
     default=lambda: "native" if has_native() else "grpcio",
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's.",
@@ -142,6 +144,7 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
     others have drained, 5 when a GPU was lost. A second signal ends it at once, with 128 + its number.
     """
     log_to_stderr(log_level.upper())
+    # Whatever concerns one flag alone, click has checked by now.
     try:
         config = Config(engine, **settings)
     except ConfigError as error:

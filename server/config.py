@@ -49,8 +49,10 @@ class Config:
         repeated = [name for name, count in Counter(source.name for source in self.engines).items() if count > 1]
         if repeated:
             raise ConfigError(f"--engine: the name '{repeated[0]}' is used more than once; give each as NAME=PATH")
+        # Two ports that the system chooses differ.
         if self.port and self.port == self.metrics:
             raise ConfigError(f"--metrics: port {self.metrics} is that of --port")
+        # Each running context holds a buffer.
         if self.buffers is not None and self.buffers < self.contexts:
             raise ConfigError(f"--buffers: {self.buffers} is less than --contexts {self.contexts}")
         if self.max_queue_delay and self.max_batch_size in (0, 1):
@@ -61,6 +63,7 @@ class Config:
         repeated_gpus = [gpu for gpu, count in Counter(self.devices).items() if count > 1]
         if repeated_gpus:
             raise ConfigError(f"--devices: GPU {repeated_gpus[0]} is named more than once")
+        # Contexts are dealt out to the GPUs in turn, so that one of these would have none.
         if len(self.devices) > self.contexts:
             raise ConfigError(f"--devices: {len(self.devices)} GPUs are more than --contexts {self.contexts}")
         if self.workspaces is not None and self.workspaces > self.contexts:

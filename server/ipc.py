@@ -1,7 +1,7 @@
 """Messages between a supervisor and its workers, and the private socket that carries them.
 
 A worker gets its `Setup` first and answers with its models' summaries; each `Command` that has an answer is answered in
-turn. The end of the socket is the end of whoever was on the other side.
+turn. The end of the socket is the end of the process on the other side.
 """
 
 import asyncio
@@ -63,13 +63,15 @@ class MessagePipe:
         return cls(*await asyncio.open_unix_connection(sock=sock))
 
     def send(self, message: object) -> None:
-        """Does not wait; what is sent to somebody who has gone is lost."""
+        """Does not wait; what is sent to a process that has gone is lost."""
+        # asyncio warns of writes after the end.
         if not self._writer.is_closing():
             data = pickle.dumps(message)
             self._writer.write(_LENGTH.pack(len(data)) + data)
 
     async def receive(self) -> Any:
         """The next object. Raises EOFError when the other side has gone."""
+        # A pickle can run code; both ends of this socket are this server's own processes.
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             return pickle.loads(await self._reader.readexactly(length))
@@ -77,7 +79,7 @@ class MessagePipe:
             raise EOFError from error
 
     async def close(self) -> None:
-        """Waits until all is sent, unless there is nobody to send it to."""
+        """Waits until all is sent, unless the other side has gone."""
         self._writer.close()
         try:
             await self._writer.wait_closed()

@@ -16,7 +16,8 @@ def start_error_for(flag: str, config: Config, port: int) -> Iterator[None]:
     """Turns an error while `port` is bound into a `StartError` that names `flag`."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    # grpcio raises RuntimeError, and a host that IDNA cannot encode is a UnicodeError; all else is OSError.
+    except (OSError, RuntimeError, UnicodeError) as error:
         raise StartError(f"{flag}: cannot listen on {config.address}:{port}: {error}") from error
 
 
@@ -31,8 +32,15 @@ def reserve(config: Config) -> list[socket.socket]:
     with start_error_for("--port", config, port), ExitStack() as closing:
         found = socket.getaddrinfo(config.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
-            sockets.append(closing.enter_context(socket.socket(family, socket.SOCK_STREAM)))
-            _bind(sockets[-1], (name[0], port, *name[2:]))
+            sock = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # Connections that the last server closed are no reason to wait.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # "::" is to mean IPv4 as well, unless it is bound by itself.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
+            sock.bind((name[0], port, *name[2:]))
+            sockets.append(sock)
+            # If the system chose the port, the other addresses of the host are to have the same.
             port = port_of(sockets)
         closing.pop_all()
     for sock in sockets:
@@ -44,12 +52,3 @@ def port_of(sockets: list[socket.socket]) -> int:
     """The one port of all `sockets`."""
     port: int = sockets[0].getsockname()[1]
     return port
-
-
-def _bind(sock: socket.socket, name: tuple[object, ...]) -> None:
-    # Connections that the last server closed are no reason to wait.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sock.family == socket.AF_INET6:
-        # "::" is to mean IPv4 as well, unless it is bound by itself.
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
-    sock.bind(name)

@@ -70,6 +70,7 @@ class EngineArgument(click.ParamType[EngineSource]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
         name, equals, path = str(value).partition("=")
+        # "=" may also be in a folder's name.
         if not equals or "/" in name:
             name, path = Path(str(value)).stem, str(value)
         if not name or not path:
@@ -89,6 +90,7 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"cannot read '{value}': {error}", ctx, param) from error
     flags = {flag.name: flag for flag in ctx.command.params if isinstance(flag, click.Option) and flag.expose_value}
+    # Sorted, so that which of two errors is reported does not depend on the file's order.
     defaults = {}
     for key, setting in sorted(settings.items()):
         flag = flags.get(key.replace("-", "_"))
@@ -108,6 +110,7 @@ def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | l
         if not all(isinstance(value, str) for value in values):
             raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
         return values
+    # In Python a bool is a number, too, but `--port true` is none.
     if isinstance(setting, bool) and flag.type is click.BOOL:
         return str(setting)
     if isinstance(setting, bool) or not isinstance(setting, str | int | float):

@@ -24,7 +24,7 @@ class Server:
     """Serves `config.engines`: in this process, or in several workers that it supervises.
 
     `metrics_port` and what is asked of the service are known once it has started; after it has stopped, `is_hanging`
-    tells whether a run of an engine still goes on in this process, for nobody.
+    is whether a run of an engine still goes on in this process, without a caller.
     """
 
     def __init__(self, config: Config) -> None:
@@ -64,6 +64,7 @@ class Server:
         if self._is_signalled:
             logger.warning("%s again: exiting at once, %s", number.name, self._service.unfinished)
             self._service.kill()
+            # As a shell reports a process that a signal has ended. sys.exit would wait for threads that run engines.
             os._exit(128 + number)
         self._is_signalled = True
         self._ending.set()
@@ -81,6 +82,7 @@ class Server:
         await self._ending.wait()
         code = await self._service.drain()
         self.is_hanging = self._service.is_hanging
+        # Metrics are served to the end of the drain, which is what they are watched for.
         await self._endpoint.stop()
         self._gpus.stop()
         return code

@@ -47,9 +47,8 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 class Service:
     """Serves `config.engines`, on a port of its own or on one that it shares with other processes.
 
-    `port` is known once it listens; after it has drained, `is_hanging` tells whether a run of an engine still goes on,
-    for nobody. When the device of an engine is gone, `on_lost` is called: the service is no longer ready, and is to
-    drain.
+    `port` is known once it listens. `is_hanging` is whether a run of an engine still goes on after the service has
+    drained. When the device of an engine is gone, `on_lost` is called: the service is no longer ready, and is to drain.
     """
 
     def __init__(self, config: Config, on_lost: Callable[[], None], shared_port: int | None = None) -> None:
@@ -80,6 +79,7 @@ class Service:
 
     async def load(self) -> None:
         """Loads and warms up all engines. Raises `EngineError`."""
+        # One after the other: builds of plans measure kernels, which must have the GPU to themselves.
         for source in self.config.engines:
             self.models.add(await asyncio.to_thread(self._load, source, asyncio.get_running_loop()))
         for model in self.models:
@@ -127,9 +127,10 @@ class Service:
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
         drained = await self._finish_accepted()
-        # grpc.aio cancels calls that wait to be taken up when it stops; who comes by now is still told why.
+        # grpc.aio cancels calls that wait to be taken up when it stops; those that come by now still get the reason.
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
+        # Whoever has waited for --drain-timeout in vain is not to wait any longer.
         await self._grpc.stop(_FLUSH_S if drained else 0)
         closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
@@ -171,6 +172,7 @@ class Service:
 
 def _served_contracts() -> DescriptorPool:
     """All that reflection can be asked for; neither the default pool nor that of `yais.proto` has the whole of it."""
+    # A file's imports have to be in the pool before it.
     pool = DescriptorPool()
     for contract in (model_config_pb2, grpc_service_pb2, health_pb2, reflection_pb2):
         pool.AddSerializedFile(contract.DESCRIPTOR.serialized_pb)
@@ -178,7 +180,7 @@ def _served_contracts() -> DescriptorPool:
 
 
 async def watch(models: Iterable[Model], longest: float, on_lost: Callable[[LostDeviceError], None]) -> None:
-    """Looks at the runs of `models` until one has gone on for `longest` seconds, which `on_lost` is told; then ends."""
+    """Looks at the runs of `models` until one has gone on for `longest` seconds; then calls `on_lost`, and ends."""
     while True:
         await asyncio.sleep(min(_WATCH_S, longest))
         for model in models:

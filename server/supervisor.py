@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from yais.server.config import Config
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 # How long each worker may take to be gone once it is killed.
 _KILLED_S = 1.0
-# Without the current folder in the module path, as it is for the command itself.
+# A fresh interpreter, since a fork has the locks of this process but not the threads that hold them. -P leaves the
+# current folder out of the module path, as it is for the command itself.
 _COMMAND = (sys.executable, "-P", "-m", "yais.server.worker")
 
 
@@ -51,6 +52,7 @@ class Supervisor:
 
     async def load(self) -> None:
         """Starts the workers, which load all engines. Raises `StartError`."""
+        # Before any worker loads, which may take minutes: a port that is taken is to be an error at once.
         self._reserved = reserve(self.config)
         self.port = port_of(self._reserved)
         level = logging.getLogger().level
@@ -72,6 +74,7 @@ class Supervisor:
         """Has all workers drain; the worst of their ends is that of the server."""
         self.is_ready = False
         logger.info("Draining %d workers", len(self._workers))
+        # Codes are in the order of how bad they are.
         return max(await asyncio.gather(*(worker.drain() for worker in self._workers)))
 
     def kill(self) -> None:
@@ -90,11 +93,9 @@ class Supervisor:
 
 
 class WorkerProcess:
-    """Worker number `number`. `on_lost` is called when it ends although it was not asked to, or badly.
+    """Worker number `number`. `on_lost` is called when it ends without having been asked to, or with an error.
 
-    It also is when the worker says that it has lost a device, and drains.
-
-    It is a fresh interpreter: a fork would not have the threads of this process, but their locks.
+    It is also called when the worker reports that it has lost a device, and drains.
     """
 
     def __init__(self, number: int, on_lost: Callable[[], None]) -> None:
@@ -103,6 +104,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_serving = self._is_draining = False
         self._end = ""
+        # Of the questions that are open, in their order; a worker answers in the same.
         self._answers: deque[asyncio.Future[Any]] = deque()
         self._stats = ProcessStats()
 
@@ -166,6 +168,7 @@ class WorkerProcess:
             while True:
                 self._on_message(await self._pipe.receive())
         await self._pipe.close()
+        # The end of the pipe comes first, but only by moments.
         code = await asyncio.to_thread(process.wait)
         self._stats = self._stats.persistent
         end = f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
@@ -184,6 +187,7 @@ class WorkerProcess:
         if isinstance(message, DeviceLoss):
             self._on_lost()
             return
+        # Kept also without a question: a worker's last ones come as it ends.
         if isinstance(message, ProcessStats):
             self._stats = message
         answer = self._answers.popleft() if self._answers else None
@@ -193,20 +197,14 @@ class WorkerProcess:
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A worker's process, and the end of its pipe that belongs to this one."""
-    ours, its = socket.socketpair()
-    try:
-        with its, _block_signals_in_children():
-            return subprocess.Popen(_COMMAND, stdin=its.fileno()), ours
-    except OSError as error:
-        ours.close()
-        raise StartError(f"--workers: cannot start a process: {error}") from error
-
-
-@contextmanager
-def _block_signals_in_children() -> Iterator[None]:
-    """Children inherit what is blocked: a signal to the whole process group is to reach the supervisor alone."""
+    parent_end, child_end = socket.socketpair()
+    # Children inherit what is blocked: a signal to the whole process group, as Ctrl-C is, reaches this process alone.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     try:
-        yield
+        with child_end:
+            return subprocess.Popen(_COMMAND, stdin=child_end.fileno()), parent_end
+    except OSError as error:
+        parent_end.close()
+        raise StartError(f"--workers: cannot start a process: {error}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -24,6 +24,7 @@ def main() -> None:
 
 async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
     """Serves as the supervisor says; returns the exit code, and whether a run of an engine hangs."""
+    # The socket is the process's stdin, which a child inherits without an argument for its number.
     pipe = await MessagePipe.open(sock)
     setup: Setup = await pipe.receive()
     log_to_stderr(setup.log_level, f"worker {setup.number} ")
@@ -39,9 +40,10 @@ async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
 
 
 async def _serve(service: Service, pipe: MessagePipe, lost: asyncio.Event) -> ExitCode:
-    """Serves until it is told to drain, or until a device is `lost`."""
+    """Serves until the command to drain, or until a device is `lost`."""
     await service.load()
     pipe.send(service.summaries)
+    # Commands end with the one to drain, or when the supervisor has gone.
     commands, losing_device = asyncio.create_task(_handle_commands(service, pipe)), asyncio.create_task(lost.wait())
     await asyncio.wait((commands, losing_device), return_when=asyncio.FIRST_COMPLETED)
     losing_device.cancel()
@@ -52,11 +54,12 @@ async def _serve(service: Service, pipe: MessagePipe, lost: asyncio.Event) -> Ex
             commands.result()
     except EOFError:
         logger.warning("The supervisor has gone")
+    # Without a port it has never listened, and nothing was accepted.
     return await _drain(service, pipe, commands) if service.port else ExitCode.DRAINED
 
 
 async def _handle_commands(service: Service, pipe: MessagePipe) -> None:
-    """Does what it is told until that is to drain. Raises EOFError when the supervisor has gone."""
+    """Handles commands up to the one to drain. Raises EOFError when the supervisor has gone."""
     while True:
         match await pipe.receive():
             case Command.LISTEN:
@@ -80,7 +83,8 @@ async def _drain(service: Service, pipe: MessagePipe, commands: asyncio.Task[Non
 
 
 async def _serve_stats(service: Service, pipe: MessagePipe, commands: asyncio.Task[None]) -> None:
-    """Goes on answering READ once it has been told to drain."""
+    """Goes on answering READ after the command to drain."""
+    # After a lost device the command to drain is still to come, and changes nothing.
     await commands
     while True:
         await _handle_commands(service, pipe)

@@ -95,8 +95,10 @@ def parse(path: Path, library: Library) -> ParsedNetwork:
         builder = trt.Builder(trt_logger)
     except TypeError as error:  # It is what pybind11 makes of a null pointer.
         raise BuildError(f"{library.title} finds no GPU with a new enough driver: {messages.take()}") from error
+    # Strongly typed: the types are the model's, and no flag of the builder changes them. TensorRT 11 has no others.
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, trt_logger)
+    # From the file, and not from bytes, so that weights beside it are found.
     if not parser.parse_from_file(str(path)):
         logged = messages.take()
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -123,7 +125,7 @@ def _fault(error: "trt.ParserError", logged: str) -> Fault:
         return Fault("the model", f"{error.code().name}: {' '.join(logged.split())}")
     name = f"node '{error.node_name()}'" if error.node_name() else f"node {error.node()}"
     functions = "".join(f" in function {function}" for function in error.local_function_stack())
-    # The check for operators that are not known at all says no more than this.
+    # The check for operators that are not known at all says only this.
     text = "not supported" if error.desc() == "false" else "; ".join(error.desc().splitlines())
     return Fault(f"{name}, operator {error.node_operator()}{functions}", f"{error.code().name}: {text}")
 
@@ -131,10 +133,16 @@ def _fault(error: "trt.ParserError", logged: str) -> Fault:
 def make_config(network: ParsedNetwork, options: BuildOptions, profiles: list[Profile]) -> "trt.IBuilderConfig":
     """Raises `BuildError` for a profile that TensorRT refuses."""
     config = network.builder.create_builder_config()
-    _set_flags(config, options, network.library)
-    _set_target(config, options, network.library)
+    _apply(options, config, network.library)
     for profile in profiles:
-        _add_profile(config, network, profile)
+        made = network.builder.create_optimization_profile()
+        for name, shape in profile.items():
+            made.set_shape(name, shape.minimum, shape.optimum, shape.maximum)
+        # The index of the profile, or -1 for one that is not valid.
+        if config.add_optimization_profile(made) < 0:
+            texts = ", ".join(map(str, profile.values()))
+            raise BuildError(f"TensorRT refuses the shapes {texts}: {network.messages.take()}")
+    # Without a cache of the user's, TensorRT keeps one for this build alone.
     if options.timing_cache and network.library.features.has_timing_cache:
         load_timing_cache(config, options.timing_cache)
     return config
@@ -147,6 +155,7 @@ def load_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror}") from error
     cache = config.create_timing_cache(data)
+    # False: measurements of another GPU are refused rather than used, since they say nothing about this one.
     if cache is None or not config.set_timing_cache(cache, False):
         logger.warning("%s is not used: it was measured by another TensorRT or on another GPU", path)
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -160,7 +169,7 @@ def save_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
         logger.warning("the timing cache is lost: %s", error)
 
 
-def _set_flags(config: "trt.IBuilderConfig", options: BuildOptions, library: Library) -> None:
+def _apply(options: BuildOptions, config: "trt.IBuilderConfig", library: Library) -> None:
     trt = library.module
     if options.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
@@ -173,10 +182,6 @@ def _set_flags(config: "trt.IBuilderConfig", options: BuildOptions, library: Lib
     elif library.features.compiles_at_run_time:
         # A run that takes memory cannot be recorded as a CUDA graph.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-
-
-def _set_target(config: "trt.IBuilderConfig", options: BuildOptions, library: Library) -> None:
-    trt = library.module
     if options.hardware_compatible:
         level = trt.HardwareCompatibilityLevel.__members__[hardware_member(options.hardware_compatible)]
         config.hardware_compatibility_level = level
@@ -184,16 +189,6 @@ def _set_target(config: "trt.IBuilderConfig", options: BuildOptions, library: Li
         config.num_compute_capabilities = len(options.capabilities)
     for index, capability in enumerate(options.capabilities):
         config.set_compute_capability(trt.ComputeCapability.__members__[capability_member(capability)], index)
-
-
-def _add_profile(config: "trt.IBuilderConfig", network: ParsedNetwork, profile: Profile) -> None:
-    made = network.builder.create_optimization_profile()
-    for name, shape in profile.items():
-        made.set_shape(name, shape.minimum, shape.optimum, shape.maximum)
-    if config.add_optimization_profile(made) < 0:
-        raise BuildError(
-            f"TensorRT refuses the shapes {', '.join(map(str, profile.values()))}: {network.messages.take()}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +222,7 @@ def build_prepared(prepared: PreparedBuild, options: BuildOptions, monitor: Moni
     if watching is not None:
         config.progress_monitor = watching
     plan, logged = _build(network, config)
+    # Only the builder finds out which shapes depend on data, so that the flag is tried first.
     if plan is None and re.search(_TAKES_MEMORY, logged):
         config.clear_flag(network.library.module.BuilderFlag.REQUIRE_USER_ALLOCATION)
         plan, logged = _build(network, config)
@@ -239,6 +235,7 @@ def build_prepared(prepared: PreparedBuild, options: BuildOptions, monitor: Moni
 
 def _build(network: ParsedNetwork, config: "trt.IBuilderConfig") -> "tuple[trt.IHostMemory | None, str]":
     """The plan, or None and what TensorRT logged."""
+    # What was logged before, while the network was parsed, is no reason for a build to fail.
     network.messages.take()
     plan: trt.IHostMemory | None = network.builder.build_serialized_network(network.definition, config)
     return plan, network.messages.take() if plan is None else ""
@@ -273,4 +270,5 @@ def _rewritten(path: Path, options: BuildOptions) -> Iterator[tuple[Path, str, i
     with TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         save(rewrite(model, options), made)
+        # The folder may go once the file is parsed: the parser has the weights by then.
         yield made, name, declared

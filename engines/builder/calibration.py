@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, helper
 
 from yais.engines.base import Array
 from yais.engines.builder.model import has_quantization, nodes_of
@@ -30,6 +30,7 @@ Feeds = Mapping[str, Array]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SIDE = 224
 _ARRAYS = (".npy", ".npz")
+# The shorter side is scaled to 256 and the middle cropped to 224, as ImageNet's models are evaluated.
 _MARGIN = 256 / 224
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -45,6 +46,7 @@ SCALINGS: dict[Scaling, Callable[[Array], Array]] = {
 # TensorRT runs these in INT8, and fuses into them what follows where no Q/DQ is in between: only what they read is
 # quantised, not what they write. A shortcut over a block reads what the block reads, which is thus quantised too.
 _OPERATORS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+# TensorRT's rules for Q/DQ: zero points are 0, weights have a scale for each channel, and biases are not quantised.
 _OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -96,7 +98,15 @@ def _quantize(model: ModelProto, samples: Iterator[Feeds], folder: Path) -> Mode
         def get_next(self) -> Feeds | None:
             return next(samples, None)
 
-    prepared = _optimised(model, folder / "optimised.onnx")
+    # With normalisations folded into the convolutions, and constants computed: TensorRT does so before it looks for
+    # Q/DQ, so that the ranges have to be those of the tensors which are left.
+    optimised = folder / "optimised.onnx"
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(optimised)
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    prepared = onnx.load(optimised)
     prepared.metadata_props.add(**_PREPARED)
     made = folder / "quantised.onnx"
     quantize_static(
@@ -105,22 +115,13 @@ def _quantize(model: ModelProto, samples: Iterator[Feeds], folder: Path) -> Mode
     return onnx.load(made)
 
 
-def _optimised(model: ModelProto, path: Path) -> ModelProto:
-    """With normalisations folded into the convolutions, and constants computed."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return onnx.load(path)
-
-
 def _described(made: ModelProto, model: ModelProto) -> ModelProto:
     """The graph of `made` in a model that says of itself what `model` does."""
     described = ModelProto()
     described.CopyFrom(model)
     described.graph.CopyFrom(made.graph)
     described.ir_version = made.ir_version
+    # ONNX Runtime's optimiser lists the domains of its own operators, whether the graph has any or not.
     used = {node.domain for node in nodes_of(made)}
     del described.functions[:]
     del described.opset_import[:]
@@ -153,6 +154,7 @@ def _crop(path: Path, height: int, width: int) -> NDArray[np.uint8]:
         raise BuildError("the package pillow is missing: pip install 'yais[picture]'") from error
     try:
         with Image.open(path) as image:
+            # Cameras store a picture as the sensor lay, and in its metadata how to turn it.
             picture = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BuildError(f"{path} cannot be read as a picture: {error}") from error
@@ -175,6 +177,7 @@ class ModelInput:
         if not np.can_cast(array.dtype, self.dtype, "same_kind"):
             raise BuildError(f"{path}: input '{self.name}' takes {self.dtype.name}, not {array.dtype.name}")
         if array.ndim == len(self.shape) - 1:
+            # A free batch dimension, -1, gets one row.
             array = np.broadcast_to(array, (abs(self.shape[0]), *array.shape))
         if array.ndim != len(self.shape) or any(
             want not in (-1, have) for want, have in zip(self.shape, array.shape, strict=True)
@@ -185,7 +188,14 @@ class ModelInput:
 
 def inputs_of(model: ModelProto) -> tuple[ModelInput, ...]:
     weights = {weight.name for weight in model.graph.initializer}
-    return tuple(_input(value) for value in model.graph.input if value.name not in weights)
+    found = []
+    for value in model.graph.input:
+        if value.name not in weights:
+            kind = value.type.tensor_type
+            # A dimension has a number, a name, or nothing at all.
+            shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+            found.append(ModelInput(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape))
+    return tuple(found)
 
 
 def find_samples(folder: Path, count: int) -> list[Path]:
@@ -211,12 +221,6 @@ def read_samples(paths: Sequence[Path], inputs: Sequence[ModelInput], scaling: S
         yield {tensor.name: tensor.batch(arrays[tensor.name], path) for tensor in inputs}
 
 
-def _input(value: ValueInfoProto) -> ModelInput:
-    kind = value.type.tensor_type
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
-    return ModelInput(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape)
-
-
 def _picture(path: Path, inputs: Sequence[ModelInput], scaling: Scaling) -> Feeds:
     if len(inputs) != 1:
         raise BuildError(f"{path}: a model of {len(inputs)} inputs takes no pictures; calibrate it on .npz files")
@@ -233,6 +237,7 @@ def _picture(path: Path, inputs: Sequence[ModelInput], scaling: Scaling) -> Feed
 def _arrays(path: Path, inputs: Sequence[ModelInput]) -> Feeds:
     try:
         with path.open("rb") as file:
+            # A pickle in it could run code.
             loaded = np.load(file, allow_pickle=False)
             arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

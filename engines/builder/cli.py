@@ -121,6 +121,7 @@ Examples:
 )
 @click.pass_context
 def main(ctx: click.Context, /, source: str, output: Path | None, dry_run: bool, **options: Any) -> None:
+    # Defaults are those of `BuildOptions`, so that what was not given is left out here.
     given = {name: value for name, value in options.items() if value is not None and value != () and value is not False}
     flags = {flag.name or "": max(flag.opts, key=len) for flag in ctx.command.params}
     command = BuildCommand(source, output, dry_run, given, flags)
@@ -173,6 +174,7 @@ def _prepare(command: BuildCommand, library: Library) -> PreparedBuild:
 def _build(command: BuildCommand, library: Library) -> tuple[bytes, float, list[str]]:
     """The plan, the seconds that building took, and lines about the network."""
     prepared, options = _prepare(command, library), command.options()
+    # Parsing may fail for what the model is; only the build itself is worth a progress bar and a time.
     started = perf_counter()
     with ProgressBar() as bar:
         plan = run_interruptibly(lambda: build_prepared(prepared, options, bar), bar.cancel)

@@ -17,6 +17,7 @@ from yais.engines.zoo import BuildError
 from yais.engines.zoo.catalogue import CATALOGUE, Recipe
 
 PLANS = (".engine", ".plan")
+# Options that only some recipes have, with what is said of the others.
 _OF_RECIPES = {"pixels": "takes no pictures", "seed": "has no seeded weights"}
 _OF_BATCHES = ("min_batch", "opt_batch", "max_batch")
 # Options that are those of `BuildOptions`.
@@ -33,6 +34,7 @@ _OF_BUILDS = (
     "timing_cache",
     "capabilities",
 )
+# The four about precision make an ONNX file another one as well.
 _OF_PLANS = {*_OF_BUILDS[4:], "min_batch", "opt_batch", "shapes", "no_timing_cache", "tensorrt"}
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
@@ -104,6 +106,7 @@ class BuildCommand:
 
     @property
     def is_plan(self) -> bool:
+        # A dry run asks TensorRT's parser, whatever file would be written.
         suffix = self.output.suffix if self.output else ".onnx" if self.recipe else PLANS[0]
         return self.dry_run or suffix.lower() in PLANS
 
@@ -152,7 +155,11 @@ class BuildCommand:
         """Raises `click.UsageError` for what does not fit together, whatever is in the files."""
         self._check_output()
         self._check_recipe()
-        self._check_precision()
+        if "calibration" in self.given and self.given.get("precision") != "int8":
+            raise click.UsageError("--calibrate: only --precision int8 is calibrated")
+        for name in ("calibration_pictures", "calibration_scaling"):
+            if name in self.given and "calibration" not in self.given:
+                raise click.UsageError(f"{self.flags[name]}: --calibrate names no folder of pictures")
         if not self.is_plan:
             self._check_onnx()
         names = [name for name, _ in self.given.get("shapes", ())]
@@ -160,6 +167,7 @@ class BuildCommand:
             raise click.UsageError(f"--shape: {name} is given twice")
         if "timing_cache" in self.given and "no_timing_cache" in self.given:
             raise click.UsageError("--timing-cache and --no-timing-cache exclude each other")
+        # Ranges check themselves when they are made.
         try:
             self.options()
         except BuildError as error:
@@ -184,13 +192,6 @@ class BuildCommand:
             if name in self.given and self.recipe and self.recipe.max_batch_size == 0:
                 raise click.UsageError(f"{self.flags[name]}: {self.source} has no batch dimension")
 
-    def _check_precision(self) -> None:
-        if "calibration" in self.given and self.given.get("precision") != "int8":
-            raise click.UsageError("--calibrate: only --precision int8 is calibrated")
-        for name in ("calibration_pictures", "calibration_scaling"):
-            if name in self.given and "calibration" not in self.given:
-                raise click.UsageError(f"{self.flags[name]}: --calibrate names no folder of pictures")
-
     def _check_onnx(self) -> None:
         for name in sorted(_OF_PLANS & self.given.keys()):
             raise click.UsageError(f"{self.flags[name]}: only for plans; name an OUTPUT that ends in .engine")
@@ -204,6 +205,7 @@ class BuildCommand:
     def _ranges(self) -> tuple[BatchRange, ...]:
         bounds = dict(zip(("minimum", "optimum", "maximum"), _OF_BATCHES, strict=True))
         given = {bound: self.given[name] for bound, name in bounds.items() if name in self.given}
+        # The first of each flag belong together, and so on.
         counts = sorted({len(values) for values in given.values()})
         if len(counts) > 1:
             raise BuildError("--min-batch, --opt-batch, --max-batch: those that are given must be given equally often")

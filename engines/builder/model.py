@@ -25,6 +25,7 @@ def read_model(path: Path, weights: bool = True) -> "ModelProto":
     except ModuleNotFoundError as error:
         raise BuildError("the package onnx is missing: pip install 'yais[build]'") from error
     try:
+        # "protobuf", or the suffix would decide the format.
         model = onnx.load(path, "protobuf", load_external_data=weights)
     except Exception as error:  # Those of protobuf and of external data share no narrower base.
         raise BuildError(f"cannot read {path} as an ONNX model: {error}") from error
@@ -44,6 +45,7 @@ def save(model: "ModelProto", path: Path) -> None:
     """Writes a model of any size, in two files where one cannot hold it."""
     import onnx
 
+    # onnx leaves weights of less than a kilobyte in the file itself.
     is_large = model.ByteSize() > _LARGEST_MESSAGE
     try:
         onnx.save(model, path, save_as_external_data=is_large, location=f"{path.name}.data")
@@ -84,4 +86,5 @@ def _nested(nodes: "Iterable[NodeProto]") -> "Iterator[NodeProto]":
 
 def bodies_of(node: "NodeProto") -> "list[GraphProto]":
     """The graphs of a loop or a branch."""
+    # An attribute of another kind has an empty graph, without the outputs that every body has.
     return [graph for attribute in node.attribute for graph in (*attribute.graphs, attribute.g) if graph.output]

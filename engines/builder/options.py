@@ -54,6 +54,7 @@ class BuildOptions:
         """Raises `BuildError` for what this TensorRT cannot do."""
         if self.calibration is not None and self.precision != "int8":
             raise BuildError("--calibrate: only --precision int8 is calibrated")
+        # TensorRT measures kernels where it builds; RTX compiles them where it runs, and needs no GPU to build.
         if self.capabilities and not library.features.builds_without_gpu:
             raise BuildError(f"--capability: {library.title} builds for the GPU that it runs on")
         for capability in self.capabilities:
@@ -76,5 +77,6 @@ def hardware_member(level: str) -> str:
 
 
 def known_capabilities(library: Library) -> list[str]:
+    # SM86 is 8.6 and SM120 is 12.0.
     names = [name for name in library.module.ComputeCapability.__members__ if name.startswith("SM")]
     return [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]

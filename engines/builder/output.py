@@ -21,11 +21,13 @@ def default_path(name: str) -> Path:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Puts `data` at `path` in one step, so that a reader finds the old file or the new one and never a part."""
+    # In the same folder, since a rename does not cross file systems; hidden, and of a name that no other writer has.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
             file.write(data)
             file.flush()
+            # Before the rename, which could otherwise reach the disk first and leave an empty file after a crash.
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:

@@ -41,8 +41,13 @@ def cached_plan(
     if not _is_missing(plan, broken):
         logger.info("Found %s, the plan of %s for %s", plan, model, device.name)
         return plan
-    _make_folder(plan.parent)
+    try:
+        plan.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot make the folder '{plan.parent}': {error.strerror}") from error
+    # The lock is a file of its own, since the plan is replaced.
     with _locked(plan.with_suffix(".lock")):
+        # Another process may have built it while this one waited.
         if _is_missing(plan, broken):
             _build(model, plan, library, device, max_batch_size)
     return plan
@@ -67,25 +72,23 @@ def _build(model: Path, plan: Path, library: Library, device: CudaDevice, max_ba
 
 
 def _key(model: Path, library: Library, device: CudaDevice, max_batch_size: int | None) -> str:
+    # A plan is of one TensorRT and one kind of GPU, and tuned for the clocks and memory of that kind.
     facts = (_FORMAT, library.title, device.name, device.capability, max_batch_size)
     content = hashlib.sha256(repr(facts).encode())
-    for file in (model, *_external_data(model)):
+    # Weights may lie in files beside the model, which only names them.
+    tensors = _tensors(read_model(model, weights=False).graph)
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    for file in (model, *(model.parent / name for name in sorted(names))):
         with file.open("rb") as source:
             content.update(hashlib.file_digest(source, "sha256").digest())
     return content.hexdigest()[:24]
 
 
-def _external_data(model: Path) -> Iterator[Path]:
-    """The files beside a model in which its weights are. Raises `EngineError` for what is no ONNX file."""
-    tensors = _tensors(read_model(model, weights=False).graph)
-    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
-    yield from (model.parent / name for name in sorted(names))
-
-
 def _tensors(graph: "GraphProto") -> "Iterator[TensorProto]":
     """All constants of a graph, and of those within it."""
     yield from graph.initializer
-    for attribute in (each for node in graph.node for each in node.attribute):
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        # An attribute of another kind has an empty tensor here, and an empty graph below.
         yield attribute.t
         for inner in (attribute.g, *attribute.graphs):
             yield from _tensors(inner)
@@ -99,13 +102,6 @@ def _default_folder() -> Path:
     return user_cache_path("yais", appauthor=False) / "plans"
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EngineError(f"--plan-cache: cannot make the folder '{folder}': {error.strerror}") from error
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time; the lock ends with the process that has it."""
@@ -114,5 +110,6 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise EngineError(f"--plan-cache: cannot write '{path}': {error.strerror}") from error
     with file:
+        # On the file, not on the process: a lock by fcntl() would not keep two threads apart.
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -123,6 +123,7 @@ class Scope:
         inputs = {value.name for value in graph.input}
         self._weights = {weight.name: weight for weight in graph.initializer if weight.name not in inputs}
         self._converted: list[TensorProto] = []
+        # What inference of shapes has found, by TensorProto.DataType; 0 for what it has not.
         self._types = _types(graph)
         self._made = {(name, _FP32): name for name in (*inputs, *self._weights)}
         self._wanted: set[str] = set()
@@ -130,6 +131,7 @@ class Scope:
         self._derived = dict.fromkeys(self._weights, False)
 
     def rewrite(self) -> None:
+        # ONNX lists nodes in an order in which each comes after what it reads, which casts put in between keep.
         nodes = list(self.graph.node)
         del self.graph.node[:]
         for node in nodes:
@@ -151,7 +153,9 @@ class Scope:
         bodies = bodies_of(node)
         for body in bodies:
             Scope(body, self.reduced, self.opset, self.names, self).rewrite()
-        schema = None if bodies else self._schema(node)
+        # Of what is no operator of ONNX's own, nothing is known about the types that it takes.
+        is_known = not bodies and node.domain in DOMAINS and defs.has(node.op_type, self.opset, "")
+        schema = defs.get_schema(node.op_type, self.opset, "") if is_known else None
         reduced = self._reduced_variables(node, schema) if schema else set()
         self._derive(node)
         for index, variable in _variables(schema.inputs if schema else [], node.input):
@@ -162,11 +166,6 @@ class Scope:
             name, kind = node.output[index], self.reduced.number if variable in reduced else _FP32
             node.output[index] = self._made[name, kind] = name if kind == _FP32 else self._fresh(name, kind)
         self.graph.node.append(node)
-
-    def _schema(self, node: NodeProto) -> Any:
-        """None for what is no operator of ONNX's own: nothing is known of the types that it takes."""
-        known = node.domain in DOMAINS and defs.has(node.op_type, self.opset, "")
-        return defs.get_schema(node.op_type, self.opset, "") if known else None
 
     def _reduced_variables(self, node: NodeProto, schema: Any) -> set[str]:
         """The type variables of the operator, as `T`, which stand for FP32 and shall stand for the 16-bit type."""
@@ -260,6 +259,7 @@ def _variables(formals: Sequence[Any], names: Sequence[str]) -> Iterator[tuple[i
     """The index and the type, as the variable `T` or as `tensor(float)`, of each tensor that a node has."""
     for index, name in enumerate(names):
         if name:
+            # The last formal of a variadic operator stands for all that follow.
             yield index, formals[min(index, len(formals) - 1)].type_str if formals else ""
 
 
@@ -281,6 +281,7 @@ def convert(model: ModelProto, precision: Precision) -> ModelProto:
 def _reduce(model: ModelProto, reduced: ReducedPrecision) -> None:
     try:
         if model.functions:
+            # A function has one body for all its calls, whose types may differ.
             model.CopyFrom(inliner.inline_local_functions(model))
         _raise_opset(model, _BF16_OPSET if reduced is BF16 else _QUANTIZED_OPSET if has_quantization(model) else 1)
         model.graph.CopyFrom(shape_inference.infer_shapes(model).graph)

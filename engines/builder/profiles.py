@@ -40,6 +40,7 @@ class BatchRange:
 
     def up_to(self, largest: int) -> "BatchRange":
         """The same with bounds for all; `largest` stands in for the maximum."""
+        # TensorRT tunes for the optimum: a server that batches runs mostly full batches when it matters.
         maximum = largest if self.maximum is None else self.maximum
         return BatchRange(self.minimum, maximum if self.optimum is None else self.optimum, maximum)
 
@@ -94,6 +95,7 @@ def plan_profiles(
     `declared` is the largest batch that the model declares. Raises `BuildError` that names flag and bound.
     """
     for tensor in inputs:
+        # Its profile would bound values, and requests would decide shapes by what they hold.
         if tensor.is_shape:
             raise BuildError(f"input '{tensor.name}' is a shape, whose values would be part of the plan: not supported")
     unbatched = "--max-batch is 0" if bounds.max_batch == 0 else _why_unbatched(inputs, outputs, declared)
@@ -104,6 +106,7 @@ def plan_profiles(
         return [
             {name: shape.with_batch(batch) for name, shape in shapes.items()} for batch in _batches(bounds, declared)
         ]
+    # Without a batch dimension a plan needs a profile for free dimensions alone.
     varying = {tensor.name: shapes[tensor.name] for tensor in inputs if -1 in tensor.shape}
     return [varying] if varying else []
 
@@ -144,12 +147,13 @@ def _shapes(
 
 def _shape(tensor: NetworkTensor, given: ShapeRange | None, unbatched: str | None) -> ShapeRange:
     row = tensor.shape if unbatched else tensor.shape[1:]
-    besides = f" (the first is no batch, since {unbatched})" if unbatched else " besides the batch"
-    dimensions = format_shape(row).replace("-1", "?") + besides
+    note = f" (the first is no batch, since {unbatched})" if unbatched else " besides the batch"
+    dimensions = format_shape(row).replace("-1", "?") + note
     if given is None and -1 in row:
         bounds = f"--shape {tensor.name}=MIN:OPT:MAX"
         raise BuildError(f"input '{tensor.name}' has free dimensions, {dimensions}; give {bounds}")
     if given is None:
+        # A profile bounds every dimension of an input, also those that the network has fixed.
         return ShapeRange(row, row, row)
     if len(given.minimum) != len(row):
         raise BuildError(f"--shape {tensor.name}={given}: the input's dimensions are {dimensions}")

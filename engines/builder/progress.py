@@ -17,18 +17,19 @@ T = TypeVar("T")
 
 
 class Monitor(Protocol):
-    """Is told of the phases of a build, which lie within one another; their names differ while they go on."""
+    """Follows the phases of a build, which lie within one another; their names differ while they go on."""
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None: ...
 
     def step_complete(self, name: str, step: int) -> bool:
-        """Whether to go on; a build that is told not to fails soon."""
+        """Whether to go on; otherwise the build fails soon."""
 
     def phase_finish(self, name: str) -> None: ...
 
 
 def make_monitor(module: Module, monitor: Monitor) -> "trt.IProgressMonitor":
-    """A monitor of TensorRT that tells all to `monitor`."""
+    """A monitor of TensorRT that passes every call on to `monitor`."""
+    # Made here, since the class to derive from is that of the TensorRT which is installed.
     base: Any = module.IProgressMonitor
 
     class Adapter(base):  # type: ignore[misc]
@@ -76,6 +77,7 @@ class ProgressBar:
         self._cancelled.set()
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+        # A phase whose parent is none, or is not going on, is an outermost one.
         depth = self._phases[parent][1] + 1 if parent in self._phases else 0
         self._phases[name] = self._progress.add_task("  " * depth + name, total=steps), depth
 
@@ -102,10 +104,12 @@ def run_interruptibly(work: Callable[[], T], cancel: Callable[[], None]) -> T:
         except BaseException as error:
             outcome.set_exception(error)
 
+    # A daemon, since a second Ctrl-C must not wait at the interpreter's end for TensorRT to return.
     try:
         Thread(target=run, daemon=True).start()
         return outcome.result()
     except KeyboardInterrupt:
         cancel()
+        # TensorRT asks between two steps of a phase, which may take seconds.
         wait([outcome])
         raise

@@ -44,6 +44,7 @@ def format_size(count: int) -> str:
 
 
 def _layers(prepared: PreparedBuild) -> str:
+    # What has no output, as an assertion, computes in no type.
     layers = [layer for layer in prepared.network.layers if layer.num_outputs]
     kinds = Counter(datatype(layer.get_output(0).dtype) for layer in layers)
     shares = ", ".join(f"{kinds[kind]} {kind}" for kind in _COMPUTED if kinds[kind])

@@ -48,7 +48,7 @@ class CudaDevice:
 
     What pycuda raises where the context is made current with it, and not caught there, becomes an `EngineError`.
 
-    `on_reset` are called before a context ends, while it is still there, to let go of all that they made in it.
+    `on_reset` are called before a context ends, while it is still there, to release all that was made in it.
     """
 
     def __init__(self, index: int) -> None:
@@ -56,10 +56,15 @@ class CudaDevice:
         self.generation = 0
         self.cuda = CudaDriver()
         self._driver = _find_driver()
-        self._device = self._find_device()
+        count = self._driver.Device.count()
+        if index >= count:
+            raise EngineError(f"--devices: GPU {index} does not exist; CUDA sees {count}")
+        self._device = self._driver.Device(index)
+        # A reset waits until nobody uses the context, and whoever comes meanwhile waits for the reset.
         self._changed = Condition()
         self._users = 0
         self._is_resetting = False
+        # By address: what is page-locked, and which of it is no longer needed.
         self._pinned: dict[int, Array] = {}
         self._unwanted: deque[Array] = deque()
         self.on_reset: list[Callable[[], None]] = []
@@ -77,6 +82,7 @@ class CudaDevice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # Popped whatever happened: CUDA's stack of contexts is the thread's, and the thread goes on.
         self._driver.Context.pop()
         self._forget_user()
         if isinstance(error, self.errors):
@@ -107,7 +113,7 @@ class CudaDevice:
     def is_healthy(self, stream: Any = None) -> bool:
         """Whether the context still works, once all that was put on `stream` is done.
 
-        An error that is not of one call alone is told by all further ones. To wait for the whole context instead would
+        An error that is not of one call alone is reported by all further ones. To wait for the whole context would
         spoil what another thread is recording, and fail for that.
         """
         try:
@@ -122,6 +128,7 @@ class CudaDevice:
         Raises `EngineError`.
         """
         try:
+            # CUDA refuses to allocate nothing.
             return self._driver.mem_alloc(max(1, size))
         except self._driver.MemoryError as error:
             free, total = self._driver.mem_get_info()
@@ -153,9 +160,14 @@ class CudaDevice:
     def host_memory(self, size: int) -> Array:
         """Page-locked bytes, from which the device copies at full speed and while the thread goes on.
 
-        It is memory of the process that CUDA is told of, not CUDA's own: it stays readable when the context ends.
+        It is the process's memory, registered with CUDA, and not CUDA's own: it stays readable when the context ends.
         """
-        self._unpin_unwanted()
+        # Unpinned here, within a context; several threads may do so at once, and the list decides who has which.
+        with suppress(IndexError):
+            while True:
+                address = self._unwanted.popleft().ctypes.data
+                self.cuda.unpin(self._pinned[address])
+                del self._pinned[address]
         pages = _pages(max(1, size))
         self.cuda.pin(pages)
         self._pinned[pages.ctypes.data] = pages
@@ -166,15 +178,16 @@ class CudaDevice:
         self._unwanted.append(memory)
 
     def reset(self, generation: int) -> None:
-        """Ends the context of `generation` with all that it has, and makes a new one, unless somebody has done so.
+        """Ends the context of `generation` with all that it has, and makes a new one, unless that has been done.
 
-        Waits for everybody who uses the device; the caller must not. Raises `EngineError` when it does not come back.
+        Waits until no thread uses the device; the caller must not. Raises `EngineError` when it does not come back.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._is_resetting)
             if generation != self.generation:
                 return
             self._is_resetting = True
+            # Everybody notices that the context is broken, but a kernel that never ends notices nothing.
             is_left = self._changed.wait_for(lambda: not self._users, _PATIENCE_S)
         try:
             if not is_left:
@@ -187,14 +200,6 @@ class CudaDevice:
                 self._is_resetting = False
                 self._changed.notify_all()
 
-    def _unpin_unwanted(self) -> None:
-        """Several threads may do so at once; the list is what decides who has which."""
-        with suppress(IndexError):
-            while True:
-                address = self._unwanted.popleft().ctypes.data
-                self.cuda.unpin(self._pinned[address])
-                del self._pinned[address]
-
     def _renew(self) -> None:
         with self._pushed():
             self._leave()
@@ -202,9 +207,11 @@ class CudaDevice:
         # What is left of it is nothing to pycuda from now on: destroying it would hit what comes in its place.
         self._context.detach()
         self._context = self._retain()
+        # Buffers outlive the context, but their registration does not.
         with self._pushed():
             for pages in self._pinned.values():
                 self.cuda.pin(pages)
+        # Last, so that a renewal that fails half way is none.
         self.generation += 1
 
     def _leave(self) -> None:
@@ -230,12 +237,6 @@ class CudaDevice:
         except self.errors as error:
             raise EngineError(f"GPU {self.index} has no context: {error}") from error
 
-    def _find_device(self) -> Any:
-        count = self._driver.Device.count()
-        if self.index >= count:
-            raise EngineError(f"--devices: GPU {self.index} does not exist; CUDA sees {count}")
-        return self._driver.Device(self.index)
-
 
 def _find_driver() -> Any:
     """Pycuda's module, with CUDA's driver found. Raises `EngineError`."""
@@ -243,6 +244,7 @@ def _find_driver() -> Any:
         driver = import_module("pycuda.driver")
     except ModuleNotFoundError as error:
         raise EngineError("a GPU needs pycuda: pip install 'yais[gpu]'") from error
+    # libcuda.so comes with NVIDIA's driver, and pycuda is linked against it.
     except ImportError as error:
         raise EngineError(f"pycuda is installed, but finds no CUDA driver: {error}") from error
     try:
@@ -254,6 +256,7 @@ def _find_driver() -> Any:
 
 def _pages(size: int) -> Array:
     """Whole pages for `size` bytes."""
+    # numpy aligns to 16 bytes, so one page more than is needed holds a page's beginning somewhere.
     needed = -(-size // _PAGE) * _PAGE
     memory = np.zeros(needed + _PAGE, np.uint8)
     start = -memory.ctypes.data % _PAGE
@@ -279,6 +282,7 @@ class HostTensor:
     def bytes(self, size: int) -> Array:
         """Its first `size` bytes."""
         if size > self._bytes.nbytes:
+            # Twice as much as before, so that shapes that grow row by row do not pin memory each time.
             self._release()
             self._reserve(max(size, 2 * self._bytes.nbytes))
         return self._bytes[:size]

@@ -16,7 +16,7 @@ from yais.engines.base import EngineError
 from yais.engines.builder.profiles import format_shape
 from yais.engines.builder.summary import format_size
 from yais.engines.inspection.onnx_file import OnnxFile, describe_onnx
-from yais.engines.inspection.plan_file import BindingInfo, LoadedInfo, PlanFile, describe_plan
+from yais.engines.inspection.plan_file import BindingInfo, PlanFile, describe_plan
 from yais.engines.tensorrt.plan import read_header
 
 EXAMPLES = """\b
@@ -61,19 +61,18 @@ def main(file: Path, layers: bool, as_json: bool) -> None:
 def show(described: OnnxFile | PlanFile, console: Console) -> None:
     """As tables on a terminal, as columns elsewhere."""
     for section in sections_of(described):
-        if console.is_terminal:
-            console.print(_table(section))
-        else:
+        if not console.is_terminal:
+            # rich would cut or wrap lines at the width that it takes a pipe to have.
             click.echo("\n".join(_columns(section)))
-
-
-def _table(section: Section) -> Table:
-    table = Table(title=section.title or None, title_justify="left", box=SIMPLE_HEAD, show_header=bool(section.heads))
-    for head in section.heads or ("", ""):
-        table.add_column(head)
-    for row in section.rows:
-        table.add_row(*map(Text, row))
-    return table
+            continue
+        title, heads = section.title or None, section.heads
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=bool(heads))
+        for head in heads or ("", ""):
+            table.add_column(head)
+        for row in section.rows:
+            # As `Text`: rich would take what is in brackets, as shapes are, for markup.
+            table.add_row(*map(Text, row))
+        console.print(table)
 
 
 def _columns(section: Section) -> Iterator[str]:
@@ -90,6 +89,7 @@ def _columns(section: Section) -> Iterator[str]:
 def describe(path: Path, with_layers: bool = False) -> OnnxFile | PlanFile:
     """Raises `EngineError` for what is neither a plan nor an ONNX model."""
     data = path.read_bytes()
+    # A plan has a magic number and an ONNX file has none, so whatever is not the one may be the other.
     try:
         header = read_header(data)
     except EngineError as no_plan:
@@ -131,25 +131,20 @@ def _of_onnx(file: OnnxFile) -> Iterator[Section]:
 
 
 def _of_plan(file: PlanFile) -> Iterator[Section]:
+    plan = file.loaded
     facts = {"plan": f"built by {file.built_by}", "size": format_size(file.size)}
-    if file.loaded is None:
+    if plan is None:
         yield _facts({**facts, "not loaded": file.why_not or ""})
-    else:
-        yield _facts(facts | _facts_of(file.loaded))
-        yield from _of_loaded(file.loaded)
-
-
-def _facts_of(plan: LoadedInfo) -> dict[str, str]:
-    flags = {name.replace("_", " "): _flag(name, value) for name, value in plan.flags.items()}
-    validity = {} if plan.validity is None else {"on this GPU": plan.validity.lower()}
-    return {"name": plan.name, "layers": str(plan.layer_count), **validity, **flags}
-
-
-def _of_loaded(plan: LoadedInfo) -> Iterator[Section]:
+        return
+    facts |= {"name": plan.name, "layers": str(plan.layer_count)}
+    if plan.validity is not None:
+        facts["on this GPU"] = plan.validity.lower()
+    yield _facts(facts | {name.replace("_", " "): _flag(name, value) for name, value in plan.flags.items()})
+    # Activations are the one thing that every plan has once for each profile; a plan without inputs has one, too.
     profiles = range(len(plan.activations))
     heads = (*_TENSOR, "format", "memory", *(f"profile {profile}" for profile in profiles))
-    rows = ((*_binding(binding), *_ranges(binding, len(profiles))) for binding in plan.bindings)
-    yield Section("inputs and outputs", heads, tuple(rows))
+    rows = tuple(_binding_row(binding, len(profiles)) for binding in plan.bindings)
+    yield Section("inputs and outputs", heads, rows)
     activations = ((str(profile), format_size(plan.activations[profile])) for profile in profiles)
     yield Section("activations", ("profile", "memory"), tuple(activations))
     if plan.layers is not None:
@@ -160,21 +155,18 @@ def _facts(facts: Mapping[str, str]) -> Section:
     return Section("", (), tuple(facts.items()))
 
 
-def _binding(binding: BindingInfo) -> tuple[str, ...]:
+def _binding_row(binding: BindingInfo, profiles: int) -> tuple[str, ...]:
     way = "input" if binding.is_input else "output"
     shape = _shape(["?" if dim == -1 else dim for dim in binding.shape])
-    return way, binding.name, binding.datatype, shape, binding.format.lower(), binding.memory.lower()
-
-
-def _ranges(binding: BindingInfo, profiles: int) -> list[str]:
-    """What each profile allows of an input; of an output it follows from those."""
-    texts = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
-    return texts or [""] * profiles
+    ranges = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
+    # What a profile allows of an output follows from its inputs, and TensorRT does not say it.
+    ranges = ranges or [""] * profiles
+    return way, binding.name, binding.datatype, shape, binding.format.lower(), binding.memory.lower(), *ranges
 
 
 def _layers(layers: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
-    """A layer is its name, or a mapping where the plan was built to keep all of it."""
     for index, layer in enumerate(layers):
+        # Just a name, unless the plan was built with the profiling verbosity DETAILED, which makes it a JSON object.
         name, kind = (layer.get("Name", ""), layer.get("LayerType", "")) if isinstance(layer, dict) else (layer, "")
         yield str(index), str(name), str(kind)
 
@@ -184,6 +176,7 @@ def _shape(dims: Sequence[int | str]) -> str:
 
 
 def _flag(name: str, value: str | int | bool) -> str:
+    # A bool is an int, too.
     if isinstance(value, bool):
         return _yes(value)
     return format_size(value) if isinstance(value, int) and name.endswith("weights") else str(value).lower()

@@ -12,8 +12,9 @@ from yais.engines.builder.model import DOMAINS, bodies_of, declared_batch, has_q
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
-
+# ONNX's name of a type -> that of the inference protocol, where they differ.
 _DATATYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64", "STRING": "BYTES"}
+# Types of 4 bits, two values of which ONNX packs into a byte.
 _HALF_BYTES = ("INT4", "UINT4", "FLOAT4E2M1")
 
 
@@ -58,6 +59,7 @@ class OnnxFile:
 
 def describe_onnx(path: Path) -> OnnxFile:
     """Raises `BuildError` for what is no ONNX file."""
+    # Weights in files beside it may be many gigabytes, and their number and type is in the file itself.
     model = read_model(path, weights=False)
     weights = {weight.name for weight in model.graph.initializer}
     operators = Counter(
@@ -72,6 +74,7 @@ def describe_onnx(path: Path) -> OnnxFile:
         opsets={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         max_batch_size=declared_batch(model),
         is_quantised=has_quantization(model),
+        # Up to IR version 3, weights had to be inputs as well, and some exporters still list them.
         inputs=tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
         outputs=tuple(_tensor(value) for value in model.graph.output),
         weights=_weights(model),
@@ -80,6 +83,7 @@ def describe_onnx(path: Path) -> OnnxFile:
 
 
 def _tensor(value: "ValueInfoProto") -> OnnxTensor:
+    # A sequence, a map or an optional: it has no datatype or shape of its own.
     if not value.type.HasField("tensor_type"):
         return OnnxTensor(value.name, str(value.type.WhichOneof("value")).removesuffix("_type").upper(), ())
     kind = value.type.tensor_type
@@ -113,6 +117,7 @@ def _datatype(number: int) -> str:
 
 def _size(weight: "TensorProto") -> int:
     """In bytes, whether they are in the file or beside it."""
+    # Imported late: onnx is an optional package, and takes a second.
     from onnx import TensorProto, helper
 
     if weight.data_type == TensorProto.STRING:

@@ -43,7 +43,7 @@ class BindingInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadedInfo:
-    """A plan as TensorRT loaded it; `activations` are bytes for each profile, `validity` is only told by RTX.
+    """A plan as TensorRT loaded it; `activations` are bytes for each profile, `validity` is known to RTX alone.
 
     `layers` are as the plan keeps them: with all details, by name, or not at all; None when they were not asked for.
     """
@@ -69,9 +69,11 @@ class PlanFile:
 
 
 def describe_plan(header: Header, data: bytes, with_layers: bool) -> PlanFile:
+    # That a plan cannot be loaded is no error here: the header alone is worth printing.
     loaded, why_not = None, None
     try:
         library = find_library(header.flavour)
+        # The engine must not outlive its runtime.
         runtime, engine = load_plan(data, library)
         validity = str(runtime.get_engine_validity(data)[0].name) if library.features.checks_validity else None
         loaded = describe_engine(engine, library, validity, with_layers)
@@ -98,6 +100,7 @@ def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str |
 def _binding(engine: "trt.ICudaEngine", library: Library, name: str) -> BindingInfo:
     is_input = engine.get_tensor_mode(name) == library.module.TensorIOMode.INPUT
     on_device = engine.get_tensor_location(name) == library.module.TensorLocation.DEVICE
+    # TensorRT has ranges of shapes for inputs only; of a shape tensor, which is on the host, it has ranges of values.
     profiles = range(engine.num_optimization_profiles) if is_input and on_device else ()
     bounds = (engine.get_tensor_profile_shape(name, profile) for profile in profiles)
     return BindingInfo(
@@ -120,6 +123,7 @@ def _flags(engine: "trt.ICudaEngine", library: Library) -> dict[str, str | int |
         "refittable": engine.refittable,
         "profiling_verbosity": engine.profiling_verbosity.name,
         "auxiliary_streams": engine.num_aux_streams,
+        # Bytes that could stay on the host while it runs, 0 unless it was built with weight streaming.
         "streamable_weights": engine.streamable_weights_size,
     }
 

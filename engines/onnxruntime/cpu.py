@@ -38,6 +38,7 @@ class OrtBuffers:
 
     def _buffer(self, spec: TensorSpec, shape: Shape) -> Array:
         try:
+            # Zeros, for memory that is only reserved until it is written: most batches are not the largest.
             return np.zeros((self._capacity, *shape), spec.dtype)
         except MemoryError as error:
             raise InvalidInputError(f"tensor '{spec.name}': no memory for {self._capacity} rows of {shape}") from error
@@ -91,24 +92,23 @@ class OrtContext(OrtBuffers):
 
     def _bind(self, rows: int) -> ort.IOBinding:
         binding = self._session.io_binding()
+        # ONNX Runtime keeps addresses alone: that the arrays live as long as the binding is up to this context.
         for name, buffer in self.inputs.items():
             part = self._rows(buffer, rows)
             binding.bind_input(name, "cpu", 0, ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
         for spec in self._model.outputs:
-            self._bind_output(binding, spec, rows)
+            if spec.is_fixed and spec.name not in self.outputs:
+                self.outputs[spec.name] = self._buffer(spec, spec.shape)
+            if spec.name in self._expected:
+                self.outputs[spec.name] = self._expected[spec.name]
+            if spec.is_fixed or spec.name in self._expected:
+                part = self._rows(self.outputs[spec.name], rows)
+                binding.bind_output(spec.name, "cpu", 0, ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
+            else:
+                # Without an address, ONNX Runtime allocates what the shape turns out to need.
+                binding.bind_output(spec.name, "cpu")
         self._bindings[rows] = binding
         return binding
-
-    def _bind_output(self, binding: ort.IOBinding, spec: TensorSpec, rows: int) -> None:
-        if spec.is_fixed and spec.name not in self.outputs:
-            self.outputs[spec.name] = self._buffer(spec, spec.shape)
-        if spec.name in self._expected:
-            self.outputs[spec.name] = self._expected[spec.name]
-        if spec.is_fixed or spec.name in self._expected:
-            part = self._rows(self.outputs[spec.name], rows)
-            binding.bind_output(spec.name, "cpu", 0, ONNX_TYPES[part.dtype], part.shape, part.ctypes.data)
-        else:
-            binding.bind_output(spec.name, "cpu")
 
     def _take(self, binding: ort.IOBinding, rows: int) -> None:
         """Takes the outputs that ONNX Runtime made, and prepares buffers of their kind for the next run.
@@ -117,7 +117,11 @@ class OrtContext(OrtBuffers):
         """
         self._bindings = {}
         for index, spec in self._unbound:
-            self._keep(spec, _copied(binding.get_outputs()[index], spec), rows)
+            value = binding.get_outputs()[index]
+            # A copy of the bytes, since `OrtValue.numpy` knows no BF16.
+            array = np.empty(value.shape(), spec.dtype)
+            ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+            self._keep(spec, array, rows)
         if self._can_expect:
             self._expected = {
                 spec.name: self._buffer(spec, self.outputs[spec.name].shape[1:]) for _, spec in self._unbound
@@ -181,18 +185,13 @@ class OrtEngine:
         self._model = model
 
     def create_context(self) -> OrtContext | StringContext:
+        # One string anywhere rules IO bindings out for the whole model.
         kind = StringContext if self._model.has_strings else OrtContext
         return kind(self.session, self._model)
 
 
-def _copied(value: ort.OrtValue, spec: TensorSpec) -> Array:
-    """The elements of `value`, whose own `numpy` knows no BF16."""
-    array = np.empty(value.shape(), spec.dtype)
-    ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
-    return array
-
-
 def _decoded(name: str, array: Array) -> Array:
+    # The inputs of such a model need not all be strings.
     if array.dtype != np.object_:
         return array
     text = np.empty_like(array)

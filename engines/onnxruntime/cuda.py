@@ -33,6 +33,8 @@ from yais.engines.onnxruntime.cpu import OrtContext
 from yais.engines.onnxruntime.graphs import CAPTURE_LOCK, GraphExecutor, NoGraphsError, run_error
 from yais.engines.onnxruntime.session import PLATFORM, OrtModel, ort, read_numeric_model, session_options
 
+logger = logging.getLogger(__name__)
+
 _PROVIDER = "CUDAExecutionProvider"
 # What it says of a model that has control flow, or nodes that only the CPU can run.
 _NO_GRAPHS = ("graph capture feature", "CUDA Graph feature")
@@ -49,8 +51,20 @@ def open_session(path: Path, options: EngineOptions, gpu: CudaDevice, graphs: bo
 
     `graphs`: whether it records its runs, which it then does one at a time.
     """
-    _preload()
-    providers = [(_PROVIDER, _provider_options(gpu, graphs)), "CPUExecutionProvider"]
+    if hasattr(ort, "preload_dlls"):
+        # CUDA's libraries may be NVIDIA's Python packages, where the provider itself does not look for them. What is
+        # not found is printed, although the provider may not need it.
+        with redirect_stdout(StringIO()):
+            ort.preload_dlls()
+    provider_options = {
+        "device_id": str(gpu.index),
+        "enable_cuda_graph": str(int(graphs)),
+        # Memory is taken as needed, not doubled each time, since sessions share the GPU.
+        "arena_extend_strategy": "kSameAsRequested",
+        # The default measures algorithms of convolutions: for seconds, and anew with each size of batch.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    providers = [(_PROVIDER, provider_options), "CPUExecutionProvider"]
     with CAPTURE_LOCK.shared(), gpu:
         try:
             # Without the fallback, which prints what went wrong, and goes on with the CPU alone.
@@ -60,45 +74,20 @@ def open_session(path: Path, options: EngineOptions, gpu: CudaDevice, graphs: bo
                 raise NoGraphsError(str(error)) from error
             found = run_error(gpu, error)
             raise type(found)(f"ONNX Runtime cannot load it on GPU {gpu.index}: {found}") from error
+    # A provider whose library cannot be loaded is left out of the session without an error.
     if _PROVIDER not in session.get_providers():
         raise EngineError(f"ONNX Runtime's CUDA provider cannot be loaded: {_provider_load_error()}")
     return session
 
 
-def _provider_options(gpu: CudaDevice, graphs: bool) -> dict[str, str]:
-    """Memory is taken as needed, not doubled, since sessions share the GPU.
-
-    Algorithms of convolutions are not measured: that would be done anew, for seconds, with each size of batch.
-    """
-    return {
-        "device_id": str(gpu.index),
-        "enable_cuda_graph": str(int(graphs)),
-        "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": "HEURISTIC",
-    }
-
-
-def _preload() -> None:
-    """Loads CUDA's libraries from NVIDIA's Python packages, where the provider itself does not look for them.
-
-    It prints what it does not find, of which the provider may need nothing.
-    """
-    if hasattr(ort, "preload_dlls"):
-        with redirect_stdout(StringIO()):
-            ort.preload_dlls()
-
-
 def _provider_load_error() -> str:
-    """ONNX Runtime only prints it."""
+    # ONNX Runtime only prints why, so the loader is asked again.
     library = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
         return f"{error}; pip install 'onnxruntime-gpu[cuda,cudnn]'"
     return "it does not say why"
-
-
-logger = logging.getLogger(__name__)
 
 
 def open_onnx_on_ort_cuda(path: Path, options: EngineOptions, device: int = 0) -> "OrtCudaEngine":
@@ -128,6 +117,7 @@ def _open_with_graphs(
     opened: Callable[[bool], ort.InferenceSession], options: EngineOptions, gpu: CudaDevice
 ) -> "OrtCudaEngine":
     """Raises `NoGraphsError`, when all that was taken on the GPU is given back."""
+    # Each executor has a session, and so the weights, of its own: memory is the price of recorded runs side by side.
     executors: SimpleQueue[GraphExecutor] = SimpleQueue()
     for _ in range(options.workspaces or options.contexts):
         executor = GraphExecutor(partial(opened, True), options, gpu)
@@ -183,6 +173,7 @@ class HostContext(OrtContext):
     def __init__(self, session: ort.InferenceSession, model: OrtModel, gpu: CudaDevice) -> None:
         self._gpu = gpu
         self._held: list[HostTensor] = []
+        # This makes the buffers, for which the above is needed.
         super().__init__(session, model)
 
     def execute(self, rows: int) -> Run:

@@ -6,7 +6,7 @@ its own. Batches come from any context and any thread: their rows are copied to 
 outputs back.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class SharedLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        if self._is_mine:
+        if getattr(self._mine, "entered", False):
             yield
             return
         # Set before anything can wait, since the garbage collector may have this thread come in again at any point.
@@ -63,6 +63,7 @@ class SharedLock:
         self._mine.entered = True
         with self._changed:
             self._changed.wait_for(lambda: not self._is_claimed)
+            # From here on newcomers wait, so that those inside get fewer and this cannot starve.
             self._is_claimed = True
             self._changed.wait_for(lambda: not self._inside)
         try:
@@ -72,10 +73,6 @@ class SharedLock:
                 self._is_claimed = False
                 self._changed.notify_all()
             self._mine.entered = False
-
-    @property
-    def _is_mine(self) -> bool:
-        return getattr(self._mine, "entered", False)
 
 
 # While ONNX Runtime records a CUDA graph, CUDA refuses much of what any other thread of the process asks of it, and the
@@ -92,7 +89,7 @@ class _DeviceTensor:
     memory: Any
 
     def bound(self, device: int, shape: Shape) -> tuple[Any, ...]:
-        """How an IO binding is told of it."""
+        """The arguments with which it is bound to an IO binding."""
         return self.spec.name, "cuda", device, ONNX_TYPES[self.spec.dtype], shape, int(self.memory)
 
 
@@ -115,7 +112,7 @@ class GraphExecutor:
         self._thread.submit(self._prepare).result()
 
     def __del__(self) -> None:
-        # The session and all that it has are let go of here, where nobody is recording.
+        # The session is freed here, under the lock, since its end while another executor records ends the process.
         with CAPTURE_LOCK.shared():
             self.__dict__.clear()
 
@@ -150,6 +147,7 @@ class GraphExecutor:
 
     def _record(self, size: int) -> None:
         options = ort.RunOptions()
+        # A session has one graph for each id; without one, every size would replay the first.
         options.add_run_config_entry("gpu_graph_id", str(size))
         self._recorded[size] = self._bind(size), options
         with CAPTURE_LOCK.exclusive(), self._gpu:
@@ -173,29 +171,25 @@ class GraphExecutor:
         with CAPTURE_LOCK.shared(), self._gpu:
             try:
                 began = perf_counter_ns()
-                self._copy_in(zip(self._inputs, inputs, strict=True), rows)
+                for tensor, host in zip(self._inputs, inputs, strict=True):
+                    self._gpu.copy_in(int(tensor.memory), host[: rows * tensor.row_bytes], self._stream)
+                # The graph is replayed on the session's own stream, which does not wait for this one.
+                self._stream.synchronize()
                 copied = perf_counter_ns()
                 self._replay(size)
                 ran = perf_counter_ns()
-                self._copy_out(zip(self._outputs, outputs, strict=True), rows)
+                # ONNX Runtime has waited for the replay, so the outputs are there.
+                for tensor, host in zip(self._outputs, outputs, strict=True):
+                    self._gpu.copy_out(host[: rows * tensor.row_bytes], int(tensor.memory), self._stream)
+                self._stream.synchronize()
                 return Run(ran - copied, copied - began, perf_counter_ns() - ran, size - rows)
             except Exception as error:  # ONNX Runtime's exceptions share no narrower base.
                 raise run_error(self._gpu, error) from error
-
-    def _copy_in(self, tensors: Iterable[tuple[_DeviceTensor, Array]], rows: int) -> None:
-        for tensor, host in tensors:
-            self._gpu.copy_in(int(tensor.memory), host[: rows * tensor.row_bytes], self._stream)
-        self._stream.synchronize()
 
     def _replay(self, size: int) -> None:
         binding, options = self._recorded[size]
         # The public method spends 6 us on checks for another kind of provider.
         self._session._sess.run_with_iobinding(binding._iobinding, options)
-
-    def _copy_out(self, tensors: Iterable[tuple[_DeviceTensor, Array]], rows: int) -> None:
-        for tensor, host in tensors:
-            self._gpu.copy_out(host[: rows * tensor.row_bytes], int(tensor.memory), self._stream)
-        self._stream.synchronize()
 
 
 def run_error(gpu: CudaDevice, error: Exception) -> EngineError:

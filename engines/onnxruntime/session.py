@@ -1,7 +1,6 @@
 """ONNX Runtime itself, which is imported nowhere else: its sessions, their threads, and the models in them."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +93,7 @@ def read_numeric_model(session: ort.InferenceSession, options: EngineOptions) ->
 
 def session_options(options: EngineOptions) -> ort.SessionOptions:
     made = ort.SessionOptions()
+    # Errors alone: what ONNX Runtime warns of while it optimises a graph is nothing that a user could change.
     made.log_severity_level = 3
     made.intra_op_num_threads = options.threads or threads_per_context(options.runs or options.contexts, usable_cores())
     # Where a CPU has no VNNI, sums of products of 8 bits would saturate at 16; where it has, this changes nothing.
@@ -103,6 +103,7 @@ def session_options(options: EngineOptions) -> ort.SessionOptions:
 
 def usable_cores(quota_file: Path = _QUOTA_FILE) -> int:
     """The cores of the affinity mask, or fewer under a container's CPU quota (cgroup v2); at least 1."""
+    # A container's quota takes time, not cores: the affinity mask alone would have threads throttled.
     cores = len(os.sched_getaffinity(0))
     if quota_file.is_file():
         quota, period = quota_file.read_text().split()
@@ -113,15 +114,16 @@ def usable_cores(quota_file: Path = _QUOTA_FILE) -> int:
 
 def threads_per_context(contexts: int, cores: int) -> int:
     """CPU threads for one run such that `contexts` runs at once fit `cores`; at least 1."""
+    # Rounded down: threads of several runs that fight for a core cost more than a core that idles.
     return max(1, cores // contexts)
 
 
 def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> int:
     """What the model declares, bounded by the option; a model that declares nothing batches if every tensor could."""
     declared = session.get_modelmeta().custom_metadata_map.get(MAX_BATCH_SIZE_KEY)
-    batchable = bool(session.get_inputs()) and all(
-        _varies(node.shape[:1]) for node in (*session.get_inputs(), *session.get_outputs())
-    )
+    nodes = (*session.get_inputs(), *session.get_outputs())
+    # Fixed dimensions are int; free ones are str, or None where they have no name.
+    batchable = bool(session.get_inputs()) and all(node.shape and not isinstance(node.shape[0], int) for node in nodes)
     asked = options.max_batch_size
     if declared is not None and not declared.isdecimal():
         raise EngineError(f"{MAX_BATCH_SIZE_KEY} is {declared!r}, not a number")
@@ -132,12 +134,6 @@ def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> in
     if not batchable:
         return 0
     return DEFAULT_MAX_BATCH_SIZE if asked is None else asked
-
-
-def _varies(dims: Iterable[int | str | None]) -> bool:
-    """Whether there are dimensions and all are free: fixed ones are int, free ones str or None."""
-    kinds = [isinstance(dim, int) for dim in dims]
-    return bool(kinds) and not any(kinds)
 
 
 def _spec(node: ort.NodeArg, max_batch_size: int) -> TensorSpec:

@@ -74,6 +74,7 @@ class Bindings:
         """
         if not self.is_batchable or asked == 0:
             return 0
+        # Batches may be of any size between, whatever gap there is between two profiles: they are filled up.
         largest = max(self.rows_of(profile)[1] for profile in range(self.profiles))
         least = min(self.rows_of(profile)[0] for profile in range(self.profiles))
         if asked is not None and asked < least:
@@ -111,6 +112,7 @@ def _binding(engine: "trt.ICudaEngine", name: str, ranges: Iterator[ShapeBounds]
 
 def _ranges(engine: "trt.ICudaEngine", name: str) -> Iterator[ShapeBounds]:
     for profile in range(engine.num_optimization_profiles):
+        # The shape in the middle is the one that kernels are tuned for, and bounds nothing.
         minimum, _, maximum = engine.get_tensor_profile_shape(name, profile)
         yield ShapeBounds(tuple(minimum), tuple(maximum))
 
@@ -119,8 +121,10 @@ def _check(engine: "trt.ICudaEngine", library: Library, name: str) -> None:
     kind = engine.get_tensor_dtype(name).name
     if kind not in _TYPES:
         raise EngineError(f"tensor '{name}' is {kind}, which the inference protocol cannot carry")
+    # TensorRT reads the values of a shape tensor on the host, when shapes are set and not when the run comes to it.
     if engine.get_tensor_location(name) != library.module.TensorLocation.DEVICE:
         raise EngineError(f"tensor '{name}' is a shape, which is not served; the network should make it of its inputs")
+    # The other formats pack or pad channels, as CHW32 does, and rows would have to be converted.
     if engine.get_tensor_format(name) != library.module.TensorFormat.LINEAR:
         raise EngineError(f"tensor '{name}' is {engine.get_tensor_format(name).name}, not in C order")
 
@@ -139,19 +143,18 @@ def choose(bindings: Bindings, rows: int, shapes: Sequence[Shape], has_batch: bo
 
     A profile that takes no batch as small as that has it filled up to its least.
     """
-    fitting = [
-        choice
-        for choice in _choices(bindings, rows, shapes, has_batch)
-        if all(
-            binding.ranges[choice.profile].contains(shape)
-            for binding, shape in zip(bindings.inputs, choice.shapes, strict=True)
-        )
-    ]
-    return min(
-        fitting,
-        key=lambda choice: max((binding.ranges[choice.profile].maximum for binding in bindings.inputs), default=()),
-        default=None,
-    )
+    found: ProfileChoice | None = None
+    least: Shape = ()
+    for profile in range(bindings.profiles):
+        ranges = [binding.ranges[profile] for binding in bindings.inputs]
+        padded = max(rows, bindings.rows_of(profile)[0]) if has_batch else rows
+        full = tuple((padded, *shape) if has_batch else tuple(shape) for shape in shapes)
+        if all(bounds.contains(shape) for bounds, shape in zip(ranges, full, strict=True)):
+            # Of those that fit, the profile for the smallest batches has the kernels that are tuned closest to this.
+            largest = max((bounds.maximum for bounds in ranges), default=())
+            if found is None or largest < least:
+                found, least = ProfileChoice(profile, padded, full), largest
+    return found
 
 
 def check_shapes(bindings: Bindings, shapes: Sequence[Shape], has_batch: bool) -> None:
@@ -159,22 +162,14 @@ def check_shapes(bindings: Bindings, shapes: Sequence[Shape], has_batch: bool) -
     if choose(bindings, 1, shapes, has_batch) is not None:
         return
     for binding, shape in zip(bindings.inputs, shapes, strict=True):
-        if not any(_takes_rows(binding, profile, shape, has_batch) for profile in range(bindings.profiles)):
+        # The batch is not at fault here: whatever a profile has for its least is put in front.
+        if not any(
+            bounds.contains((bounds.minimum[0], *shape) if has_batch else tuple(shape)) for bounds in binding.ranges
+        ):
             raise InvalidInputError(f"input '{binding.name}': shape {list(shape)} is not {_bounds(binding, has_batch)}")
     raise InvalidInputError(
         f"no profile of the plan takes inputs of the shapes {[list(shape) for shape in shapes]} together"
     )
-
-
-def _choices(bindings: Bindings, rows: int, shapes: Sequence[Shape], has_batch: bool) -> Iterator[ProfileChoice]:
-    for profile in range(bindings.profiles):
-        padded = max(rows, bindings.rows_of(profile)[0]) if has_batch else rows
-        yield ProfileChoice(profile, padded, tuple((padded, *shape) if has_batch else tuple(shape) for shape in shapes))
-
-
-def _takes_rows(binding: Binding, profile: int, shape: Shape, has_batch: bool) -> bool:
-    bounds = binding.ranges[profile]
-    return bounds.contains((bounds.minimum[0], *shape) if has_batch else tuple(shape))
 
 
 def _bounds(binding: Binding, has_batch: bool) -> str:
@@ -191,6 +186,7 @@ class BatchLayout:
         self.max_batch_size = bindings.max_batch_size(max_batch_size)
         self.inputs = self._specs(bindings.inputs)
         self.outputs = self._specs(bindings.outputs)
+        # Asked before every run. Bounded, since requests decide shapes.
         self.choose = lru_cache(maxsize=1024)(self._choose)
 
     @property
@@ -203,6 +199,7 @@ class BatchLayout:
         """The same with what a batch may be filled up with."""
         if not self.max_batch_size:
             return 1
+        # --max-batch-size may be less than a profile's least, but TensorRT runs that many all the same.
         return max(self.bindings.rows_of(profile)[1] for profile in range(self.bindings.profiles))
 
     @property

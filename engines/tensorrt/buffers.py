@@ -24,6 +24,7 @@ class HostBuffers:
         self._device = device
         bindings = layout.bindings
         self._inputs = [HostTensor(device, binding.dtype, layout.input_size(binding)) for binding in bindings.inputs]
+        # Those of varying shape stay empty until a run shows how large they are.
         self._outputs = [HostTensor(device, binding.dtype) for binding in bindings.outputs]
         self.shapes: tuple[Shape, ...] = ()
         self.inputs: dict[str, Array] = {}
@@ -43,7 +44,7 @@ class HostBuffers:
         with self._device:
             inputs = {spec.name: tensor.array((self._layout.capacity, *shape)) for spec, tensor, shape in tensors}
         self.inputs, self.shapes = inputs, tuple(shapes)
-        # All bytes of each, and how many a row has.
+        # All bytes of each, and how many a row has: views are made once a shape, not once a run.
         self._input_bytes = [
             (array.reshape(-1).view(np.uint8), array.nbytes // self._layout.capacity) for array in inputs.values()
         ]
@@ -93,6 +94,7 @@ class FixedOutput:
             raise EngineError(f"output '{self._name}' cannot be bound")
 
     def check(self, context: "trt.IExecutionContext", shapes: Sequence[Shape]) -> None:
+        # A model that reshapes its batch may give more rows than there is memory for.
         if self._has_batch:
             _check_rows(self._name, tuple(context.get_tensor_shape(self._name)), shapes[0][0])
 
@@ -108,6 +110,7 @@ class VaryingOutput:
         self._index = index
         self._name = plan.layout.outputs[index].name
         self._memory = GrowingMemory(plan)
+        # Kept here, since contexts only have its address.
         self._allocator = make_allocator(plan, self._memory)
 
     def bind(self, context: "trt.IExecutionContext") -> None:
@@ -144,7 +147,9 @@ class GrowingMemory:
 
     def reserve(self, size: int) -> int:
         """The address of `size` bytes; 0 when there is no memory, which TensorRT then takes for a failed run."""
+        # TensorRT asks anew for each run, and may be given what it had before.
         if self._memory is None or size > self._size:
+            # An exception cannot pass through TensorRT's C++; the log is where others will look for it.
             try:
                 self._memory, self._size = self._device.allocate(size), size
             except (EngineError, self._device.errors) as error:
@@ -167,13 +172,15 @@ def _check_rows(name: str, shape: Shape, rows: int) -> None:
 
 
 def make_allocator(plan: LoadedPlan, memory: GrowingMemory) -> "trt.IOutputAllocator":
-    """What TensorRT asks for the memory of an output, and tells its shape."""
+    """The object that TensorRT asks for an output's memory, and to which it reports the output's shape."""
+    # Made here, since the class to derive from is that of the TensorRT which is installed.
     base: Any = plan.library.module.IOutputAllocator
 
     class Allocator(base):  # type: ignore[misc]
         def __init__(self) -> None:
             base.__init__(self)
 
+        # TensorRT 10 deprecates this one in favour of the other, and may still call either.
         def reallocate_output(self, name: str, current: int, size: int, alignment: int) -> int:
             return memory.reserve(size)
 

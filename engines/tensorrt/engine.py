@@ -1,7 +1,7 @@
 """Engines of plans on one device: contexts that share slots, and the repair of a device whose context broke."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,10 +37,15 @@ class SlotPool:
             self.generation = device.generation
             plan = LoadedPlan(path, library, device, options.max_batch_size)
             self.layout = plan.layout
-            self._slots = [*_make_slots(plan, options)]
+            count = min(options.contexts, options.workspaces or _WORKSPACES)
+            workspaces = [Workspace(device, plan.workspace_size) for _ in range(count)]
+            # Each slot shares its workspace with as few others as can be.
+            self._slots = [Slot(plan, workspaces[index % count]) for index in range(options.contexts)]
+            # A slot runs by its graphs, or by a context for each profile; it never needs both.
             if not (options.graphs and plan.layout.is_fixed and _record_graphs(self._slots)):
                 for slot in self._slots:
                     slot.make_contexts()
+            # Memory is cleared on the slots' streams; an error of that belongs here, and not to the first run.
             for slot in self._slots:
                 slot.finish()
             device.on_reset.append(self._leave)
@@ -50,6 +55,7 @@ class SlotPool:
 
     def run(self, buffers: HostBuffers, rows: int) -> Run:
         """Waits for a slot that is free. Raises what that raises."""
+        # SimpleQueue is the one queue in C, and first in, first out: no slot stays cold.
         slot = self._free.get()
         try:
             return slot.run(buffers, rows)
@@ -68,21 +74,13 @@ class SlotPool:
             slot.free()
 
 
-def _make_slots(plan: LoadedPlan, options: EngineOptions) -> Iterator[Slot]:
-    """Each shares its workspace with as few others as can be."""
-    count = min(options.contexts, options.workspaces or _WORKSPACES)
-    workspaces = [Workspace(plan.device, plan.workspace_size) for _ in range(count)]
-    for index in range(options.contexts):
-        yield Slot(plan, workspaces[index % count])
-
-
 def _record_graphs(slots: Sequence[Slot]) -> bool:
     """Whether all slots have graphs; otherwise none has."""
     try:
         for slot in slots:
             slot.record_graphs()
     except EngineError as error:
-        # As a text: the error itself holds on to what failed, for as long as somebody keeps the record.
+        # As a text: a log record that is kept would keep the error, and through its frames what failed.
         logger.warning("Runs are not recorded as CUDA graphs: %s", str(error))
         for slot in slots:
             slot.forget_graphs()
@@ -149,7 +147,7 @@ class TensorRtEngine:
             reason = str(error)
         else:
             return run
-        # Not before the error is gone, whose traceback holds on to streams and memory that must be let go of.
+        # Not before the error is gone, whose traceback keeps streams and memory that must be freed.
         self._repair(pool, is_counted=bool(reason))
         if reason:
             raise EngineError(f"{reason}; its context was made anew")
@@ -163,11 +161,16 @@ class TensorRtEngine:
         """A pool whose context another engine has made anew is only opened again, which does not count."""
         with self._lock:
             if self._pool is not broken:
+                # Another context of this engine has noticed first.
                 return
             try:
                 self._count_repair(is_counted)
                 self._device.reset(broken.generation)
-                self._pool = self._open_as(broken)
+                pool = self._open()
+                # Contexts go on with the buffers that they have, which are for the plan before.
+                if pool.layout.bindings != broken.layout.bindings:
+                    raise EngineError("the file holds another plan by now")
+                self._pool = pool
             # Whatever keeps the plan from being run again; TensorRT raises RuntimeError where a call fails.
             except (EngineError, OSError, RuntimeError) as error:
                 self._is_lost = True
@@ -179,16 +182,10 @@ class TensorRtEngine:
             raise EngineError("it was found so before")
         now = self._clock()
         self._repairs = [before for before in self._repairs if now - before < _REPAIRS_WITHIN_S]
+        # A slot that is stale because another engine had the device reset says nothing about this one's runs.
         self._repairs += [now] * is_counted
         if len(self._repairs) > _MOST_REPAIRS:
             raise EngineError(f"its context broke {len(self._repairs)} times in {_REPAIRS_WITHIN_S:.0f} s")
-
-    def _open_as(self, before: SlotPool) -> SlotPool:
-        """The plan again, which contexts with buffers for the one before are to run."""
-        pool = self._open()
-        if pool.layout.bindings != before.layout.bindings:
-            raise EngineError("the file holds another plan by now")
-        return pool
 
 
 class TensorRtContext:

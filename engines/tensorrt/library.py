@@ -5,7 +5,7 @@ is typed against the stubs of `tensorrt`; the classes that it uses are those of 
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -91,6 +91,7 @@ def find_library(flavour: Flavour | None = None) -> Library:
         module = load() if flavour in (None, found) else None
         if module is not None:
             return Library(found, module, _features(found, module.__version__))
+    # What is missing is what was asked for; without a wish, TensorRT itself.
     wanted = "TensorRT-RTX is not installed" if flavour == "tensorrt-rtx" else "TensorRT is not installed"
     raise EngineError(f"{wanted}: pip install '{'tensorrt-rtx' if flavour == 'tensorrt-rtx' else 'yais[gpu]'}'")
 
@@ -98,6 +99,7 @@ def find_library(flavour: Flavour | None = None) -> Library:
 def _features(flavour: Flavour, version: str) -> Features:
     """The one table of differences."""
     is_rtx = flavour == "tensorrt-rtx"
+    # 10.13.0.35 has four parts.
     major, minor = map(int, version.split(".")[:2])
     return Features(
         builds_without_gpu=is_rtx,
@@ -112,8 +114,12 @@ def _load_rtx() -> Module | None:
     """RTX from its own packages; or its bindings alone, on the libraries that ONNX Runtime's provider for it brings."""
     module = _import("tensorrt_rtx")
     if module is None and find_spec("tensorrt_rtx_bindings"):
-        for library in _libraries_of_provider():
-            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+        provider = find_spec("onnxruntime_ep_nv_tensorrt_rtx")
+        if provider and provider.origin:
+            # Each before those that need it. RTLD_GLOBAL, since the bindings name no folder to look for them in.
+            for name in ("libcudart", "libtensorrt_rtx", "libtensorrt_onnxparser_rtx"):
+                for library in sorted(Path(provider.origin).parent.glob(f"{name}.so.*"))[-1:]:
+                    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         module = _import("tensorrt_rtx_bindings")
     return module
 
@@ -132,13 +138,5 @@ def _import(name: str) -> Module | None:
         module = import_module(name)
     except ImportError as error:
         raise EngineError(f"{name} is installed, but cannot be imported: {error}") from error
+    # `tensorrt-stubs`, which type checkers use, makes a folder without a module in it.
     return cast("Module", module) if hasattr(module, "Builder") else None
-
-
-def _libraries_of_provider() -> Iterator[Path]:
-    """Shared libraries, each before those that need it."""
-    provider = find_spec("onnxruntime_ep_nv_tensorrt_rtx")
-    folder = Path(provider.origin).parent if provider and provider.origin else None
-    for name in ("libcudart", "libtensorrt_rtx", "libtensorrt_onnxparser_rtx"):
-        if folder:
-            yield from sorted(folder.glob(f"{name}.so.*"))[-1:]

@@ -1,4 +1,4 @@
-"""Log of TensorRT: passed on to Python's, and kept, since many of its calls say no more than that they failed."""
+"""Log of TensorRT: passed on to Python's, and kept, since many of its calls only say that they failed."""
 
 import logging
 from collections import deque
@@ -33,7 +33,7 @@ class Messages:
         self._warned: set[str] = set()
 
     def add(self, severity: str, text: str) -> None:
-        """`severity` is the name of TensorRT's. Errors are raised by whoever made the call, so they are not logged."""
+        """`severity` is the name of TensorRT's. Errors are raised by the caller of TensorRT, so they are not logged."""
         if _SECOND_LOGGER in text:
             return
         if severity in ("ERROR", "INTERNAL_ERROR"):
@@ -46,6 +46,7 @@ class Messages:
 
     def take(self) -> str:
         """The errors since they were last taken, as one text."""
+        # One by one, since another thread may log meanwhile.
         errors = []
         while self._errors:
             errors.append(self._errors.popleft())
@@ -58,6 +59,7 @@ def make_logger(module: Module, messages: Messages) -> "trt.ILogger":
 
     class Logger(base):  # type: ignore[misc]
         def __init__(self) -> None:
+            # By name, as pybind11 wants it: otherwise there is no C++ object behind this one.
             base.__init__(self)
 
         def log(self, severity: "trt.ILogger.Severity", text: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# The first four bytes, and where the version is, one byte for each part.
 _MAGIC: dict[bytes, Flavour] = {b"ftrt": "tensorrt", b"vtrt": "tensorrt-rtx"}
 _VERSION = slice(24, 28)
 
@@ -29,7 +30,7 @@ class PlanError(EngineError):
     """A plan that cannot be loaded here for what it is; another plan of the same model may be."""
 
 
-# What TensorRT logs -> what it means for whoever has the plan, and whether the plan is at fault.
+# What TensorRT logs -> what it means for the user, and whether the plan is at fault.
 _MEANINGS: tuple[tuple[str, str, type[EngineError]], ...] = (
     (r"not compatible with this version|Version tag does not match", "another version of TensorRT made it", PlanError),
     (r"incompatible device|UNSUPPORTED_CC", "it was built for another GPU", PlanError),
@@ -78,10 +79,12 @@ def load_plan(data: bytes, library: Library, messages: Messages | None = None) -
         raise PlanError(f"it was built by {header.title}, but what is installed is {library.title}")
     messages = messages or Messages()
     trt_logger = make_logger(library.module, messages)
-    runtime = _make_runtime(library, trt_logger)
-    if runtime is None:
-        raise load_error(header, library, messages.take())
-    # Plugins are found by name in a registry, which the parser fills for who builds, and nobody for who loads.
+    try:
+        runtime = library.module.Runtime(trt_logger)
+    except TypeError:
+        # It is what pybind11 makes of a null pointer, which is TensorRT's answer where it finds no GPU that it can use.
+        raise load_error(header, library, messages.take()) from None
+    # Plugins are found by name in a registry, which the parser fills before a build, but nothing before a load.
     library.module.init_libnvinfer_plugins(trt_logger, "")
     # A version-compatible plan brings the runtime that is to run it, as code; who can replace an engine is trusted.
     runtime.engine_host_code_allowed = True
@@ -89,14 +92,6 @@ def load_plan(data: bytes, library: Library, messages: Messages | None = None) -
     if engine is None:
         raise load_error(header, library, messages.take())
     return runtime, engine
-
-
-def _make_runtime(library: Library, logger: "trt.ILogger") -> "trt.Runtime | None":
-    """None where TensorRT finds no GPU that it can use."""
-    try:
-        return library.module.Runtime(logger)
-    except TypeError:  # It is what pybind11 makes of a null pointer.
-        return None
 
 
 def load_error(header: Header, library: Library, logged: str) -> EngineError:
@@ -135,11 +130,13 @@ class LoadedPlan:
         self._runtime, self.engine = load_plan(path.read_bytes(), library, self.messages)
         compiles = library.features.compiles_at_run_time
         self._runtime_config = RuntimeConfig(self.engine, library) if compiles else None
+        # Contexts come before the layout: one has to be made to see what a plan's outputs depend on.
         self.layout = BatchLayout(self._batches_checked(read_bindings(self.engine, library)), max_batch_size)
 
     @property
     def workspace_size(self) -> int:
         """Bytes of activations in the profile that needs most."""
+        # Memory of the user's own must do for whatever profile a context is in.
         profiles = range(self.layout.bindings.profiles)
         return max(self.engine.get_device_memory_size_for_profile_v2(profile) for profile in profiles)
 
@@ -159,6 +156,7 @@ class LoadedPlan:
         if not bindings.is_batchable:
             return bindings
         context = self.make_context()
+        # The largest shapes, since a least one may be of no rows.
         if not all(context.set_input_shape(binding.name, binding.ranges[0].maximum) for binding in bindings.inputs):
             return bindings
         for binding in bindings.outputs:

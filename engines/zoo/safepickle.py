@@ -18,6 +18,7 @@ def load(file: BinaryIO, names: Mapping[str, Any], persistent: Callable[[Any], A
     `names` has what stands for each global, by module.name; only these are called. `persistent` turns a persistent id
     into an object. Raises ValueError and other exceptions when the pickle is damaged or needs more than that.
     """
+    # genops reads opcodes and their arguments, and does nothing with them.
     machine = _Machine(names, persistent)
     for opcode, argument, _ in pickletools.genops(file):
         machine.step(opcode.name, argument)
@@ -26,6 +27,7 @@ def load(file: BinaryIO, names: Mapping[str, Any], persistent: Callable[[Any], A
 
 class _Machine:
     def __init__(self, names: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+        # Marks are places in the stack, not objects on it, so that nothing can be made of one.
         self.stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -40,6 +42,7 @@ class _Machine:
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINUNICODE":
                 stack.append(argument)
             case "BINPUT" | "LONG_BINPUT":
+                # A dict, where Python's own memo is a list that grows to the index.
                 self._memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[argument])
@@ -51,6 +54,7 @@ class _Machine:
                 stack.append(self._persistent(stack.pop()))
             case "REDUCE":
                 arguments = stack.pop()
+                # Only what `names` offers can be called: numbers, texts, containers and tensors are not callable.
                 stack.append(stack.pop()(*arguments))
             case "BUILD":
                 stack.pop()  # Attributes, which containers do without.

@@ -3,8 +3,8 @@
 Such a file is five pickles (magic number, protocol, facts about the machine, the state dict, the storages' order), then
 the storages one after another: the number of elements in 8 bytes, little-endian, and the elements.
 
-The pickles are read as data: a name in them can do no more than describe a tensor, and every size that they tell is
-checked against the bytes which are there.
+The pickles are read as data: a name in them can only describe a tensor, and every size that they have is checked
+against the bytes which are there.
 """
 
 import reprlib
@@ -22,6 +22,7 @@ from yais.engines.zoo import BuildError, safepickle
 
 Array = NDArray[Any]
 
+# Of torch.serialization's legacy writer.
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 DTYPES = {
@@ -47,7 +48,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A tensor as the pickle tells it, in elements of its storage; checked once the storage is read."""
+    """A tensor as the pickle describes it, in elements of its storage; checked once the storage is read."""
 
     storage: _Storage
     offset: int
@@ -81,11 +82,13 @@ class _Reader:
         match pid:
             case ("storage", np.dtype() as dtype, str(key), str(), int(length), None):
                 storage = _Storage(dtype, key, length)
+                # The same storage is described once for each tensor in it.
                 if self.storages.setdefault(key, storage) == storage:
                     return storage
         raise ValueError(f"{reprlib.repr(pid)} is not a storage, or contradicts an earlier one")
 
 
+# torch's function has further arguments, for gradients and hooks, which are nothing to a tensor's elements.
 def _view(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> _View:
     return _View(storage, offset, shape, strides)
 
@@ -112,6 +115,7 @@ def _read_storages(reader: _Reader, order: list[str]) -> dict[str, Array]:
         if reader.file.read(_LENGTH.size) != _LENGTH.pack(storage.length):
             raise ValueError(f"storage {key} is not headed by its length, {storage.length}")
         size = storage.length * storage.dtype.itemsize
+        # A length may be negative, and to read -1 bytes would be to read them all.
         body = reader.file.read(max(size, 0))
         if len(body) != size:
             raise ValueError(f"storage {key} needs {size} bytes, {len(body)} are left")
@@ -126,8 +130,10 @@ def _tensor(name: str, view: _View, buffers: dict[str, Array]) -> Array:
         case _:
             raise ValueError(f"{name} is no tensor, or has not as many strides as dimensions")
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
-        told = ", ".join(map(reprlib.repr, (offset, shape, strides)))
-        raise ValueError(f"tensor {name} has offset, shape and strides {told}")
+        # Shortened: what a damaged file has in their place may be of any size.
+        found = ", ".join(map(reprlib.repr, (offset, shape, strides)))
+        raise ValueError(f"tensor {name} has offset, shape and strides {found}")
+    # as_strided checks nothing: a wrong stride would read whatever lies behind the buffer. bool is an int, thus `type`.
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and last >= len(buffer):
         raise ValueError(f"tensor {name} reaches element {last} of a storage of {len(buffer)}")

@@ -68,6 +68,7 @@ def _data(tensors: list[InferInputTensor], raws: list[bytes], model: str) -> lis
     for position, tensor in enumerate(tensors):
         if tensor.parameters:
             _check_tensor_parameters(tensor.parameters)
+        # Triton lets a request have one or the other for all of its tensors.
         has_contents = tensor.HasField("contents")
         if has_contents and raws:
             raise InvalidRequestError(
@@ -114,6 +115,7 @@ def _typed(tensor: InferInputTensor, model: str) -> bytes:
                 f"unexpected explicit tensor data for input tensor '{tensor.name}' for model '{model}' "
                 f"of type '{_FIELD_TYPES[field.name]}', expected datatype '{datatype}'"
             )
+    # A datatype without a field, or none that exists, has no values here; the signature refuses it with its own text.
     values: Any = getattr(tensor.contents, expected) if expected else ()
     if tensor.datatype == "BYTES":
         return to_raw(strings_array(values, (len(values),)))
@@ -131,6 +133,7 @@ def encode(
     for rule in signature.outputs:
         if rule.name in wanted:
             array = outputs[rule.name]
+            # A model without batches has one row, of which clients know nothing.
             shape = array.shape if signature.max_batch_size else array.shape[1:]
             response.outputs.add(name=rule.name, datatype=rule.datatype, shape=shape)
             response.raw_output_contents.append(to_raw(array))

@@ -28,12 +28,12 @@ class HealthService(HealthServicer):
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
-        """Says NOT_SERVING from now on, and tells everybody who watches."""
+        """Answers NOT_SERVING from now on, and notifies all watchers."""
         self._draining = True
         self._notify()
 
     def stop(self) -> None:
-        """Ends the streams of everybody who watches; a graceful stop of the transport would wait for them."""
+        """Ends the streams of all watchers; a graceful stop of the transport would wait for them."""
         self._stopped = True
         self._notify()
 
@@ -49,6 +49,7 @@ class HealthService(HealthServicer):
             await abort_with(context, UnreadableError())
         last = None
         while True:
+            # Read together, before anything is awaited: what changes while the response is sent sets this very event.
             changed, stopped, response = self._changed, self._stopped, self._response(request.service)
             if response != last:
                 yield response
@@ -58,6 +59,7 @@ class HealthService(HealthServicer):
             await changed.wait()
 
     def _response(self, service: str) -> HealthCheckResponse:
+        # Only Watch gets here with such a name: Check has answered NOT_FOUND.
         if service not in self._names:
             return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
         return HealthCheckResponse(
@@ -65,6 +67,6 @@ class HealthService(HealthServicer):
         )
 
     def _notify(self) -> None:
-        # Who waits has the old event, which stays set however late he looks.
+        # Watchers have the old event, which stays set however late they look.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

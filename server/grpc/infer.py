@@ -74,7 +74,7 @@ class InferMethod:
         self._fail(request.call, request.model, request.arrived, error)
 
     def abandon(self, request: InferCall) -> None:
-        """The caller has gone."""
+        """Takes back a request whose caller has gone."""
         request.call.listener = None
         self._admission.leave()
         request.model.pool.discard(request)
@@ -89,11 +89,13 @@ class InferMethod:
             except DecodeError:
                 raise UnreadableError from None
             model = self._registry.find(message.model_name, message.model_version)
+            # Before the tensors are decoded, which is most of the work, and after the model is known, which counts it.
             self._admission.check()
             inference = decode(message, model.signature)
         except ServiceError as error:
             self._fail(call, model, arrived, error)
             return
+        # Only now: a template stands for all of the checks above.
         if self._templates is not None:
             self._templates.insert(data, model, inference.layout, inference.outputs)
         self._submit(ParsedRequest(self, call, model, message.id, inference, arrived))
@@ -104,11 +106,13 @@ class InferMethod:
         except ServiceError as error:
             self._fail(request.call, request.model, request.arrived, error)
             return
+        # From here on the end of the call is heard of, and the request leaves exactly once.
         request.call.listener = request
         try:
             request.model.pool.add(request)
         except QueueFullError as error:
             self.refuse(request, error)
+            # Whoever sends more than is served is read more slowly, or refusals alone would take the loop.
             request.call.hold_back()
 
     def _fail(self, call: RawCall, model: Model | None, arrived: int, error: ServiceError) -> None:

@@ -27,7 +27,7 @@ Outcome = bytes | tuple[grpc.StatusCode, str]
 
 
 class CallListener(Protocol):
-    """Who is told what becomes of a call."""
+    """Hears what becomes of a call."""
 
     def changed(self) -> None: ...
 
@@ -95,6 +95,7 @@ def create_server(name: TransportName, max_message_size: int, shares_port: bool 
         ("grpc.so_reuseport", int(shares_port)),
     ]
     if name == "grpcio":
+        # Several servers of one process add the same filter, which is kept once.
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         return grpc.aio.server(options=options)
     from yais import transport
@@ -134,9 +135,11 @@ class Registration:
             name: handler._replace(request_deserializer=_lenient(handler.request_deserializer))
             for name, handler in handlers.items()
         }
+        # Generated code gives names of methods; transports know them by their whole paths.
         paths = {name: f"/{service}/{name}" for name in handlers}
         raw = {name: self._raw[path] for name, path in paths.items() if path in self._raw}
         if isinstance(self._server, grpc.aio.Server):
+            # grpcio has no calls without a coroutine, so that raw methods get one each.
             lenient |= {name: _awaited(callback) for name, callback in raw.items()}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
         else:
@@ -201,7 +204,7 @@ class AwaitedCall:
         """Does nothing: grpcio reads as it likes."""
 
     async def wait(self) -> Outcome:
-        """The response, or status and text; tells the listener when the waiting is cancelled."""
+        """The response, or status and text; the listener hears of the end, also when this is cancelled."""
         try:
             return await self._outcome
         finally:

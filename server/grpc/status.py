@@ -17,7 +17,6 @@ Reply = TypeVar("Reply")
 CallContext = ServicerContext[Any, Any]
 Method = Callable[[Servicer, Message, CallContext], Awaitable[Reply]]
 
-
 # A text travels in a header, where it may grow threefold; a longer header would cost the caller the status, too.
 _MAX_TEXT_BYTES = 2048
 _MAX_BYTES_A_CHARACTER = 4
@@ -43,14 +42,16 @@ def convert_errors(method: Method[Servicer, Message, Reply]) -> Method[Servicer,
 
 def status_details(error: ServiceError) -> str:
     """The error's text, cut to what a status can carry."""
+    # Most texts are short, and need not be encoded to see that.
     text = str(error)
     if len(text) * _MAX_BYTES_A_CHARACTER <= _MAX_TEXT_BYTES:
         return text
+    # What is cut in the middle of a character is left out.
     return text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 async def abort_with(context: CallContext, error: ServiceError) -> NoReturn:
-    """Ends the call with the error's status, or quietly when it has ended meanwhile and nobody can be told."""
+    """Ends the call with the error's status, or quietly when it has ended meanwhile."""
     await abort(context, error.status, status_details(error))
 
 

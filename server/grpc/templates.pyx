@@ -156,15 +156,15 @@ cdef class RequestTemplate:
         self.rows = layout.rows
         self.shapes = layout.shapes
         tensors = tuple(layout.inputs)
-        self.inputs = tuple([each.name for each in tensors])
+        self.inputs = tuple([tensor.name for tensor in tensors])
         self.rules = [rule for rule in model.signature.outputs if rule.name in wanted]
         self.outputs = tuple([rule.name for rule in self.rules])
         if self.rows < 0 or max(len(tensors), len(self.outputs)) > _MAX_TENSORS:
             raise ValueError(f"layout has {self.rows} rows of {len(tensors)} inputs, for {len(self.outputs)} outputs")
-        for index, each in enumerate(tensors):
-            self.places[index], self.sizes[index] = each.position, each.nbytes
+        for index, tensor in enumerate(tensors):
+            self.places[index], self.sizes[index] = tensor.position, tensor.nbytes
             if not 0 <= self.places[index] < len(tensors):
-                raise ValueError(f"layout: position {each.position} is not that of one of {len(tensors)} inputs")
+                raise ValueError(f"layout: position {tensor.position} is not that of one of {len(tensors)} inputs")
         self.head = ModelInferResponse(model_name=model.name, model_version=model.version).SerializeToString()
         self.described = {}
 

@@ -9,7 +9,7 @@ from yais.proto import model_config_pb2 as config_pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceServicer
 from yais.server.errors import DrainingError, InvalidRequestError
 from yais.server.grpc.status import CallContext, convert_errors
-from yais.server.metrics.recorder import STAGES, Recorder
+from yais.server.metrics.recorder import STAGES, InferenceRecorder
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry, parse_version
@@ -62,17 +62,15 @@ class InferenceService(GRPCInferenceServiceServicer):
         self, request: pb.ModelStatisticsRequest, context: CallContext
     ) -> pb.ModelStatisticsResponse:
         """Of one model, or of all without a name. An unknown one is INVALID_ARGUMENT here, as it is with Triton."""
-        models = self._registry if not request.name else [self._statistics_model(request.name, request.version)]
-        return pb.ModelStatisticsResponse(model_stats=[model_statistics(model) for model in models])
-
-    def _statistics_model(self, name: str, version: str) -> Model:
-        number = parse_version(version)
-        model = self._registry.get(name)
+        if not request.name:
+            return pb.ModelStatisticsResponse(model_stats=[model_statistics(model) for model in self._registry])
+        number = parse_version(request.version)
+        model = self._registry.get(request.name)
         if model is None:
-            raise InvalidRequestError(f"requested model '{name}' is not available")
+            raise InvalidRequestError(f"requested model '{request.name}' is not available")
         if number not in (None, int(model.version)):
-            raise InvalidRequestError(f"requested model version is not available for model '{name}'")
-        return model
+            raise InvalidRequestError(f"requested model version is not available for model '{request.name}'")
+        return pb.ModelStatisticsResponse(model_stats=[model_statistics(model)])
 
 
 def model_metadata(model: Model) -> pb.ModelMetadataResponse:
@@ -88,12 +86,14 @@ def model_metadata(model: Model) -> pb.ModelMetadataResponse:
 
 def model_config(model: Model) -> config_pb.ModelConfig:
     """The configuration with Triton's defaults filled in; `dims` leave the batch dimension out."""
+    # perf_analyzer and Triton's own clients put the batch dimension in front of `dims` themselves.
     skip = 1 if model.engine.max_batch_size else 0
     on_gpu = model.engine.device.startswith("cuda")
     kind = config_pb.ModelInstanceGroup.KIND_GPU if on_gpu else config_pb.ModelInstanceGroup.KIND_CPU
     config = config_pb.ModelConfig(
         name=model.name,
         platform=model.engine.platform,
+        # `onnxruntime_onnx` is the backend `onnxruntime`, and `tensorrt_plan` is `tensorrt`.
         backend=model.engine.platform.partition("_")[0],
         version_policy=config_pb.ModelVersionPolicy(latest=config_pb.ModelVersionPolicy.Latest(num_versions=1)),
         max_batch_size=model.engine.max_batch_size,
@@ -107,6 +107,7 @@ def model_config(model: Model) -> config_pb.ModelConfig:
         ],
         instance_group=[config_pb.ModelInstanceGroup(name=model.name, kind=kind, count=model.options.contexts)],
     )
+    # Triton writes this section only for a model that it batches, and clients look whether it is there.
     if model.engine.max_batch_size > 1:
         queue = config_pb.ModelQueuePolicy(max_queue_size=model.options.max_queue_size)
         config.dynamic_batching.preferred_batch_size.append(model.engine.max_batch_size)
@@ -146,7 +147,7 @@ def model_statistics(model: Model) -> pb.ModelStatistics:
     )
 
 
-def _inference_stats(recorder: Recorder) -> pb.InferStatistics:
+def _inference_stats(recorder: InferenceRecorder) -> pb.InferStatistics:
     durations = dict(zip(STAGES, recorder.duration_ns.tolist(), strict=True))
     compute = {f"compute_{stage}": _duration(recorder.successes, durations[stage]) for stage in _COMPUTE_STAGES}
     return pb.InferStatistics(

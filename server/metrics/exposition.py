@@ -16,7 +16,7 @@ _LAST_LABELS = ("le", "quantile")
 
 
 class MetricsEndpoint:
-    """Serves over HTTP what `collect` and `is_ready` tell when asked."""
+    """Serves over HTTP what `collect` and `is_ready` return at that moment."""
 
     def __init__(self, collect: Callable[[], Awaitable[Iterable[Metric]]], is_ready: Callable[[], bool]) -> None:
         self._collect = collect
@@ -31,6 +31,7 @@ class MetricsEndpoint:
         """Listens; returns the port, which the system chose if `port` is 0. Raises OSError when it is taken."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
+        # Of an address of IPv4 or IPv6; all sites of a host have the same port.
         bound: int = self._runner.addresses[0][1]
         return bound
 

@@ -8,12 +8,12 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.process_stats import ProcessStats
-from yais.server.metrics.recorder import STAGES, BucketCounts, Recorder
+from yais.server.metrics.recorder import STAGES, BucketCounts, InferenceRecorder
 
 YAIS_QUANTILES = (0.5, 0.9, 0.99)
 TRITON_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 
-Recorders = Sequence[Recorder]
+Recorders = Sequence[InferenceRecorder]
 Labels = dict[str, str]
 
 # Stage -> its name in Triton's counters and summaries, and their help texts.
@@ -24,7 +24,7 @@ _TRITON_STAGES = {
     "infer": ("compute_infer", "Cumulative", "Cumulative", "compute inference duration", "does not include"),
     "output": ("compute_output", "Cumulative", "Cumulative", "inference compute output duration", "does not include"),
 }
-_TRITON_COUNTS: tuple[tuple[str, str, Callable[[Recorder], int]], ...] = (
+_TRITON_COUNTS: tuple[tuple[str, str, Callable[[InferenceRecorder], int]], ...] = (
     (
         "nv_inference_count",
         "Number of inferences performed (does not include cached requests)",
@@ -56,8 +56,8 @@ def yais_families(recorders: Recorders) -> Iterator[Metric]:
     yield padded
 
 
-def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) -> Iterator[Metric]:
-    """Triton's `nv_inference_*`; `waiting` tells how many requests of a model wait for a context."""
+def triton_families(recorders: Recorders, waiting: Callable[[InferenceRecorder], int]) -> Iterator[Metric]:
+    """Triton's `nv_inference_*`; `waiting` counts the requests of a model that wait for a context."""
     yield _per_model(
         "nv_inference_request_success",
         "Number of successful inference requests, all batch sizes",
@@ -72,6 +72,7 @@ def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) ->
     yield failures
     for name, text, read in _TRITON_COUNTS:
         yield _per_model(name, text, "counter", recorders, read)
+    # In the order of STAGES, which is that of the columns.
     for index, (name, total, _, text, cached) in enumerate(_TRITON_STAGES.values()):
         yield _per_model(
             f"nv_inference_{name}_duration_us",
@@ -90,7 +91,9 @@ def triton_families(recorders: Recorders, waiting: Callable[[Recorder], int]) ->
     yield from (_triton_summary(index, stage, recorders) for index, stage in enumerate(STAGES))
 
 
-def _per_model(name: str, text: str, kind: str, recorders: Recorders, read: Callable[[Recorder], float]) -> Metric:
+def _per_model(
+    name: str, text: str, kind: str, recorders: Recorders, read: Callable[[InferenceRecorder], float]
+) -> Metric:
     family = Metric(name, text, kind)
     for recorder in recorders:
         family.add_sample(name, _model(recorder), read(recorder))
@@ -128,6 +131,7 @@ def _add_summary(family: Metric, labels: Labels, count: int, total: float, quant
 
 
 def _add_histogram(family: Metric, labels: Labels, histogram: BucketCounts) -> None:
+    # Prometheus's buckets are cumulative: each has all that is below its bound.
     bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
     for bound, count in zip(bounds, accumulate(histogram.counts.tolist()), strict=True):
         family.add_sample(f"{family.name}_bucket", labels | {"le": bound}, count)
@@ -135,7 +139,7 @@ def _add_histogram(family: Metric, labels: Labels, histogram: BucketCounts) -> N
     family.add_sample(f"{family.name}_sum", labels, histogram.total)
 
 
-def _model(recorder: Recorder) -> Labels:
+def _model(recorder: InferenceRecorder) -> Labels:
     return {"model": recorder.model, "version": recorder.version}
 
 

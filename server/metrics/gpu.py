@@ -25,7 +25,7 @@ _TRITONS_ENERGY = "GPU energy consumption in joules since the Triton Server star
 
 
 class GpuSampler:
-    """The families of the latest sample; without a GPU or driver, and of what none can tell, there are none."""
+    """The families of the latest sample; none without a GPU or driver, and none of what no GPU reports."""
 
     def __init__(self, nvml: Nvml | None = None) -> None:
         self._nvml = nvml or Nvml()
@@ -54,6 +54,7 @@ class GpuSampler:
         except NvmlError as error:
             logger.info("No GPU readings: %s", error)
             return
+        # Before the first period is over, so that the first scrape already has the GPUs.
         self.sample(monotonic())
         while not self._stopping.wait(PERIOD_S):
             self.sample(monotonic())
@@ -63,10 +64,11 @@ class GpuSampler:
         """Asks NVML, which may take milliseconds, at the moment `now` in seconds."""
         readings = self._read()
         joules = self._energy.add(readings, now)
+        # Replaced as a whole: scrapes read it on another thread.
         self._families = list(_families(readings, joules))
 
     def _read(self) -> list[GpuReading]:
-        """Nothing while NVML is lost, of which the log tells once."""
+        """Nothing while NVML is lost, which is logged once."""
         try:
             readings = self._nvml.read()
         except NvmlError as error:
@@ -81,17 +83,18 @@ class GpuSampler:
 
 
 def _families(readings: Sequence[GpuReading], joules: Mapping[str, float]) -> Iterator[Metric]:
-    power = {each.name: each.power_usage for each in readings}
+    power = {reading.name: reading.power_usage for reading in readings}
     yield from _family("yais_gpus_power_usage", "gauge", "Power draw of each GPU, in watts", "gpu", power)
     for name, text, quantity in _TRITONS_GAUGES:
-        yield from _family(name, "gauge", text, "gpu_uuid", {each.uuid: getattr(each, quantity) for each in readings})
+        values = {reading.uuid: getattr(reading, quantity) for reading in readings}
+        yield from _family(name, "gauge", text, "gpu_uuid", values)
     yield from _family("nv_energy_consumption", "counter", _TRITONS_ENERGY, "gpu_uuid", joules)
 
 
-def _family(name: str, kind: str, text: str, label: str, told: Mapping[str, float | None]) -> Iterator[Metric]:
-    """No family if nothing was told."""
+def _family(name: str, kind: str, text: str, label: str, values: Mapping[str, float | None]) -> Iterator[Metric]:
+    """No family if there are no values: dashboards show "no data" for it, and not 0."""
     family = Metric(name, text, kind)
-    for device, value in told.items():
+    for device, value in values.items():
         if value is not None:
             family.add_sample(name, {label: device}, value)
     if family.samples:
@@ -99,7 +102,7 @@ def _family(name: str, kind: str, text: str, label: str, told: Mapping[str, floa
 
 
 class EnergyMeter:
-    """Adds up joules by UUID: a GPU's own count, or its power over time where it has never told a count."""
+    """Adds up joules by UUID: a GPU's own count, or its power over time where it has never reported a count."""
 
     def __init__(self) -> None:
         self._joules: dict[str, float] = {}
@@ -108,14 +111,16 @@ class EnergyMeter:
         self._read_at = 0.0
 
     def add(self, readings: Sequence[GpuReading], now: float) -> dict[str, float]:
-        """Takes the readings of the moment `now`, in seconds; returns the joules of those that could tell."""
+        """Takes the readings of the moment `now`, in seconds; returns the joules of those that reported any."""
         elapsed, self._read_at = now - self._read_at, now
+        # A GPU that failed to answer keeps its sum, and is left out of this sample.
         spent = {reading.uuid: self._spent(reading, elapsed) for reading in readings}
-        self._watts = {each.uuid: each.power_usage for each in readings if each.power_usage is not None}
-        told = {uuid: joules for uuid, joules in spent.items() if joules is not None}
-        for uuid, joules in told.items():
+        self._watts = {reading.uuid: reading.power_usage for reading in readings if reading.power_usage is not None}
+        known = {uuid: joules for uuid, joules in spent.items() if joules is not None}
+        for uuid, joules in known.items():
             self._joules[uuid] = self._joules.get(uuid, 0) + joules
-        return {uuid: round(self._joules[uuid], 3) for uuid in told}
+        # NVML counts millijoules; more digits would be those of the sum of floats.
+        return {uuid: round(self._joules[uuid], 3) for uuid in known}
 
     def _spent(self, reading: GpuReading, elapsed: float) -> float | None:
         """Since the reading before, or since the last count if some failed in between."""
@@ -124,7 +129,9 @@ class EnergyMeter:
             self._counts[reading.uuid] = reading.energy
             # The count starts again from 0 when the driver is loaded again.
             return reading.energy - before if reading.energy >= before else reading.energy
+        # Once a GPU has had a count, power over time would be counted again by the next one.
         if reading.power_usage is None or reading.uuid in self._counts:
             return None
+        # The trapezoid between two samples; there is none before the second.
         last = self._watts.get(reading.uuid)
         return 0 if last is None else (last + reading.power_usage) / 2 * elapsed

@@ -11,7 +11,7 @@ import pynvml
 
 logger = logging.getLogger(__name__)
 
-# Functions that tell milliwatts and millijoules.
+# What NVML has in milliwatts and millijoules.
 _IN_THOUSANDTHS = {
     "power_usage": "nvmlDeviceGetPowerUsage",
     "power_limit": "nvmlDeviceGetPowerManagementLimit",
@@ -20,12 +20,12 @@ _IN_THOUSANDTHS = {
 
 
 class NvmlError(Exception):
-    """NVML tells nothing: there is no driver, or it has gone."""
+    """NVML does not answer: there is no driver, or it has gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """What a GPU or a MIG instance tells of itself; None is what it cannot."""
+    """Readings of a GPU or a MIG instance; None is what it does not report."""
 
     name: str
     uuid: str
@@ -69,14 +69,14 @@ class Nvml:
 
     def close(self) -> None:
         self._is_open = False
-        # Where the driver has gone there is nothing left to let go of.
+        # Where the driver has gone there is nothing left to release.
         with suppress(self._library.NVMLError):
             self._library.nvmlShutdown()
 
     def read(self) -> list[GpuReading]:
-        """Readings of all that tell anything; raises `NvmlError` when none does any more.
+        """Readings of all that report any; raises `NvmlError` when none does any more.
 
-        A driver that was loaded again tells nothing until NVML is opened again, which the next call does then.
+        A driver that was loaded again reports nothing until NVML is opened again, which the next call does then.
         """
         if not self._is_open:
             self.open()
@@ -92,31 +92,31 @@ class Nvml:
         devices = [device for index in range(count) for device in self._devices(index)]
         split = {device.parent for device in devices}
         asked = visible_devices(devices, self._entries())
-        readings = [self._reading(device, device.name in split) for device in asked]
-        told = [reading for reading in readings if not reading.is_empty]
-        if count and not told and (asked or not devices):
+        answers = [self._reading(device, device.name in split) for device in asked]
+        readings = [reading for reading in answers if not reading.is_empty]
+        # Without a driver that answers, GPUs are still counted. That no GPU is visible is no reason to open NVML again.
+        if count and not readings and (asked or not devices):
             raise NvmlError("no GPU tells anything")
-        return told
+        return readings
 
     def _entries(self) -> list[str] | None:
-        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID.
-
-        NVML knows an instance by MIG-GPU-<UUID of its GPU>/1/0, too, as CUDA does.
-        """
+        """Of CUDA_VISIBLE_DEVICES, with every MIG instance by its UUID."""
         setting = self._environment.get("CUDA_VISIBLE_DEVICES")
         if setting is None:
             return None
         entries = [entry.strip() for entry in setting.split(",")]
         for place, entry in enumerate(entries):
+            # The older name of an instance, MIG-GPU-<UUID of its GPU>/1/0, which NVML and CUDA still know.
             if entry.startswith("MIG-GPU-"):
                 entries[place] = self._uuid(self._ask("nvmlDeviceGetHandleByUUID", entry)) or entry
         return entries
 
     def _devices(self, index: int) -> Iterator[NvmlDevice]:
-        """The GPU and its MIG instances, of which some of the places may be free."""
+        """The GPU and its MIG instances."""
         gpu = self._ask("nvmlDeviceGetHandleByIndex", index)
         yield from self._device(str(index), gpu)
         for place in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", gpu) or 0):
+            # A place may be free, and has no handle then.
             instance = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu, place)
             yield from self._device(f"{index}:{place}", instance, parent=str(index))
 
@@ -126,14 +126,12 @@ class Nvml:
             yield NvmlDevice(name, uuid, parent, handle)
 
     def _uuid(self, handle: Any) -> str | None:
+        # Older versions of nvidia-ml-py return bytes.
         uuid = self._ask("nvmlDeviceGetUUID", handle)
         return uuid.decode() if isinstance(uuid, bytes) else uuid
 
     def _reading(self, device: NvmlDevice, is_split: bool) -> GpuReading:
-        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice.
-
-        The memory is asked for as nvidia-smi and DCGM do: version 1 counts the driver's part as used.
-        """
+        """Power and energy are the whole GPU's; the rest is its instances' if it is split: sums count nothing twice."""
         handle = device.handle
         quantities: dict[str, float | None] = {}
         if device.parent is None:
@@ -142,6 +140,7 @@ class Nvml:
                 quantities[quantity] = None if value is None else value / 1000
         if not is_split:
             rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
+            # As nvidia-smi and DCGM ask for it: version 1 counts the driver's part as used.
             memory = self._ask("nvmlDeviceGetMemoryInfo", handle, self._library.nvmlMemory_v2)
             quantities["utilization"] = None if rates is None else rates.gpu / 100
             quantities["memory_total"] = None if memory is None else memory.total
@@ -149,7 +148,7 @@ class Nvml:
         return GpuReading(device.name, device.uuid, **quantities)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
-        """None where NVML cannot tell, and of a handle that it could not tell."""
+        """None where NVML has no answer, and of a handle for which it had none."""
         if None in arguments:
             return None
         try:
@@ -162,14 +161,14 @@ class Nvml:
 def visible_devices(devices: Sequence[NvmlDevice], entries: Sequence[str] | None) -> list[NvmlDevice]:
     """Those of `devices` that the variable's `entries` leave; all if it is not set.
 
-    A GPU comes with its MIG instances. An instance comes with its GPU, which alone can tell power and energy, and
+    A GPU comes with its MIG instances. An instance comes with its GPU, which alone reports power and energy, and
     without the instances beside it.
     """
     if entries is None:
         return list(devices)
     named = _named(devices, entries)
     whole = {device.parent for device in devices if device.name in named}
-    return [each for each in devices if each.name in named | whole or each.parent in named]
+    return [device for device in devices if device.name in named | whole or device.parent in named]
 
 
 def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
@@ -184,6 +183,7 @@ def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
         else:
             found = [device.name for device in devices if device.parent is None and device.name == entry]
         if len(found) != 1:
+            # CUDA does not even see the devices that would follow.
             break
         named.update(found)
     return named

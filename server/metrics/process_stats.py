@@ -8,7 +8,7 @@ from itertools import chain
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric
 
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 
 # Gauges of which a sum would mean nothing; they are those of the first process.
 _FIRST = {"process_start_time_seconds", "python_info"}
@@ -22,7 +22,7 @@ class ProcessStats:
     not answered yet. `process`: the families of the process itself.
     """
 
-    recorders: Sequence[Recorder] = ()
+    recorders: Sequence[InferenceRecorder] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     process: Sequence[Metric] = ()
@@ -30,6 +30,7 @@ class ProcessStats:
     @property
     def persistent(self) -> "ProcessStats":
         """What remains of them when the process is gone: what it did, not what it had."""
+        # Counters must not fall when a worker ends: that would look like a restart of the whole server.
         counted = [family for family in self.process if family.type == "counter"]
         return replace(self, waiting=dict.fromkeys(self.waiting, 0), in_flight=0, process=counted)
 
@@ -37,16 +38,17 @@ class ProcessStats:
 def merge(several: Sequence[ProcessStats]) -> ProcessStats:
     """The sums; quantiles are those of all requests together."""
     waiting: defaultdict[str, int] = defaultdict(int)
-    for model, count in chain.from_iterable(each.waiting.items() for each in several):
+    for model, count in chain.from_iterable(stats.waiting.items() for stats in several):
         waiting[model] += count
-    models: dict[str, Recorder] = {}
-    for recorder in chain.from_iterable(each.recorders for each in several):
-        models.setdefault(recorder.model, Recorder(recorder.model, recorder.version)).merge(recorder)
+    models: dict[str, InferenceRecorder] = {}
+    # Into new ones: what is read stays the process's own.
+    for recorder in chain.from_iterable(stats.recorders for stats in several):
+        models.setdefault(recorder.model, InferenceRecorder(recorder.model, recorder.version)).merge(recorder)
     return ProcessStats(
         recorders=list(models.values()),
         waiting=waiting,
-        in_flight=sum(each.in_flight for each in several),
-        process=list(_sum_families(chain.from_iterable(each.process for each in several))),
+        in_flight=sum(stats.in_flight for stats in several),
+        process=list(_sum_families(chain.from_iterable(stats.process for stats in several))),
     )
 
 
@@ -72,6 +74,7 @@ class ProcessReader:
     """Reads `process_*`, `python_info` and `python_gc_*` of the process that it is in."""
 
     def __init__(self) -> None:
+        # Not the default registry, to which any imported package may add families.
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)

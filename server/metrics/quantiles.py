@@ -34,8 +34,12 @@ class SlidingQuantiles:
     def observe(self, values: NDArray[np.int64], slot: int) -> None:
         """Counts `values`, which were taken in sub-window number `slot` (time // SUB_WINDOW_NS)."""
         self._advance(slot)
+        # A flush may come late, after the sub-window of its values has left the ring.
         if slot > self._slot - SUB_WINDOWS:
-            self._counts[slot % SUB_WINDOWS] += np.bincount(_bucket(values), minlength=_BUCKETS)
+            # Bucket k has the values up to _SMALLEST_NS * _GROWTH**k.
+            positions = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
+            buckets = np.minimum(positions, _BUCKETS - 1).astype(np.int64)
+            self._counts[slot % SUB_WINDOWS] += np.bincount(buckets, minlength=_BUCKETS)
 
     def merge(self, other: "SlidingQuantiles") -> None:
         """Adds what `other` counted by the same clock."""
@@ -57,6 +61,7 @@ class SlidingQuantiles:
         ]
 
     def __getstate__(self) -> _State:
+        # Nearly all of the 7,680 counts are 0, and this travels whenever metrics are read from a worker.
         used = np.flatnonzero(self._counts)
         return self._slot, used, self._counts.flat[used]
 
@@ -66,11 +71,7 @@ class SlidingQuantiles:
         self._counts.flat[used] = counts
 
     def _advance(self, slot: int) -> None:
+        # At most all of the ring, however long nothing came.
         for passed in range(max(self._slot + 1, slot - SUB_WINDOWS + 1), slot + 1):
             self._counts[passed % SUB_WINDOWS] = 0
         self._slot = max(self._slot, slot)
-
-
-def _bucket(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    positions: NDArray[np.float64] = np.ceil(np.log(np.maximum(values, _SMALLEST_NS) / _SMALLEST_NS) / _LOG_GROWTH)
-    return np.minimum(positions, _BUCKETS - 1).astype(np.int64)

@@ -1,7 +1,7 @@
 """Statistics of one model, recorded once a batch.
 
 A batch costs one extension of a list for its run and one for each request; counting, bucketing and summing happen for
-hundreds of them at a time, when the lists are full, when a sub-window ends, or when somebody reads.
+hundreds of them at a time, when the lists are full, when a sub-window ends, or when they are read.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class BatchStats:
         self.output_ns += other.output_ns
 
 
-class Recorder:
+class InferenceRecorder:
     """Statistics of one model. Times come from `clock`, in nanoseconds of a monotonic clock."""
 
     def __init__(self, model: str, version: str, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -125,12 +125,12 @@ class Recorder:
         self.failures[reason] += 1
         self.failure_ns += elapsed_ns
 
-    def read(self) -> "Recorder":
+    def read(self) -> "InferenceRecorder":
         """Brings all statistics up to date before they are read."""
         self._flush()
         return self
 
-    def merge(self, other: "Recorder") -> None:
+    def merge(self, other: "InferenceRecorder") -> None:
         """Adds the statistics of another process's recorder of the same model, which has been read."""
         self.inference_count += other.inference_count
         self.execution_count += other.execution_count
@@ -143,10 +143,12 @@ class Recorder:
         self.successes += other.successes
         self.duration_ns += other.duration_ns
         self.duration_us += other.duration_us
-        for own, its in zip((*self.histograms, self.load_ratio), (*other.histograms, other.load_ratio), strict=True):
-            own.merge(its)
-        for mine, theirs in zip(self._quantiles, other._quantiles, strict=True):
-            mine.merge(theirs)
+        histograms = (*self.histograms, self.load_ratio), (*other.histograms, other.load_ratio)
+        for histogram, added in zip(*histograms, strict=True):
+            histogram.merge(added)
+        # CLOCK_MONOTONIC is the machine's, so that sub-windows of several processes have the same numbers.
+        for quantiles, more in zip(self._quantiles, other._quantiles, strict=True):
+            quantiles.merge(more)
         self._last_inference = max(self._last_inference, other._last_inference)
 
     def quantiles(self, stage: str, ranks: Sequence[float]) -> list[float]:
@@ -157,6 +159,7 @@ class Recorder:
         runs, requests = _table(self._runs, _RUN_COLUMNS), _table(self._requests, _REQUEST_COLUMNS)
         self._runs, self._requests = [], []
         self.execution_count += len(runs)
+        # Few batch sizes occur at a time; each has one pass over the table.
         for size in np.unique(runs[:, 0]).tolist():
             stats = self.batches.setdefault(size, BatchStats())
             _, _, _, *spent = runs[runs[:, 0] == size, :6].T
@@ -166,7 +169,7 @@ class Recorder:
             stats.output_ns += int(spent[2].sum())
         if len(requests):
             rows, arrived, queued = requests.T
-            # Each request has the figures of its run beside it.
+            # The values of a run are repeated for each of its requests, which lie in the same order.
             _, started, answered, *shared = np.repeat(runs[:, :6], runs[:, 6], axis=0).T
             self.inference_count += int(rows.sum())
             self._count_requests(np.stack((answered - arrived, started - queued, *shared), axis=1))

@@ -25,6 +25,7 @@ class Admission:
 
     def leave(self) -> None:
         self.in_flight -= 1
+        # The event has a meaning only once no further request can come.
         if self.is_closed:
             self._note_empty()
 

@@ -3,7 +3,7 @@
 The rules:
 
 1. Work-conserving: `take` gives all that waits, up to the largest batch, whenever a context asks. Only a delay that the
-   user set makes it wait for company, and never longer than that after the oldest request came.
+   user set makes it wait for a larger batch, and never longer than that after the oldest request came.
 2. Only requests with the same shapes share a batch. Each distinct `shapes` is a lane; lanes take turns, so that none
    starves, and within a lane the order is first come, first served.
 3. The queue is bounded in requests. Whatever has expired or was cancelled never reaches a batch.
@@ -66,7 +66,7 @@ class Batcher(Generic[T]):
         self.max_delay = max_delay
         self.waiting = 0
         self._lanes: OrderedDict[Hashable, deque[T]] = OrderedDict()
-        # When each came.
+        # When each item came.
         self._since: dict[T, int] = {}
 
     def __len__(self) -> int:
@@ -86,6 +86,7 @@ class Batcher(Generic[T]):
     def discard(self, item: T) -> bool:
         """Takes back a waiting item; False when it no longer waits."""
         lane = self._lanes.get(item.shapes)
+        # Linear in the lane, but callers seldom go, and the queue is bounded.
         if lane is None or item not in lane:
             return False
         lane.remove(item)
@@ -95,7 +96,7 @@ class Batcher(Generic[T]):
         return True
 
     def take(self, now: int) -> Batch[T] | None:
-        """The next batch; None when nothing waits, or had better wait for company."""
+        """The next batch; None when nothing waits, or nothing is due and a larger batch may still come together."""
         for shapes, lane in self._lanes.items():
             is_due = not self.max_delay or now - self._oldest(lane) >= self.max_delay
             if is_due or sum(item.rows for item in lane) >= self.max_rows:

@@ -86,6 +86,7 @@ def answer(requests: Sequence[Request], outputs: Outputs) -> list[Request]:
             if request.is_wanted:
                 request.answer(outputs, row)
                 answered.append(request)
+        # A model may give what no answer can carry, and the others in the batch have nothing to do with that.
         except Exception:
             logger.exception("A result could not be made an answer")
             request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
@@ -124,6 +125,7 @@ def execute(context: Context, requests: Sequence[Request], started: int) -> list
             )
         ]
     except EngineError as error:
+        # Alone, a request would fail again; and on a lost device all would.
         if len(requests) == 1 or isinstance(error, DeviceLostError):
             failed_ns = monotonic_ns() - started
             rows = sum(request.rows for request in requests)
@@ -137,6 +139,7 @@ def run_inline(
     context: Context, waiting: deque[Request], max_rows: int, until: int, longest_ns: int, record: RecordRun
 ) -> InlineRuns:
     """Runs what waits, all of the same shapes, until the time `until`, a run that takes `longest_ns`, or trouble."""
+    # A run counts from when its batch was taken: what filling takes keeps the loop busy, too.
     runs = run_ns = total_ns = 0
     while waiting and run_ns < longest_ns and (started := monotonic_ns()) < until:
         batch = pack(waiting, max_rows, started)

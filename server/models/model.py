@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from yais.engines import Context, DeviceLostError, Engine, EngineError
 from yais.server.config import Config
 from yais.server.errors import LostDeviceError
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.batching import Batcher
 from yais.server.models.pool import Pool
 from yais.server.models.request import Request
@@ -22,7 +22,7 @@ class ModelOptions:
     """How a model is served.
 
     `contexts`: runs at once. `buffers`: batches between being taken and being answered. `max_queue_delay`: nanoseconds
-    that a request may wait for company although a context is free. `max_queue_size`: requests that may wait.
+    that a request may wait for a larger batch while a context is idle. `max_queue_size`: requests that may wait.
     """
 
     contexts: int
@@ -34,7 +34,12 @@ class ModelOptions:
     def of(cls, config: Config) -> "ModelOptions":
         """What `config` says; it is the same for all models."""
         delay = int(config.max_queue_delay * 1e9)
-        return cls(config.contexts, config.buffers_per_model, delay, config.max_queue_size)
+        return cls(
+            contexts=config.contexts,
+            buffers=config.buffers_per_model,
+            max_queue_delay=delay,
+            max_queue_size=config.max_queue_size,
+        )
 
 
 class Model:
@@ -58,7 +63,7 @@ class Model:
         self.engine = engine
         self.options = options
         self.signature = Signature(name, engine)
-        self.recorder = Recorder(name, self.version)
+        self.recorder = InferenceRecorder(name, self.version)
         batcher: Batcher[Request] = Batcher(
             max(1, engine.max_batch_size), options.max_queue_size, options.max_queue_delay
         )
@@ -78,13 +83,14 @@ class Model:
 def warm_up(context: Context, engine: Engine) -> Context:
     """Runs zeros on `context`, so that the first request does not pay for what engines put off until then; returns it.
 
-    A model with free dimensions or strings is left as it is: nobody knows what it would make of a guess. Raises
-    `DeviceLostError`.
+    Raises `DeviceLostError`.
     """
+    # A model with free dimensions or strings is left as it is: a guess might be of a shape that no request has.
     if all(spec.is_fixed and not spec.dtype.hasobject for spec in engine.inputs):
         try:
             context.fit(tuple(spec.shape for spec in engine.inputs))
             context.execute(1)
+        # No further run can succeed, while a model that merely refuses zeros may serve what requests bring.
         except DeviceLostError:
             raise
         except EngineError as error:

@@ -21,7 +21,7 @@ from time import monotonic, monotonic_ns
 
 from yais.engines import Context
 from yais.server.errors import EngineFailureError, ExpiredError, LostDeviceError, QueueFullError, ServiceError
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.batching import Batch, Batcher
 from yais.server.models.execution import Execution, answer, execute, refuse, run_inline
 from yais.server.models.request import Request
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 Job = tuple[Context, Batch[Request]]
 
-# About what two hops between threads cost: shorter runs are quicker on the loop, and hold up nobody noticeably.
+# About what two hops between threads cost: shorter runs are quicker on the loop, and hardly delay other connections.
 _SHORT_NS = 100_000
 # A longer run counts as one of this length, so that a single one, which may be the machine's doing, decides nothing.
 _LONG_NS = 4 * _SHORT_NS
@@ -55,7 +55,7 @@ class Pool:
         contexts: Sequence[Context],
         threads: int,
         batcher: Batcher[Request],
-        recorder: Recorder,
+        recorder: InferenceRecorder,
         loop: AbstractEventLoop,
         may_run_on_loop: bool = True,
         on_lost: Callable[[LostDeviceError], None] = lambda error: None,
@@ -119,7 +119,7 @@ class Pool:
             self._loop.call_soon(self._run_inline)
 
     def discard(self, request: Request) -> None:
-        """Takes back a request that nobody wants any more, unless it has been taken already."""
+        """Takes back a request whose caller has gone, unless it has been taken already."""
         if request in self._inline:
             self._inline.remove(request)
             return
@@ -134,6 +134,7 @@ class Pool:
         with self._lock:
             self._closed = True
             self._changed.notify_all()
+        # One deadline for all threads together.
         until = None if patience is None else monotonic() + patience
         for thread in self._threads:
             thread.join(None if until is None else max(0, until - monotonic()))
@@ -147,8 +148,9 @@ class Pool:
                 self._changed.notify()
 
     def _run_inline(self) -> None:
-        """Runs what came in this tick on the loop, and leaves to the threads what they had better run after all."""
-        context = self._acquire()
+        """Runs what came in this tick on the loop, and leaves to the threads what is not short after all."""
+        with self._lock:
+            context = self._free.pop() if self._free and not self._closed else None
         if context is not None:
             self._run_inline_batches(context, monotonic_ns() + _INLINE_NS)
             self._release(context)
@@ -160,6 +162,7 @@ class Pool:
             self._inline.clear()
 
     def _run_inline_batches(self, context: Context, until: int) -> None:
+        # Any run may change what counts as short, and an answer may bring the next request with it.
         inline, max_rows = self._inline, self._batcher.max_rows
         while inline and self._inline_shapes == self._short_shapes and monotonic_ns() < until:
             try:
@@ -175,6 +178,7 @@ class Pool:
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
             context, batch = job
+            # What the watchdog looks at: a run that hangs never comes to the line that deletes this.
             began = self._running[get_ident()] = monotonic_ns()
             executions = self._execute(context, batch.items, began)
             del self._running[get_ident()]
@@ -218,12 +222,9 @@ class Pool:
                 refuse(expired, ExpiredError())
         except Exception as error:
             self._report(error)
+        # Not before the answers are made: they are read from the context's buffers.
         if context is not None:
             self._release(context)
-
-    def _acquire(self) -> Context | None:
-        with self._lock:
-            return self._free.pop() if self._free and not self._closed else None
 
     def _release(self, context: Context) -> None:
         with self._lock:

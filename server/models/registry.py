@@ -32,6 +32,7 @@ class Registry:
         model = self._models.get(name)
         if model is not None and version in ("", model.version):
             return model
+        # A version that is none is reported before a model that is unknown, as Triton does.
         number = parse_version(version)
         if model is None:
             raise NotFoundError(f"Request for unknown model: '{name}' is not found")

@@ -8,11 +8,10 @@ from yais.server.errors import ServiceError
 
 
 class Request(Protocol):
-    """Rows for one model, and how to answer whoever asked.
+    """Rows for one model, and how to answer their caller.
 
     `arrived`, `queued` and `deadline` are nanoseconds of the monotonic clock: when the request came, when the queue
-    took it, and after which nobody waits for the answer any more. `shapes` are those of a row of each input, in the
-    model's order.
+    took it, and after which the caller has given up. `shapes` are those of a row of each input, in the model's order.
     `answer` and `refuse` are called on the event loop, one of them, once, and only while the request `is_wanted`.
     """
 
@@ -32,7 +31,7 @@ class Request(Protocol):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody still waits for the answer."""
+        """Whether the caller still waits for the answer."""
 
     def fill(self, inputs: Mapping[str, Array], row: int) -> None:
         """Writes this request's rows into the batch buffers, from `row` on. Called by the thread of the context."""

@@ -19,11 +19,9 @@ _BATCH_NOTE = (
     "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
 
-
 _MAX_DIM = 2**31 - 1
 # numpy takes the product of all dimensions but 0 times the size of an element (16 at most) for the size of an array.
 _MAX_ELEMENTS = (2**63 - 1) // 16
-
 
 # What a request says of one input: its name, datatype and shape.
 Header = tuple[str, str, Shape]
@@ -83,12 +81,12 @@ class Signature:
             inputs = tuple(self._lay_out_input(rule, headers, positions[rule.name]) for rule in self.inputs)
         except _ViolationError as violation:
             raise _invalid_request(violation, request_id) from violation
-        return RequestLayout(rows, tuple(each.shape[1:] for each in inputs), inputs)
+        return RequestLayout(rows, tuple(tensor.shape[1:] for tensor in inputs), inputs)
 
     def arrays(self, layout: RequestLayout, raws: Sequence[bytes], request_id: str) -> dict[str, Array]:
         """The inputs by name, in the model's order; `raws` holds the elements of each header, little-endian."""
         try:
-            return {each.name: self._array(each, raws[each.position]) for each in layout.inputs}
+            return {tensor.name: self._array(tensor, raws[tensor.position]) for tensor in layout.inputs}
         except _ViolationError as violation:
             raise _invalid_request(violation, request_id) from violation
 
@@ -113,6 +111,7 @@ class Signature:
 
     def _check_batch(self, headers: Sequence[Header]) -> int:
         if not self.max_batch_size:
+            # The whole request is the one row of a batch.
             return 1
         rows = None
         for name, _, shape in headers:
@@ -164,6 +163,7 @@ class Signature:
                 f"input byte size mismatch for input '{layout.name}' for model '{self.model}'. "
                 f"Expected {layout.nbytes}, got {len(raw)}"
             )
+        # A view of the message's bytes, which are copied once: into the batch buffer.
         return np.ndarray(layout.shape, layout.dtype, raw)
 
     def _strings(self, layout: InputLayout, raw: bytes) -> Array:

@@ -88,5 +88,5 @@ async def service(serve: Serve, transport: TransportName) -> AsyncIterator[Servi
 
 @pytest.fixture(params=[False, True], ids=["parsed", "by template"])
 def by_template(request: pytest.FixtureRequest) -> bool:
-    """Whether requests of ModelInfer are recognised by their template."""
+    """Whether requests of ModelInfer have a template."""
     return request.param

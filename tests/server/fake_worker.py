@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.metrics.process_stats import ProcessStats
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 
 
 def killed() -> None:
@@ -31,7 +31,7 @@ def answer(message: Any, number: int, end: str) -> object:
         case (Command.READ, "draining without its device"):
             return DeviceLoss()
         case (Command.READ, _):
-            recorder = Recorder("m", "1")
+            recorder = InferenceRecorder("m", "1")
             recorder.failures["OTHER"] = number
             return ProcessStats([recorder], {"m": 10 * number}, 100 * number)
         case (Command.DRAIN, _):

@@ -10,7 +10,7 @@ import numpy as np
 
 from yais.engines import Array, InvalidInputError, Run, Shape, TensorSpec
 from yais.server.errors import QueueFullError
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.batching import Batcher
 from yais.server.models.execution import execute
 from yais.server.models.model import Model, ModelOptions
@@ -110,7 +110,7 @@ class EchoContext:
 class InlinePool(Pool):
     """Queues as a pool does, and runs when it is told to. Without a loop or threads."""
 
-    def __init__(self, engine: Echo, recorder: Recorder, max_queue_size: int) -> None:
+    def __init__(self, engine: Echo, recorder: InferenceRecorder, max_queue_size: int) -> None:
         self.queue: Batcher[Request] = Batcher(max(1, engine.max_batch_size), max_queue_size)
         no_loop = cast("asyncio.AbstractEventLoop", None)
         super().__init__("m", [], threads=0, batcher=self.queue, recorder=recorder, loop=no_loop)

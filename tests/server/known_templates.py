@@ -56,7 +56,7 @@ class Kept:
         return self.templates.lookup(call or FakeRawCall(), request.SerializeToString(), 5)
 
     def known(self, request: ModelInferRequest) -> WireRequest:
-        """`request` as a call, once its template has been learnt."""
+        """`request` as a call, once its template has been inserted."""
         self.insert(request)
         call = self.lookup(request)
         assert call is not None

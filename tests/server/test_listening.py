@@ -71,7 +71,7 @@ def test_a_name_with_several_addresses_has_one_port_on_all(monkeypatch: pytest.M
         sock.close()
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "no..name", "label-" + 60 * "x"])
 def test_a_host_that_is_not_here_is_a_failed_start_that_names_it(host: str) -> None:
     with pytest.raises(StartError, match=f"^--port: cannot listen on {host}:0: "):
         reserve(at(0, host))

@@ -80,11 +80,11 @@ async def test_workers_share_a_port_and_are_ready_together(make: Make) -> None:
     assert not supervised.lost.is_set()
 
 
-async def test_the_figures_of_all_processes_add_up_also_for_those_who_ask_together(make: Make) -> None:
+async def test_the_statistics_of_all_processes_add_up_also_for_those_who_ask_together(make: Make) -> None:
     supervisor = await make("well").start()
-    for figures in await asyncio.gather(*(supervisor.stats() for _ in range(5))):
-        assert (figures.waiting, figures.in_flight) == ({"m": 30}, 300)
-        assert [each.failures["OTHER"] for each in figures.recorders] == [3]
+    for stats in await asyncio.gather(*(supervisor.stats() for _ in range(5))):
+        assert (stats.waiting, stats.in_flight) == ({"m": 30}, 300)
+        assert [each.failures["OTHER"] for each in stats.recorders] == [3]
     families = {family.name for family in (await supervisor.stats()).process}
     assert {"process_cpu_seconds", "python_info"} <= families
 
@@ -144,11 +144,11 @@ async def test_a_worker_that_ends_by_itself_is_lost_and_what_it_did_still_counts
 ) -> None:
     supervised = make(end)
     supervisor = await supervised.start()
-    figures = await supervisor.stats()
+    stats = await supervisor.stats()
     await supervised.wait_lost()
     assert not supervisor.is_ready
     assert re.fullmatch(rf"Lost worker 2 \(process \d+\) {how}", caplog.messages[0])
-    assert (figures.in_flight, [each.failures["OTHER"] for each in figures.recorders]) == (100, [1])
+    assert (stats.in_flight, [each.failures["OTHER"] for each in stats.recorders]) == (100, [1])
     assert (await supervisor.stats()).in_flight == 100
     assert await supervised.drain() == ExitCode.LOST_WORKER
     assert len(caplog.messages) == 1
@@ -207,9 +207,9 @@ async def test_what_was_told_last_is_what_lasts_without_queues(make: Make) -> No
     supervisor = await supervised.start()
     assert (await supervisor.stats()).in_flight == 300
     await supervised.drain()
-    figures = await supervisor.stats()
-    assert (figures.waiting, figures.in_flight) == ({"m": 0}, 0)
-    assert [each.failures["OTHER"] for each in figures.recorders] == [3]
+    stats = await supervisor.stats()
+    assert (stats.waiting, stats.in_flight) == ({"m": 0}, 0)
+    assert [each.failures["OTHER"] for each in stats.recorders] == [3]
 
 
 async def test_workers_are_killed_at_once(make: Make) -> None:

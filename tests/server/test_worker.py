@@ -78,17 +78,17 @@ async def talk() -> AsyncIterator[Talk]:
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
-async def test_a_worker_serves_when_it_is_told_to_and_tells_its_figures(talk: Talk, transport: str) -> None:
+async def test_a_worker_serves_and_reports_statistics_on_command(talk: Talk, transport: str) -> None:
     assert list(await talk.ask(talk.setup(transport=transport))) == ["m"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, talk.port))
     assert isinstance(await talk.ask(Command.READ), ProcessStats)
     assert await talk.ask(Command.LISTEN) is None
     assert await talk.infer() == 3
-    figures = await talk.ask(Command.READ)
-    assert [(each.model, each.successes) for each in figures.recorders] == [("m", 1)]
-    assert (figures.waiting, figures.in_flight) == ({"m": 0}, 0)
-    assert "process_cpu_seconds" in {family.name for family in figures.process}
+    stats = await talk.ask(Command.READ)
+    assert [(each.model, each.successes) for each in stats.recorders] == [("m", 1)]
+    assert (stats.waiting, stats.in_flight) == ({"m": 0}, 0)
+    assert "process_cpu_seconds" in {family.name for family in stats.process}
     last = await talk.ask(Command.DRAIN)
     assert last.recorders[0].successes == 1
     with pytest.raises(EOFError):
@@ -96,7 +96,7 @@ async def test_a_worker_serves_when_it_is_told_to_and_tells_its_figures(talk: Ta
     assert await talk.end() == (ExitCode.DRAINED, False)
 
 
-async def test_figures_are_told_during_a_drain_and_as_the_last_word(talk: Talk, engine: FakeEngine) -> None:
+async def test_statistics_are_sent_during_a_drain_and_at_its_end(talk: Talk, engine: FakeEngine) -> None:
     gate = Gate()
     await talk.ask(talk.setup())
     engine.on_run = gate.pass_through
@@ -156,7 +156,7 @@ async def test_a_worker_that_loses_its_device_says_so_and_drains(talk: Talk, eng
     assert await talk.end() == (ExitCode.LOST_DEVICE, False)
 
 
-async def test_a_worker_that_has_lost_its_device_tells_figures_until_the_end(talk: Talk, engine: FakeEngine) -> None:
+async def test_a_worker_that_has_lost_its_device_sends_statistics_until_the_end(talk: Talk, engine: FakeEngine) -> None:
     gate = Gate()
 
     def lose_all_but_the_first(rows: Array) -> None:

@@ -25,7 +25,7 @@ ZOO: dict[str, tuple[Callable[[int], ModelProto], dict[str, Array]]] = {
     "efficientnet-lite0-uint8": (partial(efficientnet.build, pixels="uint8"), {"input": PICTURES}),
     "resnet50": (resnet.build, {"input": NORMALISED}),
 }
-HALVES: tuple[tuple[Precision, int], ...] = (("fp16", FLOAT16), ("bf16", BFLOAT16))
+REDUCED: tuple[tuple[Precision, int], ...] = (("fp16", FLOAT16), ("bf16", BFLOAT16))
 
 
 @cache
@@ -56,20 +56,20 @@ def test_bf16_answers_as_by_the_letter_of_the_standard() -> None:
     assert 0.001 < np.abs(answer - expected).max() < 0.03 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(("precision", "half"), HALVES)
+@pytest.mark.parametrize(("precision", "kind"), REDUCED)
 @pytest.mark.parametrize("name", ZOO)
-def test_all_layers_and_weights_are_in_the_half_type(precision: Precision, half: int, name: str) -> None:
+def test_all_layers_and_weights_are_in_the_type_of_16_bits(precision: Precision, kind: int, name: str) -> None:
     made = converted(name, precision)
     check(made)
     for operator in set(operators(made)) - {"Cast"}:
-        assert types_of(made, operator) == {half}
-    assert {weight.data_type for weight in made.graph.initializer} == {half}
+        assert types_of(made, operator) == {kind}
+    assert {weight.data_type for weight in made.graph.initializer} == {kind}
     assert not made.graph.value_info
 
 
-@pytest.mark.parametrize(("precision", "half"), HALVES)
+@pytest.mark.parametrize(("precision", "kind"), REDUCED)
 @pytest.mark.parametrize("name", ZOO)
-def test_casts_stand_at_the_borders_only(precision: Precision, half: int, name: str) -> None:
+def test_casts_stand_at_the_borders_only(precision: Precision, kind: int, name: str) -> None:
     assert operators(converted(name, precision)).count("Cast") == operators(model_of(name)).count("Cast") + 2
 
 

@@ -1,10 +1,7 @@
-"""Plans of ONNX files: built once, kept, found again, and built again when they are of no use."""
+"""Plans of ONNX files: built once, kept, and found again by what they depend on."""
 
-import errno
 import fcntl
 import logging
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Thread
@@ -13,62 +10,13 @@ from typing import IO, Any
 import numpy as np
 import onnx
 import pytest
+from engines.builder.cached_plans import Open, builds, damage, leftovers, make_unwritable, plans, run, with_data_beside
 from engines.tensorrt.plans import FEATURES, on_cpu, rows_of
 from onnx import TensorProto, helper
 
 from engines import models
-from yais.engines import Engine, EngineError, EngineOptions, open_engine
 from yais.engines.tensorrt.library import find_library
 from yais.engines.zoo import mlp
-
-OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
-
-Open = Callable[..., Engine]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "plans"
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "mlp.onnx"
-    onnx.save(mlp.build(8), path)
-    return path
-
-
-@pytest.fixture
-def opened(simulation: Any, model: Path, folder: Path) -> Open:
-    """Opens the perceptron, or another file, on the GPU."""
-
-    def open_it(path: Path = model, **options: Any) -> Engine:
-        return open_engine(path, EngineOptions(**{"device": "cuda", "plan_cache": folder, **options}))
-
-    return open_it
-
-
-def builds(simulation: Any) -> int:
-    """How many plans this machine has built."""
-    return len(simulation.machine().named("build"))
-
-
-def plans(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.engine"))
-
-
-def leftovers(folder: Path) -> list[str]:
-    """What lies in the folder but plans and their locks."""
-    return [path.name for path in folder.iterdir() if path.suffix not in (".engine", ".lock")]
-
-
-def run(engine: Engine) -> None:
-    """Runs three rows of random numbers, and sees that the answers are right."""
-    context = engine.create_context()
-    context.fit(((FEATURES,),))
-    context.inputs["INPUT0"][:3] = rows_of(3)
-    context.execute(3)
-    np.testing.assert_allclose(context.outputs["OUTPUT0"][:3], on_cpu(rows_of(3)), atol=1e-5)
 
 
 def test_the_first_start_builds_and_the_second_loads(
@@ -149,15 +97,6 @@ def test_another_gpu_is_another_plan(opened: Open, simulation: Any, folder: Path
     assert builds(simulation) == len(plans(folder)) == 2
 
 
-def with_data_beside(path: Path, location: str) -> Path:
-    """Y is X + W; W lies in another file."""
-    node = helper.make_node("Add", ["X", "W"], ["Y"])
-    ends = [("X", models.FLOAT, ["N", 2])], [("Y", models.FLOAT, ["N", 2])]
-    models.save(path, [node], *ends, W=np.array([1, 2], np.float32))
-    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0)
-    return path
-
-
 def with_data_of_a_branch_beside(path: Path, location: str) -> Path:
     """Y is X + W if X has any rows, which it has; W is a constant of that branch, and lies in another file."""
     weights = helper.make_tensor("W", models.FLOAT, [2], np.array([1, 2], np.float32).tobytes(), raw=True)
@@ -201,89 +140,6 @@ def test_other_weights_in_a_file_beside_the_model_are_another_plan(
     assert context.outputs["Y"][0].tolist() == [5, 7]
 
 
-def test_weights_that_are_missing_are_told(opened: Open, tmp_path: Path, folder: Path) -> None:
-    path = with_data_beside(tmp_path / "model.onnx", "model.data")
-    (tmp_path / "model.data").unlink()
-    with pytest.raises(EngineError, match=rf"^engine '{path}': .*No such file or directory: '{tmp_path}/model\.data'"):
-        opened(path)
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 10, None], ids=["empty", "garbage", "truncated"])
-def test_a_file_that_is_no_onnx_file_is_told(
-    opened: Open, model: Path, folder: Path, simulation: Any, content: bytes | None
-) -> None:
-    model.write_bytes(model.read_bytes()[:-1000] if content is None else content)
-    with pytest.raises(EngineError, match=rf"^engine '{model}': cannot read {model} as an ONNX model: "):
-        opened()
-    assert not folder.exists()
-
-
-def test_a_model_that_tensorrt_does_not_take_is_told_and_leaves_nothing(
-    opened: Open, tmp_path: Path, folder: Path
-) -> None:
-    path = models.positives(tmp_path / "model.onnx")
-    with pytest.raises(
-        EngineError, match=rf"^engine '{path}': TensorRT .* does not take the model\n  node 2, operator"
-    ):
-        opened(path)
-    assert plans(folder) == []
-    assert leftovers(folder) == []
-
-
-@pytest.mark.parametrize("code", [OUT_OF_MEMORY, ILLEGAL_ADDRESS])
-def test_a_build_that_fails_leaves_nothing_and_the_next_may_succeed(
-    opened: Open, simulation: Any, model: Path, folder: Path, code: int
-) -> None:
-    simulation.fail("build", code)
-    with pytest.raises(EngineError, match=rf"^engine '{model}': TensorRT .* cannot build 'mlp': IBuilder::"):
-        opened()
-    assert plans(folder) == []
-    assert leftovers(folder) == []
-    run(opened())
-
-
-def test_a_disk_that_is_full_leaves_nothing(
-    opened: Open, simulation: Any, model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr("yais.engines.builder.output.os.fsync", fail)
-        with pytest.raises(
-            EngineError, match=rf"^engine '{model}': cannot write {folder}/.*: No space left on device$"
-        ):
-            opened()
-    assert plans(folder) == []
-    assert leftovers(folder) == []
-    run(opened())
-
-
-def test_a_folder_that_cannot_be_made_is_told(opened: Open, model: Path, folder: Path) -> None:
-    folder.touch()
-    with pytest.raises(
-        EngineError, match=rf"^engine '{model}': --plan-cache: cannot make the folder '{folder}': File exists$"
-    ):
-        opened()
-
-
-def make_unwritable(folder: Path) -> None:
-    """As far as that can be done to a superuser: nothing can be locked."""
-    (plan,) = plans(folder)
-    lock = plan.with_suffix(".lock")
-    lock.unlink()
-    lock.mkdir()
-
-
-def test_a_folder_that_cannot_be_written_is_told(opened: Open, model: Path, folder: Path) -> None:
-    opened()
-    make_unwritable(folder)
-    plans(folder)[0].unlink()
-    with pytest.raises(EngineError, match=rf"^engine '{model}': --plan-cache: cannot write '{folder}/.*\.lock': "):
-        opened()
-
-
 def test_a_folder_that_has_the_plan_need_not_be_writable(opened: Open, simulation: Any, folder: Path) -> None:
     opened()
     make_unwritable(folder)
@@ -297,86 +153,6 @@ def test_without_a_folder_plans_are_in_the_users_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     opened(plan_cache=None)
     assert len(plans(tmp_path / "cache" / "yais" / "plans")) == 1
-
-
-@pytest.mark.parametrize(
-    ("package", "text"),
-    [
-        ("onnx", r"the package onnx is missing: pip install 'yais\[build\]'"),
-        ("platformdirs", r"the package platformdirs is missing: pip install 'yais\[gpu\]', or --plan-cache"),
-    ],
-)
-def test_a_package_that_is_missing_is_told(
-    opened: Open, model: Path, monkeypatch: pytest.MonkeyPatch, package: str, text: str
-) -> None:
-    find_library("tensorrt")
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(EngineError, match=rf"^engine '{model}': {text}$"):
-        opened(plan_cache=None)
-
-
-def damage(plan: Path, how: str) -> None:
-    data = plan.read_bytes()
-    match how:
-        case "truncated":
-            data = data[: len(data) // 2]
-        case "empty":
-            data = b""
-        case "garbage":
-            data = bytes(len(data))
-        case "one bit":
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        case "another version":
-            data = data[:24] + bytes([10, 3, 0, 26]) + data[28:]
-    plan.write_bytes(data)
-
-
-@pytest.mark.parametrize("how", ["truncated", "empty", "garbage", "one bit", "another version"])
-def test_a_plan_that_is_damaged_is_built_again(
-    opened: Open, simulation: Any, folder: Path, caplog: pytest.LogCaptureFixture, how: str
-) -> None:
-    opened()
-    (plan,) = plans(folder)
-    damage(plan, how)
-    run(opened())
-    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert warnings[0].startswith(f"The plan '{plan}' is built again: ")
-    assert builds(simulation) == 2
-    caplog.clear()
-    run(opened())
-    assert builds(simulation) == 2
-    assert caplog.text == ""
-
-
-def test_a_plan_that_is_damaged_where_nothing_can_be_written_is_told(opened: Open, folder: Path, model: Path) -> None:
-    opened()
-    make_unwritable(folder)
-    damage(plans(folder)[0], "truncated")
-    with pytest.raises(EngineError, match=rf"^engine '{model}': --plan-cache: cannot write "):
-        opened()
-
-
-def test_a_plan_that_cannot_be_built_again_is_tried_again_the_next_time(
-    opened: Open, simulation: Any, folder: Path
-) -> None:
-    opened()
-    damage(plans(folder)[0], "truncated")
-    simulation.fail("build", OUT_OF_MEMORY)
-    with pytest.raises(EngineError, match="cannot build 'mlp'"):
-        opened()
-    run(opened())
-    assert builds(simulation) == 2
-
-
-@pytest.mark.parametrize("call", ["deserialize", "cudaMalloc", "cuMemAlloc"])
-def test_a_plan_for_which_there_is_no_memory_is_not_built_again(opened: Open, simulation: Any, call: str) -> None:
-    opened()
-    simulation.fail(call, OUT_OF_MEMORY)
-    with pytest.raises(EngineError, match="memory"):
-        opened()
-    run(opened())
-    assert builds(simulation) == 1
 
 
 def open_together(count: int, opened: Open) -> None:

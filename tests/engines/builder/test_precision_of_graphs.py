@@ -61,9 +61,9 @@ def test_scales_that_are_computed_of_shapes_do_not_lose_a_pixel() -> None:
     # As FP16, 2051 is 2052 and 2049 is 2048.
     more = np.array([0, 2], np.float32)
     made = model_of(graph(nodes, [("X", FLOAT, [1, "W"])], [("Y", FLOAT, [1, "V"])], more=more))
-    halved = assert_same(made, X=rows(1, 2049))
-    assert types_of(halved, "Resize") == {FLOAT16}
-    assert types_of(halved, "Div") == {FLOAT}
+    reduced = assert_same(made, X=rows(1, 2049))
+    assert types_of(reduced, "Resize") == {FLOAT16}
+    assert types_of(reduced, "Div") == {FLOAT}
 
 
 def test_positions_are_exact_however_many() -> None:
@@ -77,11 +77,11 @@ def test_positions_are_exact_however_many() -> None:
     ]
     numbers = {name: np.array(value, np.float32) for name, value in {"zero": 0, "one": 1, "step": 0.7}.items()}
     made = model_of(graph(nodes, [("X", FLOAT, ["N"])], [("Y", FLOAT, ["N"])], **numbers))
-    halved = assert_same(made, X=np.zeros(5000, np.float32))
-    assert types_of(halved, "Add") == {FLOAT16}
+    reduced = assert_same(made, X=np.zeros(5000, np.float32))
+    assert types_of(reduced, "Add") == {FLOAT16}
 
 
-def test_what_onnx_has_no_half_type_for_stays_fp32() -> None:
+def test_what_onnx_has_no_type_of_16_bits_for_stays_fp32() -> None:
     nodes = [
         node("Relu", ["boxes"], ["positive"]),
         node("NonMaxSuppression", ["positive", "scores", "most"], ["chosen"]),
@@ -90,13 +90,13 @@ def test_what_onnx_has_no_half_type_for_stays_fp32() -> None:
     inputs = [("boxes", FLOAT, [1, "N", 4]), ("scores", FLOAT, [1, 1, "N"])]
     made = model_of(graph(nodes, inputs, [("Y", FLOAT, ["M", 3])], most=np.array([3], np.int64)))
     boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 1.1], [2, 2, 3, 3]]], np.float32)
-    halved = assert_same(made, boxes=boxes, scores=np.array([[[0.9, 0.8, 0.7]]], np.float32))
-    assert types_of(halved, "Relu") == {FLOAT16}
+    reduced = assert_same(made, boxes=boxes, scores=np.array([[[0.9, 0.8, 0.7]]], np.float32))
+    assert types_of(reduced, "Relu") == {FLOAT16}
 
 
 @pytest.mark.parametrize(("operator", "opset"), [("FastGelu", 17), ("Gelu", 20)])
 def test_an_operator_of_others_stays_fp32_and_so_does_what_follows_it(operator: str, opset: int) -> None:
-    """Of Gelu, ONNX has one of its own, which has half types."""
+    """Of Gelu, ONNX has one of its own, which has types of 16 bits."""
     nodes = [
         node("Sigmoid", ["X"], ["a"]),
         node(operator, ["a"], ["b"], domain="com.microsoft"),
@@ -104,8 +104,8 @@ def test_an_operator_of_others_stays_fp32_and_so_does_what_follows_it(operator: 
         node("Mul", ["c", "a"], ["Y"]),
     ]
     made = model_of(graph(nodes, [("X", FLOAT, ["N", 4])], [("Y", FLOAT, ["N", 4])]), opset, com_microsoft=1)
-    halved = assert_same(made, X=rows(3, 4))
-    assert operators(halved) == ["Cast", "Sigmoid", "Cast", operator, "Relu", "Mul"]
+    reduced = assert_same(made, X=rows(3, 4))
+    assert operators(reduced) == ["Cast", "Sigmoid", "Cast", operator, "Relu", "Mul"]
 
 
 def test_the_type_that_an_operator_of_others_makes_may_be_told() -> None:
@@ -135,8 +135,8 @@ def test_branches_see_what_is_around_them(condition: bool) -> None:
     ]
     inputs = [("X", FLOAT, ["N", 4]), ("condition", BOOL, [])]
     made = model_of(graph(nodes, inputs, [("Y", FLOAT, ["N", 4])], w=rows(4, 4)))
-    halved = assert_same(made, X=rows(3, 4), condition=np.array(condition))
-    assert [each.name for each in halved.graph.initializer] == ["w_fp16"]
+    reduced = assert_same(made, X=rows(3, 4), condition=np.array(condition))
+    assert [each.name for each in reduced.graph.initializer] == ["w_fp16"]
 
 
 def test_a_tensor_may_be_cast_in_a_branch_and_outside_of_it() -> None:
@@ -194,8 +194,8 @@ def test_the_bodies_of_loops_keep_the_types_of_what_goes_round() -> None:
     )
     nodes = [node("Abs", ["X"], ["start"]), node("Loop", ["count", "", "start"], ["Y"], body=body)]
     made = graph(nodes, [("X", FLOAT, ["N", 4])], [("Y", FLOAT, ["N", 4])], w=rows(4, 4), count=np.array(3))
-    halved = assert_same(model_of(made), X=rows(3, 4))
-    (loop,) = (each for each in halved.graph.node if each.op_type == "Loop")
+    reduced = assert_same(model_of(made), X=rows(3, 4))
+    (loop,) = (each for each in reduced.graph.node if each.op_type == "Loop")
     assert [each.op_type for each in loop.attribute[0].g.node] == ["Cast", "Gemm", "Tanh", "Identity", "Cast"]
 
 
@@ -242,22 +242,22 @@ def test_a_weight_that_is_wanted_in_both_types_is_there_in_both() -> None:
     ]
     numbers = {name: np.array(value, np.float32) for name, value in {"zero": 0, "limit": 3, "step": 0.75}.items()}
     made = model_of(graph(nodes, [("X", FLOAT, ["N", 4])], [("Y", FLOAT, ["N", 4])], **numbers))
-    halved = assert_same(made, X=rows(3, 4))
-    assert {each.name for each in halved.graph.initializer} == {"zero", "limit", "step", "step_fp16"}
+    reduced = assert_same(made, X=rows(3, 4))
+    assert {each.name for each in reduced.graph.initializer} == {"zero", "limit", "step", "step_fp16"}
 
 
 def test_integers_are_left_alone() -> None:
     nodes = [node("ArgMax", ["X"], ["best"], axis=1), node("Add", ["best", "more"], ["Y"])]
     more = np.array(40_001, np.int64)
     made = model_of(graph(nodes, [("X", FLOAT, ["N", 4])], [("Y", INT64, ["N", 1])], more=more))
-    halved = assert_same(made, X=rows(3, 4))
+    reduced = assert_same(made, X=rows(3, 4))
     # What makes no FP32 is not worth a cast.
-    assert operators(halved) == ["ArgMax", "Add"]
+    assert operators(reduced) == ["ArgMax", "Add"]
 
 
-def test_an_operator_of_several_float_types_is_halved_in_all() -> None:
-    halved = assert_same(one("Pow", np.array(2, np.float32)), X=rows(3, 4))
-    assert {each.data_type for each in halved.graph.initializer} == {FLOAT16}
+def test_an_operator_of_several_float_types_is_reduced_in_all() -> None:
+    reduced = assert_same(one("Pow", np.array(2, np.float32)), X=rows(3, 4))
+    assert {each.data_type for each in reduced.graph.initializer} == {FLOAT16}
 
 
 @pytest.mark.parametrize("attribute", ["value", "value_floats"])
@@ -280,12 +280,12 @@ def test_a_constant_of_one_float_and_those_of_other_types_are_as_good() -> None:
     assert operators(assert_same(made, X=rows(3, 4))).count("Constant") == 1
 
 
-def halved_weight(values: Array) -> Array:
+def reduced_weight(values: Array) -> Array:
     return numpy_helper.to_array(weight(convert(one("Max", values), "fp16"), "c0_fp16"))
 
 
 def test_what_fp16_cannot_hold_becomes_its_largest_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    answer = halved_weight(np.array([1, -3.4e38, 7e4, 65504], np.float32))
+    answer = reduced_weight(np.array([1, -3.4e38, 7e4, 65504], np.float32))
     assert answer.tolist() == [1, -65504, 65504, 65504]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -298,13 +298,13 @@ def test_bf16_holds_what_fp16_cannot(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_small_divisor_does_not_become_nothing() -> None:
-    values = halved_weight(np.array([1e-12, -1e-30, 0, 1e-6], np.float32))
+    values = reduced_weight(np.array([1e-12, -1e-30, 0, 1e-6], np.float32))
     np.testing.assert_allclose(values, [6e-8, -6e-8, 0, 1e-6], rtol=0.05)
 
 
 def test_infinity_and_nan_are_kept_and_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
     np.testing.assert_array_equal(
-        halved_weight(np.array([np.inf, -np.inf, np.nan], np.float32)), [np.inf, -np.inf, np.nan]
+        reduced_weight(np.array([np.inf, -np.inf, np.nan], np.float32)), [np.inf, -np.inf, np.nan]
     )
     assert not caplog.records
 
@@ -334,11 +334,11 @@ def quantised(zero_point: Array | None = None) -> ModelProto:
 
 
 def test_scales_follow_so_that_quantised_layers_stay_so() -> None:
-    halved = assert_same(quantised(), tolerance=0.05, X=rows(3, 4))
-    assert opset_of(halved) == 19
-    assert operators(halved).count("Cast") == 2
-    assert types_of(halved, "DequantizeLinear") == types_of(halved, "MatMul") == {FLOAT16}
-    assert weight(halved, "w").data_type == TensorProto.INT8
+    reduced = assert_same(quantised(), tolerance=0.05, X=rows(3, 4))
+    assert opset_of(reduced) == 19
+    assert operators(reduced).count("Cast") == 2
+    assert types_of(reduced, "DequantizeLinear") == types_of(reduced, "MatMul") == {FLOAT16}
+    assert weight(reduced, "w").data_type == TensorProto.INT8
 
 
 def test_int8_is_for_models_that_are_quantised() -> None:
@@ -379,7 +379,7 @@ def test_a_model_that_cannot_be_rewritten_is_refused() -> None:
     ids=lambda model: model.graph.node[-1].op_type,
 )
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_tensorrt_takes_what_was_halved(model: ModelProto, precision: Precision, rtx: Library, tmp_path: Path) -> None:
+def test_tensorrt_takes_what_was_reduced(model: ModelProto, precision: Precision, rtx: Library, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(convert(model, precision).SerializeToString())
     assert build_plan(path, BuildOptions(capabilities=("8.0",)), rtx)

@@ -1,26 +1,32 @@
 """Plans whose inputs and outputs are of all shapes and types, on a simulated GPU and beside the CPU."""
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from threading import Barrier, Thread
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from engines.tensorrt.pairs import (
+    COSTLY,
+    ILLEGAL_ADDRESS,
+    LONG,
+    SHORT,
+    Numbers,
+    OpenBoth,
+    both,
+    calls_of,
+    node,
+    numbers,
+    only,
+    results,
+    run,
+)
+from onnx import TensorProto
 
 from engines import models
-from yais.engines import Array, Context, Engine, EngineError, EngineOptions, InvalidInputError, Run, open_engine
+from yais.engines import EngineError, InvalidInputError
 from yais.engines.tensorrt.bindings import NO_BATCH
 
-ILLEGAL_ADDRESS, OUT_OF_MEMORY = 700, 2
-# What takes time or memory, and may happen only until memory is as large as it has to be.
-COSTLY = ("alloc", "free", "register", "unregister", "create context", "create stream", "create event", "instantiate")
 TYPES = {
     TensorProto.FLOAT: np.float32,
     TensorProto.FLOAT16: np.float16,
@@ -32,121 +38,12 @@ TYPES = {
     TensorProto.BOOL: np.bool_,
 }
 
-# The least, best and largest shape of each input.
-Profile = dict[str, Sequence[tuple[int, ...]]]
-Numbers = partial(np.array, dtype=np.float32)
-
-
-@dataclass
-class Pair:
-    """A plan, and the ONNX file that it was made of on the CPU. Arrays have the batch dimension, where there is one."""
-
-    gpu: Engine
-    cpu: Engine
-
-    def __post_init__(self) -> None:
-        self.contexts = self.gpu.create_context(), self.cpu.create_context()
-
-    def run(self, **arrays: Array) -> Run:
-        """Runs both, and sees that they give the same; what the plan's run took."""
-        mine, expected = self.contexts
-        took = run(self.gpu, mine, arrays)
-        run(self.cpu, expected, arrays)
-        self.compare(results(self.gpu, mine, arrays), results(self.cpu, expected, arrays))
-        return took
-
-    def compare(self, found: dict[str, Array], expected: dict[str, Array]) -> None:
-        assert found.keys() == expected.keys() == {spec.name for spec in self.gpu.outputs}
-        for spec in self.gpu.outputs:
-            assert found[spec.name].dtype == spec.dtype == expected[spec.name].dtype
-            np.testing.assert_array_equal(found[spec.name], expected[spec.name])
-
-
-OpenBoth = Callable[..., Pair]
-
-
-@pytest.fixture
-def open_both(simulation: Any, tmp_path: Path) -> OpenBoth:
-    """Opens a model on the CPU, and a plan of it with these profiles on the GPU."""
-
-    def open_it(model: Path, *profiles: Profile, about: dict[str, Any] | None = None, **options: Any) -> Pair:
-        plan = tmp_path / f"{model.stem}.engine"
-        plan.write_bytes(simulation.make_plan(onnx.load(model), profiles, **about or {}))
-        gpu = open_engine(plan, EngineOptions(**options))
-        return Pair(gpu, open_engine(model, EngineOptions(max_batch_size=gpu.max_batch_size)))
-
-    return open_it
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "model.onnx"
-
-
-def run(engine: Engine, context: Context, arrays: dict[str, Array]) -> Run:
-    has_batch = bool(engine.max_batch_size)
-    rows = rows_of(engine, arrays)
-    context.fit(tuple(arrays[spec.name].shape[has_batch:] for spec in engine.inputs))
-    for name, array in arrays.items():
-        context.inputs[name][:rows] = array if has_batch else array[None]
-    return context.execute(rows)
-
-
-def results(engine: Engine, context: Context, arrays: dict[str, Array]) -> dict[str, Array]:
-    rows = rows_of(engine, arrays)
-    return {name: array[:rows] if engine.max_batch_size else array[0] for name, array in context.outputs.items()}
-
-
-def rows_of(engine: Engine, arrays: dict[str, Array]) -> int:
-    return len(next(iter(arrays.values()))) if engine.max_batch_size else 1
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def calls_of(simulation: Any, work: Callable[[], object], *names: str) -> list[tuple[Any, ...]]:
-    """Which of these the GPU is asked for meanwhile."""
-    simulation.machine().calls.clear()
-    work()
-    return list(simulation.machine().named(*names))
-
-
-def node(kind: str, inputs: Sequence[str], output: str = "Y", **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs, [output], **attributes)
-
-
-def twice(path: Path) -> Path:
-    """Y are the rows of X, and once more."""
-    ends = [("X", models.FLOAT, ["N", 2])], [("Y", models.FLOAT, ["M", 2])]
-    return models.save(path, [node("Concat", ["X", "X"], axis=0)], *ends)
-
-
-def first_four(path: Path) -> Path:
-    """Y are the first rows of X, four at most."""
-    ends = [("X", models.FLOAT, ["N", 2])], [("Y", models.FLOAT, ["M", 2])]
-    bounds = {"from": np.array([0]), "to": np.array([4])}
-    return models.save(path, [node("Slice", ["X", "from", "to"])], *ends, **bounds)
-
 
 def two_of_each(path: Path) -> Path:
     """No batch: TOTAL, a scalar, is the sum of X, and PICKED are the columns of X that I names."""
     nodes = [node("ReduceSum", ["X"], "TOTAL", keepdims=0), node("Gather", ["X", "I"], "PICKED", axis=1)]
     inputs = [("X", models.FLOAT, [2, "L"]), ("I", models.INT64, ["K"])]
     return models.save(path, nodes, inputs, [("TOTAL", models.FLOAT, []), ("PICKED", models.FLOAT, [2, "K"])])
-
-
-def both(low: Sequence[int], high: Sequence[int]) -> Profile:
-    """A profile in which A and B have the same bounds."""
-    return {name: (tuple(low), tuple(high), tuple(high)) for name in "AB"}
-
-
-def only(low: Sequence[int], high: Sequence[int]) -> Profile:
-    return {"X": (tuple(low), tuple(high), tuple(high))}
-
-
-# Up to 8 rows of up to 16 numbers, and up to 2 rows of more of them.
-SHORT, LONG = both((1, 1), (8, 16)), both((1, 17), (2, 64))
 
 
 def test_rows_of_several_shapes_are_run_in_turn(open_both: OpenBoth, path: Path) -> None:
@@ -214,14 +111,6 @@ def test_runs_are_not_recorded_where_shapes_vary(
     assert caplog.text == ""
 
 
-def test_runs_are_not_recorded_where_the_data_decide_a_shape(
-    open_both: OpenBoth, path: Path, simulation: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    open_both(models.positives(path), only((1, 3), (8, 3))).run(X=numbers(4, 3))
-    assert simulation.machine().named("begin capture", "instantiate") == []
-    assert caplog.text == ""
-
-
 def test_memory_grows_to_what_a_whole_batch_needs_and_then_stays(
     open_both: OpenBoth, path: Path, simulation: Any
 ) -> None:
@@ -237,78 +126,6 @@ def test_memory_grows_to_what_a_whole_batch_needs_and_then_stays(
     assert calls_of(simulation, run_all, "register") != []
     assert pair.contexts[0].inputs["A"].shape == (8, 1)
     assert calls_of(simulation, run_all, *COSTLY) == []
-
-
-def test_what_a_request_decides_of_an_output_grows_and_shrinks_with_it(open_both: OpenBoth, path: Path) -> None:
-    pair = open_both(models.non_zero(path), {"X": ((1,), (50,), (100,))})
-    assert (pair.gpu.max_batch_size, pair.gpu.outputs[0].shape) == (0, (1, -1))
-    for count in (1, 3, 0, 100, 2, 0, 7):
-        pair.run(X=np.where(np.arange(100) % 100 < count, 1, 0).astype(np.float32))
-
-
-def test_columns_that_the_data_decide_leave_the_rows_their_batch(open_both: OpenBoth, path: Path) -> None:
-    pair = open_both(models.positives(path), only((1, 3), (8, 3)))
-    assert (pair.gpu.max_batch_size, pair.gpu.outputs[0].shape) == (8, (-1,))
-    for first in ([1, -1, 2], [-1, -1, -1], [1, 1, 1], [-1, 5, -1]):
-        for others in (0, 1, 7):
-            pair.run(X=np.concatenate([Numbers([first]), numbers(others, 3)]))
-
-
-def test_memory_for_outputs_grows_with_them_until_it_is_enough(
-    open_both: OpenBoth, path: Path, simulation: Any
-) -> None:
-    pair = open_both(models.non_zero(path), {"X": ((1,), (50,), (100,))})
-    smaller, larger = np.eye(1, 100, dtype=np.float32)[0], np.ones(100, np.float32)
-    pair.run(X=smaller)
-    grown = calls_of(simulation, lambda: pair.run(X=larger), "alloc", "free")
-    assert [call[0] for call in grown] == ["alloc", "free"]
-    assert calls_of(simulation, lambda: [pair.run(X=each) for each in (smaller, larger, larger)], *COSTLY) == []
-
-
-def test_an_output_for_which_there_is_no_memory_fails_one_run(open_both: OpenBoth, path: Path, simulation: Any) -> None:
-    pair = open_both(models.non_zero(path), {"X": ((1,), (50,), (100,))})
-    pair.run(X=numbers(3))
-    simulation.fail("cuMemAlloc", OUT_OF_MEMORY)
-    with pytest.raises(EngineError, match=r"no memory on GPU 0 for 0\.0 MiB: .* fewer --contexts"):
-        run(pair.gpu, pair.contexts[0], {"X": numbers(100)})
-    pair.run(X=numbers(4))
-    pair.run(X=numbers(100))
-    assert not simulation.machine().named("reset")
-
-
-@pytest.mark.parametrize("width", [2, "W"])
-def test_a_plan_whose_rows_the_data_decide_is_served_without_batches(
-    open_both: OpenBoth, path: Path, caplog: pytest.LogCaptureFixture, width: int | str
-) -> None:
-    with caplog.at_level(logging.INFO, "yais.engines.tensorrt"):
-        pair = open_both(models.drop_rows(path, width), only((1, 2), (8, 2)))
-    assert "The plan is served without batches: the data decide how many rows 'Y' has" in caplog.text
-    assert (pair.gpu.max_batch_size, pair.gpu.outputs[0].shape[0]) == (0, -1)
-    for rows in ([[1, 2], [-1, 3], [4, 5]], [[-1, 2]], [[1, 2]], [[-1, 1]] * 8):
-        pair.run(X=Numbers(rows))
-
-
-@pytest.mark.parametrize("graphs", [True, False])
-def test_an_output_with_other_rows_than_the_batch_fails_that_run(
-    open_both: OpenBoth, path: Path, simulation: Any, graphs: bool
-) -> None:
-    pair = open_both(first_four(path), only((1, 2), (8, 2)), graphs=graphs)
-    assert pair.gpu.max_batch_size == 8
-    pair.run(X=numbers(4, 2))
-    with pytest.raises(EngineError, match=r"^output 'Y' has shape \[4, 2\] for a batch of 5 rows$"):
-        run(pair.gpu, pair.contexts[0], {"X": numbers(5, 2)})
-    pair.run(X=numbers(3, 2, seed=1))
-
-
-def test_an_output_that_is_larger_than_the_batch_is_not_computed(
-    open_both: OpenBoth, path: Path, simulation: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """There is only memory for the batch."""
-    pair = open_both(twice(path), only((1, 2), (8, 2)))
-    assert "Runs are not recorded as CUDA graphs: output 'Y' has shape [2, 2] for a batch of 1 rows" in caplog.text
-    with pytest.raises(EngineError, match=r"^output 'Y' has shape \[6, 2\] for a batch of 3 rows$"):
-        run(pair.gpu, pair.contexts[0], {"X": numbers(3, 2)})
-    assert simulation.machine().named("execute") == []
 
 
 def test_several_inputs_and_outputs_without_a_batch(open_both: OpenBoth, path: Path) -> None:
@@ -396,27 +213,3 @@ def test_after_a_sticky_error_shapes_are_as_they_were(open_both: OpenBoth, path:
         run(pair.gpu, pair.contexts[0], arrays)
     pair.run(**arrays)
     pair.run(A=numbers(2, 50), B=numbers(2, 50))
-
-
-@pytest.mark.parametrize("workspaces", [1, 3])
-def test_runs_at_the_same_time_each_have_an_output_of_their_own_size(
-    open_both: OpenBoth, path: Path, workspaces: int
-) -> None:
-    pair = open_both(models.non_zero(path), {"X": ((1,), (50,), (100,))}, contexts=3, workspaces=workspaces)
-    barrier, failures = Barrier(4), list[BaseException]()
-
-    def work(number: int) -> None:
-        each = Pair(pair.gpu, pair.cpu)
-        barrier.wait(30)
-        try:
-            for turn in range(12):
-                each.run(X=(numbers(1 + (17 * number + 31 * turn) % 100, seed=turn) > 0).astype(np.float32))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []

@@ -35,16 +35,16 @@ async def test_an_inference_is_answered_with_its_own_rows_and_id(
     assert served.admission.in_flight == 0
 
 
-async def test_a_visit_says_what_it_brings(serve: Serve, gate: Gate, by_template: bool) -> None:
+async def test_a_request_says_what_it_brings(serve: Serve, gate: Gate, by_template: bool) -> None:
     served = Served(serve(FakeEngine(on_run=gate.pass_through)), by_template)
     before = monotonic()
     call = served.send(infer(1, 2), deadline=before + 1000)
-    visit: Any = call.listener
-    assert (visit.rows, visit.shapes, visit.model, visit.call) == (2, ((1,),), served.model, call)
-    assert before * 1e9 <= visit.arrived <= visit.queued <= monotonic() * 1e9
-    assert visit.deadline == pytest.approx((before + 1000) * 1e9)
-    assert visit.is_wanted
-    visit.changed()
+    request: Any = call.listener
+    assert (request.rows, request.shapes, request.model, request.call) == (2, ((1,),), served.model, call)
+    assert before * 1e9 <= request.arrived <= request.queued <= monotonic() * 1e9
+    assert request.deadline == pytest.approx((before + 1000) * 1e9)
+    assert request.is_wanted
+    request.changed()
     gate.open()
     assert numbers(await call.response()) == [3, 5]
 
@@ -221,7 +221,7 @@ async def test_what_happens_is_recorded_alike(serve: Serve, by_template: bool) -
     assert all(each <= request for each in rest if each != 10_000_000)
 
 
-async def test_without_the_native_extension_no_template_can_be_recognised_and_requests_are_parsed_on(
+async def test_without_the_native_extension_there_are_no_templates_and_requests_are_parsed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = Served(serve(FakeEngine()), by_template=False)

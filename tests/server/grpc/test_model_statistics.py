@@ -3,11 +3,11 @@ import asyncio
 from server.fake_engine import FakeEngine, Serve, options
 from server.fake_requests import request
 from yais.server.grpc.v2 import model_statistics
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.model import Model
 
 
-def run(recorder: Recorder, rows: list[int], output_ns: int, now: int) -> None:
+def run(recorder: InferenceRecorder, rows: list[int], output_ns: int, now: int) -> None:
     """One run of requests that all arrived at 0, were queued at 10 and taken at 100."""
     sent = [request(*range(count)) for count in rows]
     for each in sent:

@@ -60,7 +60,7 @@ def test_the_contents_may_be_of_any_size_beside_the_template() -> None:
     assert list(kept.ends.response.outputs[0].shape) == [1, 100_000]
 
 
-def test_beyond_1024_templates_all_are_learnt_anew() -> None:
+def test_beyond_1024_templates_all_are_collected_anew() -> None:
     kept = Kept(echo([spec("A", "INT8", -1)], 1, 0))
 
     def of_length(length: int) -> ModelInferRequest:

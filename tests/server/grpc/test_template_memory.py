@@ -1,4 +1,4 @@
-"""What recognised requests keep alive, and for how long."""
+"""Memory that requests with a template keep alive, and for how long."""
 
 import gc
 import sys
@@ -62,7 +62,7 @@ def test_many_calls_take_no_more_memory_than_few() -> None:
     buffers = {"A": np.zeros((8, 2), np.float32), "B": np.zeros((8, 3), np.int32)}
     outputs = {"O0": buffers["A"], "O1": np.asfortranarray(buffers["B"])}
 
-    def visit() -> None:
+    def answer_one() -> None:
         call = kept.templates.lookup(FakeRawCall(), wire, 0)
         assert call is not None
         call.fill(buffers, 1)
@@ -70,8 +70,8 @@ def test_many_calls_take_no_more_memory_than_few() -> None:
         kept.ends.responses.clear()
 
     for _ in range(1000):
-        visit()
+        answer_one()
     before = sys.getallocatedblocks()
     for _ in range(5000):
-        visit()
+        answer_one()
     assert sys.getallocatedblocks() - before < 500

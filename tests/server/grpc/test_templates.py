@@ -1,4 +1,4 @@
-"""Which requests are recognised by their template, and which are left to the parser."""
+"""Requests that have a template, and those that are left to the parser."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from yais.server.errors import ExpiredError
 from yais.server.grpc.codec import decode
 
 
-def test_a_template_is_known_once_it_was_learnt_whatever_the_id_and_the_elements() -> None:
+def test_a_template_is_known_once_it_was_inserted_whatever_the_id_and_the_elements() -> None:
     kept = Kept(ONE)
     assert kept.lookup(request(rows(3))) is None
     kept.insert(request(rows(3), request_id="r1"))
@@ -24,7 +24,7 @@ def test_a_template_is_known_once_it_was_learnt_whatever_the_id_and_the_elements
     assert len(kept.templates) == 1
 
 
-def test_a_recognised_call_says_what_its_request_is() -> None:
+def test_a_request_with_a_template_says_what_its_request_is() -> None:
     kept = Kept(PAIR)
     sent = request(rows(3), np.zeros((3, 5), np.int32))
     kept.insert(sent)
@@ -103,7 +103,7 @@ def test_whatever_else_a_request_says_makes_it_another_template(change: Callable
 
 
 @pytest.mark.parametrize("sizes", [(23, 12), (25, 12), (24, 11), (24, 13), (12, 24), (24,), (24, 12, 0), (), (0, 0)])
-def test_contents_of_another_size_or_number_are_not_recognised(sizes: tuple[int, ...]) -> None:
+def test_contents_of_another_size_or_number_have_no_template(sizes: tuple[int, ...]) -> None:
     kept = Kept(PAIR)
     sent = request(rows(3), np.zeros((3, 1), np.int32))
     kept.insert(sent)

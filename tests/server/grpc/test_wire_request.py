@@ -1,4 +1,4 @@
-"""What a recognised request writes into the batch buffers, and what its answer is made of."""
+"""Rows that a request with a template writes into the batch buffers, and what its answer is made of."""
 
 from collections.abc import Callable
 from typing import Any

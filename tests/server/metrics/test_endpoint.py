@@ -34,10 +34,10 @@ class Page:
 
     async def _families(self) -> Iterator[Metric]:
         model = self._model
-        figures = ProcessStats(
+        stats = ProcessStats(
             [model.recorder.read()], {model.name: model.pool.waiting}, self.in_flight, self._process.read()
         )
-        return all_families(figures, self._gpus)
+        return all_families(stats, self._gpus)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Status, content type and text."""

@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import Metric
 from server.fake_requests import FakeRequest
 from yais.server.metrics.exposition import render
 from yais.server.metrics.families import host_families, triton_families, yais_families
-from yais.server.metrics.recorder import LOAD_RATIO_BUCKETS, STAGE_BUCKETS_MS, STAGES, Recorder
+from yais.server.metrics.recorder import LOAD_RATIO_BUCKETS, STAGE_BUCKETS_MS, STAGES, InferenceRecorder
 
 MS = 1_000_000
 
@@ -70,9 +70,9 @@ SUMMARIES = {
 
 
 @pytest.fixture
-def recorder() -> Recorder:
+def recorder() -> InferenceRecorder:
     """Two requests of 3 rows that took 30 ms each, of which 2 waiting, 1 input, 15 infer, and 3 output with copies."""
-    recorder = Recorder("add", "1", lambda: 30 * MS)
+    recorder = InferenceRecorder("add", "1", lambda: 30 * MS)
     requests = [FakeRequest(np.zeros((3, 1), np.int64), arrived=0) for _ in range(2)]
     recorder.record(
         rows=6,
@@ -89,8 +89,8 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def idle() -> Recorder:
-    return Recorder("idle", "1", lambda: 0).read()
+def idle() -> InferenceRecorder:
+    return InferenceRecorder("idle", "1", lambda: 0).read()
 
 
 def by_name(families: list[Metric]) -> dict[str, Metric]:
@@ -99,13 +99,13 @@ def by_name(families: list[Metric]) -> dict[str, Metric]:
     return named
 
 
-def test_counters_and_gauges_are_tritons_to_the_letter(recorder: Recorder) -> None:
+def test_counters_and_gauges_are_tritons_to_the_letter(recorder: InferenceRecorder) -> None:
     families = list(triton_families([recorder], lambda _: 7))
     assert render(family for family in families if family.type != "summary") == TRITON
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
-def test_summaries_are_tritons_with_its_quantiles(recorder: Recorder, name: str) -> None:
+def test_summaries_are_tritons_with_its_quantiles(recorder: InferenceRecorder, name: str) -> None:
     text, cached, total, median = SUMMARIES[name]
     family = by_name(list(triton_families([recorder], lambda _: 0)))[name]
     assert family.type == "summary"
@@ -118,7 +118,7 @@ def test_summaries_are_tritons_with_its_quantiles(recorder: Recorder, name: str)
     assert [each.value for each in quantiles] == pytest.approx([median] * 5, rel=0.011)
 
 
-def test_there_are_no_other_triton_families(recorder: Recorder) -> None:
+def test_there_are_no_other_triton_families(recorder: InferenceRecorder) -> None:
     names = {family.name for family in triton_families([recorder], lambda _: 0) if family.type == "summary"}
     assert names == SUMMARIES.keys()
 
@@ -128,7 +128,7 @@ def test_there_are_no_other_triton_families(recorder: Recorder) -> None:
     [("yais_inference_compute_duration_ms", 30, 15), ("yais_inference_request_duration_ms", 60, 30)],
 )
 def test_the_originals_summaries_have_their_quantiles(
-    recorder: Recorder, name: str, total: float, value: float
+    recorder: InferenceRecorder, name: str, total: float, value: float
 ) -> None:
     family = by_name(list(yais_families([recorder])))[name]
     assert family.type == "summary"
@@ -147,7 +147,7 @@ def buckets(family: Metric, **labels: str) -> dict[str, float]:
     }
 
 
-def test_the_load_ratio_is_a_histogram_with_cumulated_buckets(recorder: Recorder) -> None:
+def test_the_load_ratio_is_a_histogram_with_cumulated_buckets(recorder: InferenceRecorder) -> None:
     family = by_name(list(yais_families([recorder])))["yais_inference_load_ratio"]
     assert family.type == "histogram"
     bounds = [str(bound) for bound in LOAD_RATIO_BUCKETS]
@@ -159,7 +159,7 @@ def test_the_load_ratio_is_a_histogram_with_cumulated_buckets(recorder: Recorder
     ]
 
 
-def test_every_stage_is_a_histogram_in_milliseconds(recorder: Recorder) -> None:
+def test_every_stage_is_a_histogram_in_milliseconds(recorder: InferenceRecorder) -> None:
     family = by_name(list(yais_families([recorder])))["yais_inference_stage_duration_ms"]
     assert family.type == "histogram"
     for stage, value in zip(STAGES, (30, 2, 1, 15, 3), strict=True):
@@ -168,7 +168,7 @@ def test_every_stage_is_a_histogram_in_milliseconds(recorder: Recorder) -> None:
         assert held == {le: 2 if float(le) >= value else 0 for le in held}
 
 
-def test_padded_rows_are_a_counter_of_their_own(recorder: Recorder, idle: Recorder) -> None:
+def test_padded_rows_are_a_counter_of_their_own(recorder: InferenceRecorder, idle: InferenceRecorder) -> None:
     text = render(list(yais_families([recorder, idle])))
     assert "# TYPE yais_inference_padded_rows_total counter\n" in text
     assert [line for line in text.splitlines() if line.startswith("yais_inference_padded_rows")] == [
@@ -177,7 +177,7 @@ def test_padded_rows_are_a_counter_of_their_own(recorder: Recorder, idle: Record
     ]
 
 
-def test_the_families_of_yais_itself(recorder: Recorder) -> None:
+def test_the_families_of_yais_itself(recorder: InferenceRecorder) -> None:
     assert list(by_name(list(yais_families([recorder])))) == [
         "yais_inference_compute_duration_ms",
         "yais_inference_request_duration_ms",
@@ -187,14 +187,14 @@ def test_the_families_of_yais_itself(recorder: Recorder) -> None:
     ]
 
 
-def test_a_model_that_did_nothing_has_all_series_with_zeros_and_no_quantiles(idle: Recorder) -> None:
+def test_a_model_that_did_nothing_has_all_series_with_zeros_and_no_quantiles(idle: InferenceRecorder) -> None:
     for family in (*yais_families([idle]), *triton_families([idle], lambda _: 0)):
         assert family.samples
         for sample in family.samples:
             assert math.isnan(sample.value) if "quantile" in sample.labels else sample.value == 0
 
 
-def test_every_model_has_its_own_series_in_one_family(recorder: Recorder, idle: Recorder) -> None:
+def test_every_model_has_its_own_series_in_one_family(recorder: InferenceRecorder, idle: InferenceRecorder) -> None:
     waiting = {"add": 3, "idle": 4}
     families = [*yais_families([recorder, idle]), *triton_families([recorder, idle], lambda each: waiting[each.model])]
     for family in families:

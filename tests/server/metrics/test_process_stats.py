@@ -16,7 +16,7 @@ from yais.server.metrics.families import TRITON_QUANTILES, all_families, triton_
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 from yais.server.metrics.quantiles import SUB_WINDOW_NS, SlidingQuantiles
-from yais.server.metrics.recorder import STAGES, Recorder
+from yais.server.metrics.recorder import STAGES, InferenceRecorder
 
 # A time within a sub-window that many others precede.
 NOW = 100 * SUB_WINDOW_NS + 5
@@ -32,7 +32,7 @@ def clock() -> int:
     return NOW
 
 
-def record(recorder: Recorder, run: Run) -> None:
+def record(recorder: InferenceRecorder, run: Run) -> None:
     rows, durations, ago = run
     now = NOW - ago * SUB_WINDOW_NS
     requests = [FakeRequest(np.zeros((rows, 1), np.int64), arrived=now - each) for each in durations]
@@ -48,9 +48,9 @@ def record(recorder: Recorder, run: Run) -> None:
     )
 
 
-def recorded(done: Sequence[Run], failures: int = 0) -> Recorder:
+def recorded(done: Sequence[Run], failures: int = 0) -> InferenceRecorder:
     """In the order of time, as it happens."""
-    recorder = Recorder("m", "1", clock)
+    recorder = InferenceRecorder("m", "1", clock)
     for run in sorted(done, key=lambda run: -run[2]):
         record(recorder, run)
     for _ in range(failures):
@@ -58,7 +58,7 @@ def recorded(done: Sequence[Run], failures: int = 0) -> Recorder:
     return recorder.read()
 
 
-def page(recorder: Recorder) -> str:
+def page(recorder: InferenceRecorder) -> str:
     return render([*yais_families([recorder]), *triton_families([recorder], lambda _: 0)])
 
 
@@ -66,7 +66,7 @@ def page(recorder: Recorder) -> str:
 @settings(deadline=None, max_examples=60)
 def test_merged_recorders_tell_what_one_recorder_of_all_would(shares: list[list[Run]], failures: int) -> None:
     alone = recorded([run for share in shares for run in share], failures * len(shares))
-    together = Recorder("m", "1", clock)
+    together = InferenceRecorder("m", "1", clock)
     for share in shares:
         together.merge(pickle.loads(pickle.dumps(recorded(share, failures))))
     # Sums of floats depend on their order in the last digit.
@@ -85,7 +85,7 @@ def test_merged_recorders_tell_what_one_recorder_of_all_would(shares: list[list[
 
 
 def test_padded_rows_add_up() -> None:
-    together = Recorder("m", "1", clock)
+    together = InferenceRecorder("m", "1", clock)
     for rows in (3, 4):
         together.merge(pickle.loads(pickle.dumps(recorded([(rows, [5000], 0)]))))
     assert 'yais_inference_padded_rows_total{model="m"} 7\n' in page(together)
@@ -129,8 +129,8 @@ def gauges(**values: float) -> list[Metric]:
 def test_models_queues_and_requests_in_flight_add_up() -> None:
     several = [
         ProcessStats(process=gauges(process_open_fds=5)),
-        ProcessStats([Recorder("a", "1"), recorded([(1, [5000], 0)])], {"a": 0, "m": 2}, 3),
-        ProcessStats([Recorder("a", "1"), recorded([(4, [5000], 0)])], {"a": 0, "m": 4}, 7),
+        ProcessStats([InferenceRecorder("a", "1"), recorded([(1, [5000], 0)])], {"a": 0, "m": 2}, 3),
+        ProcessStats([InferenceRecorder("a", "1"), recorded([(4, [5000], 0)])], {"a": 0, "m": 4}, 7),
     ]
     together = merge(several)
     assert [(each.model, each.inference_count) for each in together.recorders] == [("a", 0), ("m", 5)]
@@ -172,14 +172,14 @@ def test_what_lasts_of_a_process_that_has_gone_is_what_it_did() -> None:
 
 def test_a_page_of_several_processes_has_the_series_of_one() -> None:
     def told() -> ProcessStats:
-        recorder = Recorder("m", "1")
+        recorder = InferenceRecorder("m", "1")
         sent = [FakeRequest(np.zeros((1, 1), np.int64), arrived=0)]
         now = monotonic_ns()
         recorder.record(rows=1, started=now, input_ns=1, infer_ns=1, output_ns=1, now=now, answered=sent)
         return ProcessStats([recorder.read()], {"m": 1}, 1, ProcessReader().read())
 
-    def series(figures: ProcessStats) -> list[str]:
-        return [line.rpartition(" ")[0] for line in render(all_families(figures, GpuSampler())).splitlines()]
+    def series(stats: ProcessStats) -> list[str]:
+        return [line.rpartition(" ")[0] for line in render(all_families(stats, GpuSampler())).splitlines()]
 
     several = merge([ProcessStats(process=ProcessReader().read()), told(), told()])
     assert sorted(series(several)) == sorted(series(told()))

@@ -14,7 +14,7 @@ from yais.server.metrics.recorder import (
     STAGE_BUCKETS_MS,
     STAGES,
     BucketCounts,
-    Recorder,
+    InferenceRecorder,
 )
 
 MS = 1_000_000
@@ -29,7 +29,7 @@ class Clock:
 
 
 def record(
-    recorder: Recorder, *arrived: int, now: int, rows: int = 1, run: tuple[int, int, int] = (10, 20, 30)
+    recorder: InferenceRecorder, *arrived: int, now: int, rows: int = 1, run: tuple[int, int, int] = (10, 20, 30)
 ) -> None:
     """One batch of requests that were queued 5 ns after they arrived, and taken at 1 s; all answered at `now`."""
     requests = [FakeRequest(np.zeros((rows, 1), np.int64), arrived=each) for each in arrived]
@@ -73,7 +73,7 @@ def test_the_buckets_are_sorted_and_those_of_the_documentation() -> None:
 
 
 def test_each_request_of_a_batch_is_charged_its_own_time_and_all_of_the_batchs() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     record(recorder, 0, 400_000_000, now=2_000_000_000, rows=3)
     recorder.read()
     assert (recorder.successes, recorder.inference_count, recorder.execution_count) == (2, 6, 1)
@@ -82,14 +82,14 @@ def test_each_request_of_a_batch_is_charged_its_own_time_and_all_of_the_batchs()
 
 
 def test_microseconds_are_cut_off_for_each_request() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     for _ in range(3):
         record(recorder, 0, now=1999, run=(999, 1000, 1999))
     assert recorder.read().duration_us.tolist() == [3, 3 * ((10**9 - 5) // 1000), 0, 3, 3]
 
 
 def test_batches_are_summed_by_their_number_of_rows() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     record(recorder, 0, 0, now=1, rows=4, run=(1, 2, 3))
     record(recorder, 0, now=1, rows=8, run=(10, 20, 30))
     record(recorder, 0, now=1, rows=1, run=(100, 200, 300))
@@ -99,7 +99,7 @@ def test_batches_are_summed_by_their_number_of_rows() -> None:
 
 
 def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     recorder.record(rows=4, started=0, input_ns=1, infer_ns=2, output_ns=3, now=5, answered=[])
     recorder.read()
     assert (recorder.execution_count, recorder.inference_count, recorder.successes) == (1, 0, 0)
@@ -107,7 +107,7 @@ def test_a_run_whose_requests_are_all_gone_still_counts_as_a_run() -> None:
 
 
 def test_padding_is_counted_besides_the_rows_of_requests() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     for padding in (0, 3, 5):
         sent = [FakeRequest(np.zeros((4, 1), np.int64))]
         recorder.record(
@@ -120,7 +120,7 @@ def test_padding_is_counted_besides_the_rows_of_requests() -> None:
 
 
 def test_failures_are_counted_by_reason_with_their_time() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     assert recorder.failures == {"OTHER": 0, "BACKEND": 0, "CANCELED": 0, "REJECTED": 0}
     recorder.fail("OTHER", 5)
     recorder.fail("REJECTED", 7)
@@ -131,7 +131,7 @@ def test_failures_are_counted_by_reason_with_their_time() -> None:
 
 
 def test_the_load_ratio_is_request_over_compute_time() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     for request_ns, infer_ns in ((1000, 1000), (1250, 1000), (1260, 1000), (99_000, 1000), (200_000, 1000), (7, 0)):
         record(recorder, 0, now=request_ns, run=(0, infer_ns, 0))
     ratios = recorder.read().load_ratio
@@ -148,7 +148,7 @@ def test_the_load_ratio_is_request_over_compute_time() -> None:
 
 
 def test_every_stage_has_its_histogram_in_milliseconds() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     record(recorder, 10**9 - 5 - 2 * MS, now=10**9 + 18 * MS - 5, run=(3 * MS, 4 * MS, 6 * MS))
     totals = dict(zip(STAGES, (histogram.total for histogram in recorder.read().histograms), strict=True))
     assert totals == pytest.approx({"request": 20, "queue": 2, "input": 3, "infer": 4, "output": 6})
@@ -156,19 +156,19 @@ def test_every_stage_has_its_histogram_in_milliseconds() -> None:
 
 def test_the_last_inference_is_told_in_milliseconds_of_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder_module, "time_ns", lambda: 1_700_000_000_123_999_999)
-    recorder = Recorder("m", "1", Clock(5 * MS))
+    recorder = InferenceRecorder("m", "1", Clock(5 * MS))
     assert recorder.last_inference_ms == 0
     record(recorder, 0, now=5 * MS)
     assert recorder.last_inference_ms == 1_700_000_000_123
 
 
-def median(recorder: Recorder) -> float:
+def median(recorder: InferenceRecorder) -> float:
     return recorder.read().quantiles("request", [0.5])[0]
 
 
 def test_quantiles_are_of_the_last_minute() -> None:
     clock = Clock(5 * SUB_WINDOW_NS)
-    recorder = Recorder("m", "1", clock)
+    recorder = InferenceRecorder("m", "1", clock)
     record(recorder, clock.now - 1000, now=clock.now)
     assert median(recorder) == pytest.approx(1000, rel=0.011)
     clock.now += 5 * SUB_WINDOW_NS
@@ -178,7 +178,7 @@ def test_quantiles_are_of_the_last_minute() -> None:
 
 
 def test_every_stage_has_its_quantiles() -> None:
-    recorder = Recorder("m", "1", Clock(2 * 10**9))
+    recorder = InferenceRecorder("m", "1", Clock(2 * 10**9))
     record(recorder, 500_000_000, now=2 * 10**9, run=(3000, 4000, 6000))
     medians = [recorder.read().quantiles(stage, [0.5])[0] for stage in STAGES]
     assert medians == pytest.approx([1_500_000_000, 499_999_995, 3000, 4000, 6000], rel=0.011)
@@ -187,7 +187,7 @@ def test_every_stage_has_its_quantiles() -> None:
 def test_what_waits_to_be_counted_belongs_to_the_time_when_it_happened() -> None:
     """Nobody reads for a while; the requests before that must not count as new."""
     clock = Clock(SUB_WINDOW_NS)
-    recorder = Recorder("m", "1", clock)
+    recorder = InferenceRecorder("m", "1", clock)
     record(recorder, clock.now - 1000, now=clock.now)
     clock.now += 6 * SUB_WINDOW_NS
     assert math.isnan(median(recorder))
@@ -196,7 +196,7 @@ def test_what_waits_to_be_counted_belongs_to_the_time_when_it_happened() -> None
 
 def test_a_new_sub_window_does_not_take_over_what_waits_from_the_last() -> None:
     clock = Clock(SUB_WINDOW_NS)
-    recorder = Recorder("m", "1", clock)
+    recorder = InferenceRecorder("m", "1", clock)
     record(recorder, clock.now - 1000, now=clock.now)
     clock.now += 5 * SUB_WINDOW_NS
     record(recorder, clock.now - 8000, now=clock.now)
@@ -206,7 +206,7 @@ def test_a_new_sub_window_does_not_take_over_what_waits_from_the_last() -> None:
 
 
 def test_reading_twice_counts_nothing_twice() -> None:
-    recorder = Recorder("m", "1")
+    recorder = InferenceRecorder("m", "1")
     record(recorder, 0, 0, now=2000)
     first = (recorder.read().successes, recorder.duration_ns.tolist(), recorder.load_ratio.total)
     assert (recorder.read().successes, recorder.duration_ns.tolist(), recorder.load_ratio.total) == first
@@ -216,7 +216,7 @@ def test_reading_twice_counts_nothing_twice() -> None:
 def test_what_waits_to_be_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = recorder_module._RUN_COLUMNS + recorder_module._REQUEST_COLUMNS
     monkeypatch.setattr(recorder_module, "_FLUSH_AT", 4 * columns)
-    recorder = Recorder("m", "1", Clock())
+    recorder = InferenceRecorder("m", "1", Clock())
     counted = []
     for _ in range(10):
         record(recorder, 0, now=1000)
@@ -228,7 +228,7 @@ def test_what_waits_to_be_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 @given(st.lists(st.lists(st.integers(0, 10**10), min_size=1, max_size=5), max_size=30), st.sets(st.integers(0, 29)))
 @settings(deadline=None, max_examples=50)
 def test_sums_do_not_depend_on_when_somebody_reads(batches: Sequence[Sequence[int]], reads: set[int]) -> None:
-    often, once = Recorder("m", "1", Clock()), Recorder("m", "1", Clock())
+    often, once = InferenceRecorder("m", "1", Clock()), InferenceRecorder("m", "1", Clock())
     for number, arrived in enumerate(batches):
         for recorder in (often, once):
             record(recorder, *arrived, now=10**10 + number * SUB_WINDOW_NS // 3)
@@ -247,7 +247,7 @@ def test_sums_do_not_depend_on_when_somebody_reads(batches: Sequence[Sequence[in
 @settings(deadline=None, max_examples=50)
 def test_however_many_runs_wait_to_be_counted_each_charges_its_own_requests(runs: list[tuple[int, int, int]]) -> None:
     """`runs`: rows of a request, how many requests are answered, and what each stage takes."""
-    together, alone = Recorder("m", "1", Clock()), Recorder("m", "1", Clock())
+    together, alone = InferenceRecorder("m", "1", Clock()), InferenceRecorder("m", "1", Clock())
     for rows, count, took in runs:
         for recorder in (together, alone):
             record(recorder, *[took] * count, now=10**9 + took, rows=rows, run=(took, 2 * took, 3 * took))

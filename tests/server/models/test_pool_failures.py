@@ -11,7 +11,7 @@ from server.fake_engine import FakeEngine, Gate, Serve, options, refuse_negative
 from server.fake_requests import FakeRequest, answered, assert_answered, give_up, idle, replies, request, requests
 from yais.engines import Array, InvalidInputError
 from yais.server.errors import EngineFailureError, InvalidRequestError, ServiceError
-from yais.server.metrics.recorder import Recorder
+from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.batching import Batcher
 from yais.server.models.model import Model
 from yais.server.models.pool import Pool
@@ -164,9 +164,9 @@ async def test_a_context_is_free_again_although_taking_its_outputs_failed() -> N
     finished = asyncio.Event()
     broken = request(1)
 
-    class BrokenRecorder(Recorder):
-        def record(self, *figures: Any, **others: Any) -> None:
-            if broken in figures[6]:
+    class BrokenRecorder(InferenceRecorder):
+        def record(self, *values: Any, **others: Any) -> None:
+            if broken in values[6]:
                 raise ZeroDivisionError
             finished.set()
 

@@ -269,10 +269,10 @@ async def test_a_tick_that_cannot_be_recorded_gives_its_context_back_and_goes_on
     await answered(model, first)
     record = model.pool._record
 
-    def fail_on_two(*figures: Any) -> None:
-        if broken in figures[6]:
+    def fail_on_two(*values: Any) -> None:
+        if broken in values[6]:
             raise ZeroDivisionError
-        record(*figures)
+        record(*values)
 
     monkeypatch.setattr(model.pool, "_record", fail_on_two)
     model.pool.add(broken)
