@@ -26,9 +26,9 @@ def idle_connection(port: int) -> Connection:
     settings, due = {}, {"settings", "acknowledgement"}
     received = _receive(connection)
     for head, payload in received:
-        if head.kind == h2.SETTINGS and head.flags & h2.ACK:
+        if head.type == h2.SETTINGS and head.flags & h2.ACK:
             due.discard("acknowledgement")
-        elif head.kind == h2.SETTINGS:
+        elif head.type == h2.SETTINGS:
             settings = dict(struct.iter_unpack(">HL", payload))
             connection.sendall(h2.frame(h2.SETTINGS, h2.ACK))
             due.discard("settings")

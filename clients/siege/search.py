@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Report
-from yais.clients.stats.verdict import ExitCode
+from yais.clients.stats.verdict import SiegeExitCode
 
 ProbeOutcome = Literal["kept", "missed", "invalid"]
 SearchEnd = Literal["found", "none", "ceiling", "generator", "unsteady", "interrupted"]
@@ -16,12 +16,12 @@ SCHEMA = "yais.siege.curve/1"
 
 _TITLES = ("asked", "answered", "p50", "p99", "errors", "requests", "")
 _EXIT_CODES = {
-    "found": ExitCode.CLEAN,
-    "ceiling": ExitCode.CLEAN,
-    "none": ExitCode.MISSED,
-    "unsteady": ExitCode.MISSED,
-    "generator": ExitCode.GENERATOR_LIMIT,
-    "interrupted": ExitCode.FAILED,
+    "found": SiegeExitCode.CLEAN,
+    "ceiling": SiegeExitCode.CLEAN,
+    "none": SiegeExitCode.MISSED,
+    "unsteady": SiegeExitCode.MISSED,
+    "generator": SiegeExitCode.GENERATOR_LIMIT,
+    "interrupted": SiegeExitCode.FAILED,
 }
 
 
@@ -180,7 +180,7 @@ class Curve:
     result: SearchResult
 
     @property
-    def exit_code(self) -> ExitCode:
+    def exit_code(self) -> SiegeExitCode:
         return _EXIT_CODES[self.result.end]
 
     @property

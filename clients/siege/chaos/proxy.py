@@ -78,7 +78,7 @@ class Proxy:
 
 
 class ProxiedConnection:
-    """One client and the server, with what is between them; a `toxics.Link`."""
+    """One client and the server, with what is between them; a `ToxicLink`."""
 
     def __init__(
         self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, random: Random, now: Now, sleep: Sleep

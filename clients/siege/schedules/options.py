@@ -184,8 +184,8 @@ class ScheduleType(click.ParamType[Schedule]):
 class ArrivalOptions:
     """When requests are sent, and how many; the fields are the options, times in seconds.
 
-    `duration` and `count` bound what is counted: the warm-up comes before it. A plan with `concurrency` is a closed
-    loop and has no schedule.
+    `duration` and `count` bound what is counted: the warm-up comes before it. With `concurrency` it is a closed
+    loop, which has no schedule.
     """
 
     rate: float | None = None
@@ -235,16 +235,16 @@ class ArrivalOptions:
         return f"{self.schedule}, {rate}" if self.schedule.takes_rate else str(self.schedule)
 
 
-def make_pacer(plan: ArrivalOptions) -> Pacer:
+def make_pacer(arrivals: ArrivalOptions) -> Pacer:
     """The schedule of an open loop. Raises click's usage error for one that is over before the warm-up is."""
-    rate = plan.rate or 0.0
-    pacer = Constant(rate) if plan.schedule is None else plan.schedule.make(rate, plan.arrival_seed)
-    if plan.count is not None:
-        return Until(pacer, plan.count + count_before(pacer, plan.warmup_ns))
-    end = plan.length if plan.duration_ns is None else plan.warmup_ns + plan.duration_ns
+    rate = arrivals.rate or 0.0
+    pacer = Constant(rate) if arrivals.schedule is None else arrivals.schedule.make(rate, arrivals.arrival_seed)
+    if arrivals.count is not None:
+        return Until(pacer, arrivals.count + count_before(pacer, arrivals.warmup_ns))
+    end = arrivals.length if arrivals.duration_ns is None else arrivals.warmup_ns + arrivals.duration_ns
     pacer = Until(pacer, duration=end)
-    if plan.warmup and pacer.due(count_before(pacer, plan.warmup_ns)) is None:
-        raise click.UsageError(f"--warmup: {plan} is over within {plan.warmup:g} s")
+    if arrivals.warmup and pacer.due(count_before(pacer, arrivals.warmup_ns)) is None:
+        raise click.UsageError(f"--warmup: {arrivals} is over within {arrivals.warmup:g} s")
     return pacer
 
 
@@ -275,15 +275,15 @@ _OPTIONS = (
 
 
 def arrival_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds these options to a command, which gets them as `plan`; a dry run ends before the command begins."""
+    """Adds these options to a command, which gets them as `arrivals`; a dry run ends before the command begins."""
 
     @wraps(command)
     def call(*positional: Any, dry_run: bool, **values: Any) -> None:
-        plan = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
+        arrivals = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
         if dry_run:
-            _dry_run(plan)
+            _dry_run(arrivals)
         else:
-            command(*positional, plan=plan, **values)
+            command(*positional, arrivals=arrivals, **values)
 
     for option in reversed(_OPTIONS):
         call = option(call)
@@ -350,9 +350,9 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
 
 
-def _dry_run(plan: ArrivalOptions) -> None:
-    if plan.is_closed:
+def _dry_run(arrivals: ArrivalOptions) -> None:
+    if arrivals.is_closed:
         raise click.UsageError("--dry-run: a closed loop has no schedule")
-    if plan.duration is None and plan.count is None and plan.length is None:
-        raise click.UsageError(f"--dry-run: {plan} has no end without --duration or --count")
-    print_schedule(make_pacer(plan))
+    if arrivals.duration is None and arrivals.count is None and arrivals.length is None:
+        raise click.UsageError(f"--dry-run: {arrivals} has no end without --duration or --count")
+    print_schedule(make_pacer(arrivals))
