@@ -56,7 +56,7 @@ Other commands, each with --help:
   siege report FILE         a saved report as text, CSV or an HdrHistogram
   siege compare A B         whether two runs differ
   siege plot FILE...        runs as a page of plots
-  siege chaos               what breaks a server, beside a client that wants to be served
+  siege chaos               attacks on a server, and what it must keep under them
 """
 
 

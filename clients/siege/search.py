@@ -166,7 +166,7 @@ class Point:
         return f"{self.outcome}{doubt}{'' if self.settled else ', server had not settled'}"
 
     def __str__(self) -> str:
-        """A line for whoever watches."""
+        """A line of progress."""
         return "  ".join(f"{title} {cell}".strip() for title, cell in zip(_TITLES, self.cells(), strict=True))
 
 
@@ -193,7 +193,7 @@ class Curve:
         return max({point.rate for point in self.points} - unproven, default=None)
 
     def table(self) -> str:
-        """The probes by rate, and a sentence that tells the end."""
+        """The probes by rate, and a sentence about how it ended."""
         rows = [_TITLES, *(point.cells() for point in sorted(self.points, key=lambda point: point.rate))]
         # Right-aligned, but for the last column.
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))

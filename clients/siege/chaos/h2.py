@@ -124,7 +124,7 @@ def literal(name: bytes, value: bytes, is_indexed: bool = False) -> bytes:
 def grpc_status(block: bytes) -> int | None:
     """The status in a block of header fields, None where there is none.
 
-    Only for a peer that was told to use no table of fields (SETTINGS_HEADER_TABLE_SIZE 0), so that names and values
+    Only for a peer that was asked to use no table of fields (SETTINGS_HEADER_TABLE_SIZE 0), so that names and values
     stand in the block itself, plain or in Huffman's code.
     """
     for name in (_STATUS, _STATUS_HUFFMAN):
@@ -133,7 +133,7 @@ def grpc_status(block: bytes) -> int | None:
             size = value[0] & ~_HUFFMAN
             text = value[1 : 1 + size]
             digits = _huffman_digits(text) if value[0] & _HUFFMAN else text.decode("latin-1")
-            return int(digits) if digits.isdigit() else None
+            return int(digits) if digits.isdecimal() else None
     return None
 
 

@@ -244,7 +244,7 @@ def _copy(valid: ModelInferRequest) -> ModelInferRequest:
 
 
 def _wrong_bytes(context: AttackContext, name: str, body: bytes) -> AttackRequest:
-    """A wrong request of which only parsing tells whether it still names the model."""
+    """A wrong request, which has to be parsed to know whether it still names the model."""
     try:
         is_countable = ModelInferRequest.FromString(body).model_name == context.request.model_name
     except DecodeError:

@@ -203,7 +203,7 @@ def parse_toxic(text: str) -> ConfiguredToxic:
         raise ValueError(f"{text!r}: no toxic is called {name!r}; there are {', '.join(TOXICS)}")
     spec = TOXICS[name]
     measures = _measures(spec.units, words)
-    # What follows the measures is optional, and told apart by its form: a number without a unit, or a direction.
+    # What follows the measures is optional, and recognised by its form: a number without a unit, or a direction.
     rest = words[len(measures) :]
     stream: Any = rest.pop() if rest and rest[-1] in get_args(Stream) else "both"
     toxicity = _toxicity(rest.pop()) if rest else 1.0
