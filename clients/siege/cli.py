@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from yais.clients.channel import HostPort
-from yais.clients.options import POSITIVE, CommonOptions, Positive, common_options, run_info
+from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, run_info
 from yais.clients.reporters.text import render
 from yais.clients.siege.balancer import Endpoint
 from yais.clients.siege.find_max import Judge, find_max
@@ -90,20 +90,6 @@ def parse_address(text: str) -> HostPort:
     return HostPort(host, int(port))
 
 
-class HostPortType(click.ParamType[HostPort]):
-    """An address as `parse_address` reads it."""
-
-    name = "address"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> HostPort:
-        if isinstance(value, HostPort):
-            return value
-        try:
-            return parse_address(value)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
-
-
 @click.command(cls=Siege, epilog=EXAMPLES)
 @common_options
 @request_options
@@ -141,8 +127,7 @@ class HostPortType(click.ParamType[HostPort]):
 )
 @click.option(
     "--metrics",
-    type=HostPortType(),
-    metavar="PORT|HOST:PORT",
+    type=Parsed("port|host:port", parse_address),
     help="Answer Prometheus there at /metrics while siege runs; a PORT alone is on 127.0.0.1, 0 is any free one.",
 )
 @click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")

@@ -25,7 +25,7 @@ from yais.clients.inputs.workload import (
     prepare,
     report_errors,
 )
-from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, allow_one_of, take_fields
+from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, Parsed, allow_one_of, take_fields
 from yais.clients.protocol import MODEL_INFER, Arrays, from_rpc
 from yais.clients.siege import golden
 from yais.clients.siege.golden import Golden, Read, Tolerance
@@ -125,13 +125,6 @@ class RequestOptions:
     atol: float
 
 
-def _parse_mix(context: click.Context, parameter: click.Parameter, value: str | None) -> Mix:
-    try:
-        return () if value is None else parse_mix(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 def _parse_method(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     if value is None:
         return ""
@@ -143,7 +136,8 @@ def _parse_method(context: click.Context, parameter: click.Parameter, value: str
 _OPTIONS = (
     click.option(
         "--mix",
-        callback=_parse_mix,
+        type=Parsed("mix", parse_mix),
+        default=(),
         metavar="NAME[:VERSION]=WEIGHT,...",
         help="Several models to call, each with inputs of its own, drawn by weight: mlp=3,identity=1.",
     ),

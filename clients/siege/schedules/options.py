@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from yais.clients.options import POSITIVE, Positive
+from yais.clients.options import POSITIVE, Parsed, Positive
 from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules.pacers import (
     ReplayPacer,
@@ -98,14 +98,14 @@ def usages() -> list[str]:
     return [usage for usage, _ in _FORMS.values()]
 
 
-def _poisson(text: str, rest: str) -> Schedule:
-    _numbers(rest)
-    return Schedule(text, True, poisson_gaps)
+def _plain(make: Callable[[float, int], Pacer]) -> Callable[[str, str], Schedule]:
+    """Reads a schedule that is a name without numbers."""
 
+    def read(text: str, rest: str) -> Schedule:
+        _numbers(rest)
+        return Schedule(text, True, make)
 
-def _uniform(text: str, rest: str) -> Schedule:
-    _numbers(rest)
-    return Schedule(text, True, uniform_gaps)
+    return read
 
 
 def _gamma(text: str, rest: str) -> Schedule:
@@ -154,9 +154,9 @@ def _replay(text: str, rest: str) -> Schedule:
 
 _FORMS: Mapping[str, tuple[str, Callable[[str, str], Schedule]]] = MappingProxyType(
     {
-        "poisson": ("poisson", _poisson),
+        "poisson": ("poisson", _plain(poisson_gaps)),
         "gamma": ("gamma:SHAPE", _gamma),
-        "uniform": ("uniform", _uniform),
+        "uniform": ("uniform", _plain(uniform_gaps)),
         "pulse": ("pulse:LOW:HIGH:PERIOD:DUTY", _pulse),
         "step": ("step:RATE:DURATION,RATE:DURATION,...", _step),
         "ramp": ("ramp:FROM:TO:DURATION", _ramp),
@@ -164,20 +164,6 @@ _FORMS: Mapping[str, tuple[str, Callable[[str, str], Schedule]]] = MappingProxyT
         "replay": ("replay:FILE", _replay),
     }
 )
-
-
-class ScheduleType(click.ParamType[Schedule]):
-    """A schedule as `parse_schedule` reads it."""
-
-    name = "schedule"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Schedule:
-        if isinstance(value, Schedule):
-            return value
-        try:
-            return parse_schedule(value)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +238,7 @@ _OPTIONS = (
     click.option("--rate", type=Positive(MOST_PER_SECOND), help="Requests a second; of random arrivals the mean."),
     click.option(
         "--schedule",
-        type=ScheduleType(),
-        metavar="SCHEDULE",
+        type=Parsed("schedule", parse_schedule),
         help=f"When requests are due, instead of at even gaps: {'; '.join(usages())}. Rates are a second, times "
         "in seconds; docs/siege.md explains each.",
     ),
@@ -280,10 +265,14 @@ def arrival_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def call(*positional: Any, dry_run: bool, **values: Any) -> None:
         arrivals = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
-        if dry_run:
-            _dry_run(arrivals)
-        else:
+        if not dry_run:
             command(*positional, arrivals=arrivals, **values)
+            return
+        if arrivals.is_closed:
+            raise click.UsageError("--dry-run: a closed loop has no schedule")
+        if arrivals.duration is None and arrivals.count is None and arrivals.length is None:
+            raise click.UsageError(f"--dry-run: {arrivals} has no end without --duration or --count")
+        print_schedule(make_pacer(arrivals))
 
     for option in reversed(_OPTIONS):
         call = option(call)
@@ -348,11 +337,3 @@ def _rate_field(name: str, least: float = 0) -> NumberField:
 
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
-
-
-def _dry_run(arrivals: ArrivalOptions) -> None:
-    if arrivals.is_closed:
-        raise click.UsageError("--dry-run: a closed loop has no schedule")
-    if arrivals.duration is None and arrivals.count is None and arrivals.length is None:
-        raise click.UsageError(f"--dry-run: {arrivals} has no end without --duration or --count")
-    print_schedule(make_pacer(arrivals))
