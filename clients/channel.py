@@ -1,6 +1,7 @@
 """Channels: where to call, as gRPC spells it, and the options of every channel.
 
-Source: gRPC's naming.md for the forms. The native transport has a parser of its own, but may not be there.
+Source: gRPC's naming.md for the forms. `transport.address` reads the same ones, but is of a package whose import loads
+the extension modules, which may not be there; a test holds the two together.
 """
 
 import re
@@ -34,7 +35,7 @@ class HostPort:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ParsedTarget:
     """`text` is what was given. What to call are its `addresses`, each a target of its own, or all those of its `name`.
 
     A plain host:port is one address: of those that the host has, whichever answers first.
@@ -64,7 +65,7 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> ParsedTarget:
     """Raises ValueError, with the text in it, unless it has one of gRPC's forms."""
     scheme, _, rest = text.partition(":")
     parse = _SCHEMES.get(scheme.lower())
@@ -72,22 +73,22 @@ def parse_target(text: str) -> Target:
         if parse:
             return parse(text, _decode_path(rest))
         _split_address(text)
-        return Target(text, (text,))
+        return ParsedTarget(text, (text,))
     except ValueError as error:
         raise ValueError(f"{text!r} is no target for gRPC: {error}") from None
 
 
-def _parse_dns(text: str, path: str) -> Target:
-    return Target(text, name=HostPort(*_split_address(path.removeprefix("/"))))
+def _parse_dns(text: str, path: str) -> ParsedTarget:
+    return ParsedTarget(text, name=HostPort(*_split_address(path.removeprefix("/"))))
 
 
-def _parse_unix(text: str, path: str) -> Target:
+def _parse_unix(text: str, path: str) -> ParsedTarget:
     if not path or "\0" in path:
         raise ValueError("a Unix socket needs a path, or a name, without NUL")
-    return Target(text, (text,))
+    return ParsedTarget(text, (text,))
 
 
-_SCHEMES: dict[str, Callable[[str, str], Target]] = {
+_SCHEMES: dict[str, Callable[[str, str], ParsedTarget]] = {
     "dns": _parse_dns,
     "ipv4": lambda text, path: _parse_ip(text, path, IPv4Address),
     "ipv6": lambda text, path: _parse_ip(text, path, IPv6Address),
@@ -119,11 +120,11 @@ def _decode_path(rest: str) -> str:
     return unquote(rest, errors="surrogateescape")
 
 
-def _parse_ip(text: str, path: str, check: Callable[[str], object]) -> Target:
+def _parse_ip(text: str, path: str, check: Callable[[str], object]) -> ParsedTarget:
     pairs = [_split_address(each) for each in path.removeprefix("/").split(",")]
     for host, _ in pairs:
         check(host)
-    return Target(text, tuple(dict.fromkeys(join_address(host, port) for host, port in pairs)))
+    return ParsedTarget(text, tuple(dict.fromkeys(join_address(host, port) for host, port in pairs)))
 
 
 def _split_address(text: str) -> tuple[str, int]:

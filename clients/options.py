@@ -26,6 +26,7 @@ from yais.clients.reporters.text import render
 from yais.clients.stats.report import Report, RunInfo
 
 Group = TypeVar("Group")
+Value = TypeVar("Value")
 
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -44,6 +45,23 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not in the range {self._describe_range()}.", parameter, context)
         return number
+
+
+class Parsed(click.ParamType[Value]):
+    """What `parse` makes of an option's text; a ValueError of it is bad usage, with its message."""
+
+    def __init__(self, name: str, parse: Callable[[str], Value]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Value:
+        # Defaults are values already.
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
 
 
 class Positive(Number):
@@ -93,20 +111,6 @@ class CommonOptions:
             raise click.BadParameter(str(error), param_hint="--target") from error
 
 
-def _check_target(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    try:
-        return None if value is None else parse_target(value).text
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _parse_batch(context: click.Context, parameter: click.Parameter, value: str | None) -> Sizes | None:
-    try:
-        return None if value is None else parse_sizes(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 def _parse_shapes(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Shapes:
     shapes = {}
     for value in values:
@@ -126,7 +130,7 @@ _OPTIONS = (
     click.option("--port", type=click.IntRange(1, 65535), help=f"Its gRPC port; by default {_PORT}."),
     click.option(
         "--target",
-        callback=_check_target,
+        type=Parsed("text", lambda text: parse_target(text).text),
         help="Server to call, as gRPC spells it, instead of --host and --port: host:port or unix:path; or several "
         "servers in turn: dns:///host:port is every address of the host, ipv4:address:port,... and "
         "ipv6:[address]:port,... are those listed.",
@@ -171,8 +175,7 @@ _OPTIONS = (
     ),
     click.option(
         "--batch",
-        callback=_parse_batch,
-        metavar="SIZES",
+        type=Parsed("sizes", parse_sizes),
         help="Rows of a request, for a model with a batch dimension: 8, or drawn from 1..16 (evenly), 1:70,8:25,32:5 "
         "(by weight) or geometric:MEAN[:MOST]; default 1.",
     ),

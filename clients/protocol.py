@@ -13,6 +13,8 @@ from yais.proto import grpc_service_pb2 as pb
 from yais.proto.model_config_pb2 import ModelConfig
 from yais.proto.tensors import CONTENTS_FIELDS, DATATYPES, DTYPES, from_raw, to_raw
 
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 Parameter = bool | int | float | str

@@ -36,9 +36,9 @@ def idle_connection(port: int) -> FrameConnection:
     settings, due = {}, {"settings", "acknowledgement"}
     received = _receive(connection)
     for head, payload in received:
-        if head.kind == h2.SETTINGS and head.flags & h2.ACK:
+        if head.type == h2.SETTINGS and head.flags & h2.ACK:
             due.discard("acknowledgement")
-        elif head.kind == h2.SETTINGS:
+        elif head.type == h2.SETTINGS:
             settings = dict(struct.iter_unpack(">HL", payload))
             connection.sendall(h2.frame(h2.SETTINGS, h2.ACK))
             due.discard("settings")
@@ -81,18 +81,18 @@ class SteadyClient:
         waiting = window
         while waiting:
             head, payload = self._next_frame()
-            if head.kind == h2.DATA:
+            if head.type == h2.DATA:
                 replies[head.stream] += payload
             # The flag is 1, and the stream one fewer to wait for.
-            waiting -= head.flags & h2.END_STREAM if head.kind in (h2.DATA, h2.HEADERS) else 0
+            waiting -= head.flags & h2.END_STREAM if head.type in (h2.DATA, h2.HEADERS) else 0
         return [reply[_PREFIX:] for reply in replies.values()]
 
     def _next_frame(self) -> tuple[h2.FrameHeader, bytes]:
         head, payload = next(self._connection.frames, (None, b""))
         if head is None:
             raise BenchError("the server has closed the connection")
-        if head.kind not in (h2.DATA, h2.HEADERS, h2.WINDOW_UPDATE):
-            raise BenchError(f"the server has sent a frame of type {head.kind}")
+        if head.type not in (h2.DATA, h2.HEADERS, h2.WINDOW_UPDATE):
+            raise BenchError(f"the server has sent a frame of type {head.type}")
         return head, payload
 
     def _call(self, stream: int) -> bytes:

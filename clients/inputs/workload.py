@@ -24,7 +24,7 @@ _AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ServedModel:
     """One version of a model; an empty `version` is the newest."""
 
     metadata: ModelMetadata
@@ -52,7 +52,7 @@ class WeightedChoice(Generic[T]):
 class Workload:
     """The requests to one model, to be sent many times."""
 
-    served: Model
+    served: ServedModel
     choices: tuple[WeightedChoice[Arrays], ...]
     seed: int
 
@@ -127,7 +127,7 @@ def find_name(client: Client, timeout: float) -> str:
     return names[0]
 
 
-def describe(client: Client, name: str, version: str, timeout: float) -> Model:
+def describe(client: Client, name: str, version: str, timeout: float) -> ServedModel:
     """Asks the server. Raises InferenceError."""
     metadata = client.model_metadata(name, version, timeout=timeout)
     try:
@@ -137,11 +137,11 @@ def describe(client: Client, name: str, version: str, timeout: float) -> Model:
             raise
         # ModelConfig is Triton's extension; elsewhere the shapes are all there is to go by.
         is_batched = all(len(tensor.shape) > 1 and tensor.shape[0] == -1 for tensor in metadata.inputs)
-        return Model(metadata, version, is_batched)
-    return Model(metadata, version, config.max_batch_size > 0)
+        return ServedModel(metadata, version, is_batched)
+    return ServedModel(metadata, version, config.max_batch_size > 0)
 
 
-def find_inputs(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
+def find_inputs(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     """A choice for each batch size. Raises click's usage errors for options that do not fit the model."""
     if options.npz or options.json:
         return (WeightedChoice(1.0, _files(options)),)
@@ -172,7 +172,7 @@ def _files(options: CommonOptions) -> tuple[Arrays, ...]:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
-def _images(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
+def _images(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     if len(model.metadata.inputs) != 1 or options.picture is None:
         raise click.UsageError(f"--picture: {model.name} has {len(model.metadata.inputs)} inputs, not one")
     (tensor,) = model.metadata.inputs
@@ -196,7 +196,7 @@ def _images(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays
     return tuple(choices)
 
 
-def _generated(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
+def _generated(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     random = np.random.default_rng(options.seed)
     memory = MemoryLimit("--batch")
     return tuple(
@@ -207,7 +207,7 @@ def _generated(model: Model, options: CommonOptions) -> tuple[WeightedChoice[Arr
     )
 
 
-def _batch_sizes(model: Model, options: CommonOptions) -> list[tuple[int | None, float]]:
+def _batch_sizes(model: ServedModel, options: CommonOptions) -> list[tuple[int | None, float]]:
     """The rows of a request, by weight; None for a model without a batch dimension."""
     if model.is_batched:
         return list(options.batch.items()) if options.batch else [(1, 1.0)]

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import grpc
 
-from yais.clients.channel import HostPort, Target, join_address, parse_target
+from yais.clients.channel import HostPort, ParsedTarget, join_address, parse_target
 from yais.clients.siege.transports import CountingCallable, TransportName, UnaryCallable, open_callable
 
 OpenCallable = Callable[[str], tuple[grpc.aio.Channel, CountingCallable]]
@@ -185,7 +185,9 @@ _INTERVAL = ResolveInterval()
 class Resolver:
     """Name resolver of a target; the addresses that a target lists itself are never resolved again."""
 
-    def __init__(self, target: Target, resolve: Resolve = resolve_host, interval: ResolveInterval = _INTERVAL) -> None:
+    def __init__(
+        self, target: ParsedTarget, resolve: Resolve = resolve_host, interval: ResolveInterval = _INTERVAL
+    ) -> None:
         self._target = target
         self._resolve = resolve
         self._interval = interval

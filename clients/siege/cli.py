@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from yais.clients.channel import HostPort
-from yais.clients.options import POSITIVE, CommonOptions, Positive, common_options, run_info
+from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, run_info
 from yais.clients.reporters.text import render
 from yais.clients.siege.balancer import Endpoint
 from yais.clients.siege.find_max import Judge, find_max
@@ -56,7 +56,7 @@ Other commands, each with --help:
   siege report FILE         a saved report as text, CSV or an HdrHistogram
   siege compare A B         whether two runs differ
   siege plot FILE...        runs as a page of plots
-  siege chaos               what breaks a server, beside a client that wants to be served
+  siege chaos               attacks on a server, and what it must keep under them
 """
 
 
@@ -88,20 +88,6 @@ def parse_address(text: str) -> HostPort:
     except UnicodeError:
         raise ValueError(f"{host!r} is no name of a host") from None
     return HostPort(host, int(port))
-
-
-class HostPortType(click.ParamType[HostPort]):
-    """An address as `parse_address` reads it."""
-
-    name = "address"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> HostPort:
-        if isinstance(value, HostPort):
-            return value
-        try:
-            return parse_address(value)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
 
 
 @click.command(cls=Siege, epilog=EXAMPLES)
@@ -141,8 +127,7 @@ class HostPortType(click.ParamType[HostPort]):
 )
 @click.option(
     "--metrics",
-    type=HostPortType(),
-    metavar="PORT|HOST:PORT",
+    type=Parsed("port|host:port", parse_address),
     help="Answer Prometheus there at /metrics while siege runs; a PORT alone is on 127.0.0.1, 0 is any free one.",
 )
 @click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")
@@ -153,7 +138,7 @@ class HostPortType(click.ParamType[HostPort]):
     show_default="native, where it was built",
     help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
 )
-def main(common: CommonOptions, inputs: RequestOptions, plan: ArrivalOptions, **options: Any) -> None:
+def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions, **options: Any) -> None:
     """Sends requests on a schedule, whatever the replies do, and prints the latencies.
 
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
@@ -174,13 +159,13 @@ def main(common: CommonOptions, inputs: RequestOptions, plan: ArrivalOptions, **
         load = LoadConfig(
             endpoint=Endpoint(settings.transport, common.target, requests.method, settings.connections),
             requests=requests,
-            plan=plan,
+            arrivals=arrivals,
             timeout=common.timeout,
             max_outstanding=settings.max_outstanding,
             golden=golden,
             late_after=None if settings.late_after is None else round(settings.late_after * 1e6),
         )
-        info = describe_run(common, plan, settings, requests)
+        info = describe_run(common, arrivals, settings, requests)
         if settings.find_max:
             end_search(search(load, info, settings), settings)
         report = run(load, info, settings)
@@ -207,15 +192,17 @@ class SiegeOptions:
     transport: TransportName
 
 
-def describe_run(common: CommonOptions, plan: ArrivalOptions, settings: SiegeOptions, requests: Requests) -> RunInfo:
+def describe_run(
+    common: CommonOptions, arrivals: ArrivalOptions, settings: SiegeOptions, requests: Requests
+) -> RunInfo:
     return replace(
         run_info(common),
-        schedule=str(plan),
-        loop="closed" if plan.is_closed else "open",
-        rate_asked=plan.rate,
-        seed=plan.arrival_seed,
+        schedule=str(arrivals),
+        loop="closed" if arrivals.is_closed else "open",
+        rate_asked=arrivals.rate,
+        seed=arrivals.arrival_seed,
         kinds=requests.kinds,
-        max_outstanding=plan.concurrency or settings.max_outstanding,
+        max_outstanding=arrivals.concurrency or settings.max_outstanding,
         max_lag=settings.max_lag,
     )
 
@@ -239,19 +226,19 @@ def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Report:
 
 def search(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Curve:
     """Raises click's usage error where there is nothing to search for, or by."""
-    plan = load.plan
+    arrivals = load.arrivals
     if not settings.slo:
         raise click.UsageError("--find-max needs --slo, which it is to keep")
-    if plan.rate is None or plan.count is not None or settings.log:
+    if arrivals.rate is None or arrivals.count is not None or settings.log:
         raise click.UsageError("--find-max needs --rate to start from, and takes no --count or --log")
     if any(file.suffix != ".json" for file in settings.reports):
         raise click.UsageError("--report: the curve of --find-max is written as .json only")
     if settings.processes > 1:
         raise click.UsageError("--find-max is done by one process, and --processes asks for several")
-    longest = plan.duration or _LONGEST_PROBE
+    longest = arrivals.duration or _LONGEST_PROBE
     judge = Judge(settings.slo, shortest=min(_SHORTEST_PROBE, longest), longest=longest)
     with open_views(settings.metrics, labels(info)) as views:
-        return uvloop.run(find_max(load, info, judge, Search(plan.rate), views.show))
+        return uvloop.run(find_max(load, info, judge, Search(arrivals.rate), views.show))
 
 
 def labels(info: RunInfo) -> dict[str, str]:

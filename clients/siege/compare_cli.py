@@ -48,7 +48,7 @@ def main(files: tuple[str, ...], metric: str, confidence: float, force: bool, fa
     """Compares the report of B with that of A, both written with siege --report.
 
     Several reports of a side are taken as one run; --versus stands between the sides, and may be left out where each
-    has one. A difference is told only when the intervals of both sides do not overlap.
+    has one. A difference is significant when the intervals of both sides do not overlap.
 
     Exits with 0, with 1 where --fail-if-worse asks for it, with 2 for bad usage.
     """

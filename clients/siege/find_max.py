@@ -16,7 +16,7 @@ import click
 from yais.clients.siege.balancer import RoundRobinPicker, connect
 from yais.clients.siege.runner import LoadConfig, Show, send
 from yais.clients.siege.search import Curve, Point, ProbeOutcome, Search
-from yais.clients.siege.transports import Call
+from yais.clients.siege.transports import UnaryCall
 from yais.clients.stats.histogram import SECOND, Histogram
 from yais.clients.stats.outcomes import OK
 from yais.clients.stats.recorder import Recorder
@@ -100,14 +100,14 @@ class Judge:
 
 
 async def find_max(load: LoadConfig, info: RunInfo, judge: Judge, search: Search, show: Show) -> Curve:
-    """Searches with the load's plan at other rates; each point is printed as soon as it is there."""
+    """Searches with the load's arrivals at one rate after the other; each point is printed as soon as it is there."""
 
     async def probe(rate: float, test: SequentialTest) -> Report:
-        plan = replace(load.plan, rate=rate, duration=judge.longest)
+        arrivals = replace(load.arrivals, rate=rate, duration=judge.longest)
         recorder = Recorder()
-        probed = replace(load, plan=plan)
+        probed = replace(load, arrivals=arrivals)
         sent = await send(probed, recorder, show, follow=test.follow, on_stop=search.abandon)
-        return summarise(recorder.tally, replace(info, schedule=str(plan), rate_asked=rate, cpu=(sent.cpu,)))
+        return summarise(recorder.tally, replace(info, schedule=str(arrivals), rate_asked=rate, cpu=(sent.cpu,)))
 
     async with connect(replace(load.endpoint, connections=1), load.timeout) as balancer:
         idle = IdleDetector(make_ping(load, balancer.picker))
@@ -122,7 +122,7 @@ def make_ping(load: LoadConfig, picker: RoundRobinPicker) -> Callable[[], "async
         took: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         sent = monotonic_ns()
 
-        def ended(call: Call) -> None:
+        def ended(call: UnaryCall) -> None:
             took.set_result(monotonic_ns() - sent if call.status == OK else math.inf)
 
         _, request = load.requests.next()

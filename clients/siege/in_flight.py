@@ -7,7 +7,7 @@ from time import monotonic_ns
 import grpc
 
 from yais.clients.siege.balancer import RoundRobinPicker
-from yais.clients.siege.transports import Call, UnaryCallable
+from yais.clients.siege.transports import UnaryCall, UnaryCallable
 from yais.clients.stats.outcomes import OK, STATUS_NAMES, STATUS_NUMBERS
 from yais.clients.stats.recorder import Recorder
 
@@ -45,7 +45,7 @@ class InFlight:
         self._check = check
         self._on_done = on_done
         # What is in flight: due, sent, kind, request, and whether it may be sent again.
-        self._calls: dict[Call, tuple[int, int, int, bytes, bool]] = {}
+        self._calls: dict[UnaryCall, tuple[int, int, int, bytes, bool]] = {}
         self._none_in_flight = asyncio.Event()
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class InFlight:
         else:
             self._calls[call] = due, sent, kind, request, may_repeat
 
-    def _ended(self, call: Call) -> None:
+    def _ended(self, call: UnaryCall) -> None:
         due, sent, kind, request, may_repeat = self._calls.pop(call)
         if call.status == OK:
             self._succeed(call, due, sent, kind, request)
@@ -91,7 +91,7 @@ class InFlight:
         if not self._calls:
             self._none_in_flight.set()
 
-    def _succeed(self, call: Call, due: int, sent: int, kind: int, request: bytes) -> None:
+    def _succeed(self, call: UnaryCall, due: int, sent: int, kind: int, request: bytes) -> None:
         done = monotonic_ns()
         wrong = None if self._check is None else self._check(request, bytes(call.message or b""))
         if wrong is None:

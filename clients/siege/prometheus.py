@@ -83,7 +83,7 @@ class SiegeCollector(Collector):
 def buckets(histogram: Histogram) -> tuple[list[tuple[str, int]], float]:
     """How many durations were up to each bound, which is given as text, and the seconds of all of them together.
 
-    A duration counts as the greatest of its slot, as in a percentile; what is not told apart from a bound is within.
+    A duration counts as the greatest of its slot, as in a percentile; what shares a slot with a bound is within.
     """
     durations, times = histogram.steps()
     counts = np.bincount(np.searchsorted(_bucket_edges(), durations), times, len(BOUNDS) + 1).astype(np.int64)
@@ -147,7 +147,7 @@ def _bucket_edges() -> Nanoseconds:
 
 
 class _Server(ThreadingWSGIServer):
-    # Some versions of Python would share the port with whoever has it already.
+    # Some versions of Python would share the port with another process that has it already.
     allow_reuse_port = False
 
 

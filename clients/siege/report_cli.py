@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from yais.clients.options import FILE
+from yais.clients.options import FILE, Parsed
 from yais.clients.reporters import document
 from yais.clients.reporters.document import dumps
 from yais.clients.reporters.html import NamedReport, missing_libraries
@@ -17,7 +17,7 @@ from yais.clients.reporters.tabular import by_second, histogram_log, spectrum
 from yais.clients.reporters.text import render
 from yais.clients.siege.search import Curve
 from yais.clients.stats.report import Report
-from yais.clients.stats.slo import Assessment, Objective, ObjectiveError, assess, parse_objectives
+from yais.clients.stats.slo import Assessment, Objective, assess, parse_objectives
 from yais.clients.stats.verdict import judge
 
 _REPORT_EXAMPLES = """\b
@@ -74,23 +74,7 @@ def report(file: Path, form: str) -> None:
     click.echo(render(saved, judge(saved)) if form == "text" else FORMATS[f".{form}"](saved, ()), nl=form == "text")
 
 
-class ObjectivesType(click.ParamType[tuple[Objective, ...], str]):
-    """The type of an option that takes objectives."""
-
-    name = "objectives"
-
-    def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> tuple[Objective, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return parse_objectives(value)
-        except ObjectiveError as error:
-            self.fail(str(error), parameter, context)
-
-
-OBJECTIVES = ObjectivesType()
+OBJECTIVES = Parsed("objectives", parse_objectives)
 
 
 @click.command(epilog=_PLOT_EXAMPLES)

@@ -16,7 +16,7 @@ from yais.clients.client import Client
 from yais.clients.inputs.files import list_files
 from yais.clients.inputs.generated import parse_weights
 from yais.clients.inputs.workload import (
-    Model,
+    ServedModel,
     WeightedChoice,
     Workload,
     describe,
@@ -25,14 +25,12 @@ from yais.clients.inputs.workload import (
     prepare,
     report_errors,
 )
-from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, allow_one_of, take_fields
-from yais.clients.protocol import Arrays, from_rpc
+from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, Parsed, allow_one_of, take_fields
+from yais.clients.protocol import MODEL_INFER, Arrays, from_rpc
 from yais.clients.siege import golden
 from yais.clients.siege.golden import Golden, Read, Tolerance
 from yais.clients.siege.shared_memory import share_inputs
 from yais.proto.grpc_service_pb2 import ModelInferRequest
-
-INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class Requests:
@@ -127,13 +125,6 @@ class RequestOptions:
     atol: float
 
 
-def _parse_mix(context: click.Context, parameter: click.Parameter, value: str | None) -> Mix:
-    try:
-        return () if value is None else parse_mix(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 def _parse_method(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     if value is None:
         return ""
@@ -145,7 +136,8 @@ def _parse_method(context: click.Context, parameter: click.Parameter, value: str
 _OPTIONS = (
     click.option(
         "--mix",
-        callback=_parse_mix,
+        type=Parsed("mix", parse_mix),
+        default=(),
         metavar="NAME[:VERSION]=WEIGHT,...",
         help="Several models to call, each with inputs of its own, drawn by weight: mlp=3,identity=1.",
     ),
@@ -231,7 +223,7 @@ def find_golden(common: CommonOptions, inputs: RequestOptions, requests: Request
     return None
 
 
-def _input_names(model: Model) -> set[str]:
+def _input_names(model: ServedModel) -> set[str]:
     return {tensor.name for tensor in model.metadata.inputs}
 
 
@@ -278,7 +270,7 @@ def _infer_requests(common: CommonOptions, inputs: RequestOptions, stack: ExitSt
         WeightedChoice(choice.weight, tuple((kind, request.SerializeToString()) for kind, request in choice.items))
         for choice in choices
     ]
-    return Requests(INFER, kinds, serialised, common.seed)
+    return Requests(MODEL_INFER, kinds, serialised, common.seed)
 
 
 def _weigh_requests(

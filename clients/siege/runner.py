@@ -1,8 +1,7 @@
 """Runner of one siege in one process: what it is to send, its connections, and its loop."""
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic_ns, thread_time_ns
 from typing import TextIO
@@ -11,7 +10,7 @@ import click
 
 from yais.clients.options import handle_signals
 from yais.clients.reporters.tabular import RequestLog
-from yais.clients.siege.balancer import Endpoint, RoundRobinBalancer, RoundRobinPicker, background_tasks, connect
+from yais.clients.siege.balancer import Endpoint, RoundRobinPicker, background_tasks, connect
 from yais.clients.siege.closed_loop import ClosedLoop
 from yais.clients.siege.golden import Golden
 from yais.clients.siege.in_flight import Check
@@ -35,7 +34,7 @@ class LoadConfig:
 
     endpoint: Endpoint
     requests: Requests
-    plan: ArrivalOptions
+    arrivals: ArrivalOptions
     timeout: float
     max_outstanding: int
     golden: Golden | None = None
@@ -49,15 +48,19 @@ class LoadConfig:
 
     def pacer(self) -> Pacer | None:
         """The schedule, of which each of several processes sends every so many-th arrival; None for a closed loop."""
-        if self.plan.is_closed:
+        if self.arrivals.is_closed:
             return None
-        pacer = make_pacer(self.plan)
+        pacer = make_pacer(self.arrivals)
         return pacer if self.processes == 1 else Shard(pacer, self.index, self.processes)
 
     def split(self, processes: int) -> list["LoadConfig"]:
         """The shares of as many processes. Raises click's usage error where there is not enough for each."""
-        plan = self.plan
-        bounds = {"--max-outstanding": self.max_outstanding, "--concurrency": plan.concurrency, "--count": plan.count}
+        arrivals = self.arrivals
+        bounds = {
+            "--max-outstanding": self.max_outstanding,
+            "--concurrency": arrivals.concurrency,
+            "--count": arrivals.count,
+        }
         for option, bound in bounds.items():
             if bound is not None and bound < processes:
                 raise click.UsageError(
@@ -69,13 +72,13 @@ class LoadConfig:
         def part(whole: int | None) -> int | None:
             return None if whole is None else whole // processes + (index < whole % processes)
 
-        plan = self.plan
-        if plan.is_closed:
-            plan = replace(plan, concurrency=part(plan.concurrency), count=part(plan.count))
+        arrivals = self.arrivals
+        if arrivals.is_closed:
+            arrivals = replace(arrivals, concurrency=part(arrivals.concurrency), count=part(arrivals.count))
         return replace(
             self,
             requests=self.requests.for_process(index),
-            plan=plan,
+            arrivals=arrivals,
             max_outstanding=part(self.max_outstanding) or 1,
             index=index,
             processes=processes,
@@ -97,77 +100,67 @@ async def send(
     follow: Follow | None = None,
     on_stop: Callable[[], None] = lambda: None,
 ) -> SendCost:
-    """Goes through the plan, or what a signal leaves of it; `show` gets a snapshot each second.
+    """Goes through the schedule, or what a signal leaves of it; `show` gets a snapshot each second.
 
     `follow` runs beside the sender until that has ended; `on_stop` is called besides at the first signal.
     """
-    async with prepare_run(load, recorder, lambda: warn_of_drops(load)) as run:
+    async with connect(load.endpoint, load.timeout) as balancer:
+        sender = make_loop(load, balancer.picker, recorder, lambda: warn_of_drops(load))
 
         def stop() -> None:
             on_stop()
-            run.sender.stop()
+            sender.stop()
 
-        with handle_signals(stop, run.sender.cancel):
-            followers = [] if follow is None else [follow(run.sender)]
-            return await run.go(show, *followers)
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedRun:
-    """A sender that is connected, and waits to `go`."""
-
-    load: LoadConfig
-    sender: OpenLoop | ClosedLoop
-    balancer: RoundRobinBalancer
-
-    async def go(self, show: Show, *followers: Awaitable[None], at: int | None = None) -> SendCost:
-        """Sends, from `at` on where several processes have agreed on a time; `followers` run beside that."""
-        began = monotonic_ns(), thread_time_ns()
-        async with background_tasks(show_snapshots(self.sender, self.load.pacer(), show), *followers):
-            await self.sender.run(at)
-        cpu = (thread_time_ns() - began[1]) / max(monotonic_ns() - began[0], 1)
-        return SendCost(cpu, self.balancer.counts())
+        with handle_signals(stop, sender.cancel):
+            followers = [] if follow is None else [follow(sender)]
+            cpu = await run_loop(sender, load.pacer(), show, *followers)
+        return SendCost(cpu, balancer.counts())
 
 
-@asynccontextmanager
-async def prepare_run(
-    load: LoadConfig, recorder: Recorder, on_first_drop: Callable[[], None]
-) -> AsyncIterator[PreparedRun]:
-    async with connect(load.endpoint, load.timeout) as balancer:
-        sender = make_loop(load, balancer.picker, recorder, on_first_drop)
-        # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
-        gc.collect()
-        gc.freeze()
-        yield PreparedRun(load, sender, balancer)
+async def run_loop(
+    sender: OpenLoop | ClosedLoop, pacer: Pacer | None, show: Show, *followers: Awaitable[None], at: int | None = None
+) -> float:
+    """The share of a core that it took; `at` is when several processes have agreed to begin, `followers` run beside."""
+    began = monotonic_ns(), thread_time_ns()
+    async with background_tasks(show_snapshots(sender, pacer, show), *followers):
+        await sender.run(at)
+    return (thread_time_ns() - began[1]) / max(monotonic_ns() - began[0], 1)
 
 
 def make_loop(
     load: LoadConfig, picker: RoundRobinPicker, recorder: Recorder, on_first_drop: Callable[[], None]
 ) -> OpenLoop | ClosedLoop:
-    plan, pacer = load.plan, load.pacer()
+    """The loop of a closed or an open load, yet to be run."""
+    arrivals, pacer = load.arrivals, load.pacer()
+    loop: OpenLoop | ClosedLoop
     if pacer is None:
-        return ClosedLoop(
+        loop = ClosedLoop(
             picker,
             load.requests.next,
-            concurrency=plan.concurrency or 1,
+            concurrency=arrivals.concurrency or 1,
             timeout=load.timeout,
-            count=plan.count,
-            duration=plan.duration_ns,
-            warmup=plan.warmup_ns,
+            count=arrivals.count,
+            duration=arrivals.duration_ns,
+            warmup=arrivals.warmup_ns,
             recorder=recorder,
             check=load.check,
         )
-    return OpenLoop(
-        picker,
-        load.requests.next,
-        pacer,
-        timeout=load.timeout,
-        max_outstanding=load.max_outstanding,
-        warmup=plan.warmup_ns,
-        recorder=recorder,
-        check=load.check,
-        on_first_drop=on_first_drop,
-    )
+    else:
+        loop = OpenLoop(
+            picker,
+            load.requests.next,
+            pacer,
+            timeout=load.timeout,
+            max_outstanding=load.max_outstanding,
+            warmup=arrivals.warmup_ns,
+            recorder=recorder,
+            check=load.check,
+            on_first_drop=on_first_drop,
+        )
+    # What lives by now lives for the whole run; the collector need not go through it in the midst of a send.
+    gc.collect()
+    gc.freeze()
+    return loop
 
 
 def warn_of_drops(load: LoadConfig) -> None:

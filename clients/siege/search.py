@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Report
-from yais.clients.stats.verdict import ExitCode
+from yais.clients.stats.verdict import SiegeExitCode
 
 ProbeOutcome = Literal["kept", "missed", "invalid"]
 SearchEnd = Literal["found", "none", "ceiling", "generator", "unsteady", "interrupted"]
@@ -16,12 +16,12 @@ SCHEMA = "yais.siege.curve/1"
 
 _TITLES = ("asked", "answered", "p50", "p99", "errors", "requests", "")
 _EXIT_CODES = {
-    "found": ExitCode.CLEAN,
-    "ceiling": ExitCode.CLEAN,
-    "none": ExitCode.MISSED,
-    "unsteady": ExitCode.MISSED,
-    "generator": ExitCode.GENERATOR_LIMIT,
-    "interrupted": ExitCode.FAILED,
+    "found": SiegeExitCode.CLEAN,
+    "ceiling": SiegeExitCode.CLEAN,
+    "none": SiegeExitCode.MISSED,
+    "unsteady": SiegeExitCode.MISSED,
+    "generator": SiegeExitCode.GENERATOR_LIMIT,
+    "interrupted": SiegeExitCode.FAILED,
 }
 
 
@@ -166,7 +166,7 @@ class Point:
         return f"{self.outcome}{doubt}{'' if self.settled else ', server had not settled'}"
 
     def __str__(self) -> str:
-        """A line for whoever watches."""
+        """A line of progress."""
         return "  ".join(f"{title} {cell}".strip() for title, cell in zip(_TITLES, self.cells(), strict=True))
 
 
@@ -180,7 +180,7 @@ class Curve:
     result: SearchResult
 
     @property
-    def exit_code(self) -> ExitCode:
+    def exit_code(self) -> SiegeExitCode:
         return _EXIT_CODES[self.result.end]
 
     @property
@@ -193,7 +193,7 @@ class Curve:
         return max({point.rate for point in self.points} - unproven, default=None)
 
     def table(self) -> str:
-        """The probes by rate, and a sentence that tells the end."""
+        """The probes by rate, and a sentence about how it ended."""
         rows = [_TITLES, *(point.cells() for point in sorted(self.points, key=lambda point: point.rate))]
         # Right-aligned, but for the last column.
         *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))

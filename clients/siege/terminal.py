@@ -30,7 +30,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class View(Protocol):
-    """Shows snapshots to whoever watches."""
+    """Shows snapshots as they come."""
 
     def show(self, snapshot: Snapshot) -> None: ...
 

@@ -12,7 +12,7 @@ from yais.clients.stats.outcomes import OK, STATUS_NUMBERS
 TransportName = Literal["native", "grpcio"]
 
 
-class Call(Protocol):
+class UnaryCall(Protocol):
     """A request that was sent; once it is over, `status`, gRPC's number, and `details` say what became of it.
 
     `message` is the answer, if there is one, and can be read until the callback returns.
@@ -35,7 +35,7 @@ class Call(Protocol):
         """Gives it up, and has it end so; one that is over stays as it is."""
 
 
-Done = Callable[[Call], None]
+Done = Callable[[UnaryCall], None]
 
 
 class UnaryCallable(Protocol):
@@ -44,7 +44,7 @@ class UnaryCallable(Protocol):
     Raises ConnectionError when there is no connection and it does not wait for one.
     """
 
-    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call: ...
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> UnaryCall: ...
 
 
 class CountingCallable(UnaryCallable, Protocol):
@@ -90,7 +90,7 @@ class RawCallable:
         self._raw = raw
         self._waiting = waiting
 
-    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> UnaryCall:
         self.sent += 1
         try:
             return self._raw(request, done, timeout)
@@ -105,7 +105,7 @@ class TaskCallable:
         self.sent = 0
         self._method = method
 
-    def __call__(self, request: bytes, done: Done, timeout: float, /) -> Call:
+    def __call__(self, request: bytes, done: Done, timeout: float, /) -> UnaryCall:
         self.sent += 1
         return _TaskCall(self._method(request, timeout=timeout), done)
 

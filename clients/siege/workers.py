@@ -14,10 +14,11 @@ import click
 import uvloop
 
 from yais.clients.options import handle_signals
+from yais.clients.siege.balancer import connect
 from yais.clients.siege.closed_loop import ClosedLoop
 from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.progress import Snapshot, SnapshotMerger
-from yais.clients.siege.runner import LoadConfig, SendCost, Show, prepare_run, warn_of_drops
+from yais.clients.siege.runner import LoadConfig, SendCost, Show, make_loop, run_loop, warn_of_drops
 from yais.clients.stats.recorder import Recorder, Tally
 
 Command = int | Literal["stop", "cancel"]
@@ -68,11 +69,11 @@ class Coordinator:
     def __init__(self, load: LoadConfig, processes: int, show: Show) -> None:
         self._load = load
         self._merger = SnapshotMerger(processes, show)
-        self._workers = [WorkerProcess(share, self.receive) for share in load.split(processes)]
+        self._workers = [WorkerNode(share, self.receive) for share in load.split(processes)]
         self._has_dropped = False
 
     async def run(self) -> tuple[Tally, list[SendCost]]:
-        """Goes through the plan, or what a signal leaves of it; returns what all counted, and what it took each.
+        """Goes through the schedule, or what a signal leaves of it; returns what all counted, and what it took each.
 
         Raises click's exception when one of them cannot connect, or dies: its part of the run is lost.
         """
@@ -111,7 +112,7 @@ async def run_distributed(load: LoadConfig, processes: int, show: Show) -> tuple
     return await Coordinator(load, processes, show).run()
 
 
-class WorkerProcess:
+class WorkerNode:
     """Sends `load`, and gives `on_message` its index and what it sends; `connected` and `ended` are to be waited for.
 
     They raise click's exception when the process cannot connect, or dies.
@@ -232,10 +233,12 @@ def _ignore_signals() -> Iterator[None]:
 
 async def _work(pipe: Pipe, load: LoadConfig) -> None:
     recorder = Recorder(late_after=load.late_after)
-    async with prepare_run(load, recorder, lambda: pipe.send(FirstDrop())) as run:
-        commands = CommandReader(pipe, run.sender)
+    async with connect(load.endpoint, load.timeout) as balancer:
+        sender = make_loop(load, balancer.picker, recorder, lambda: pipe.send(FirstDrop()))
+        commands = CommandReader(pipe, sender)
         pipe.send(Connected())
         # A snapshot fits into the pipe, so that a busy parent delays nothing.
-        sent = await run.go(pipe.send, at=await commands.start_time)
+        cpu = await run_loop(sender, load.pacer(), pipe.send, at=await commands.start_time)
         commands.close()
+        sent = SendCost(cpu, balancer.counts())
     pipe.send(Ended(recorder.tally, sent))

@@ -1,4 +1,4 @@
-"""Comparison of two runs: how they differ, and whether that can be told from chance."""
+"""Comparison of two runs: how they differ, and whether that is more than chance."""
 
 import math
 import re
@@ -14,12 +14,12 @@ from yais.clients.stats.histogram import Histogram
 from yais.clients.stats.report import Interval, Report
 from yais.clients.stats.statistics import design_effect, quantile_ranks, share_interval
 
-Judgement = Literal["better", "worse", "no difference can be told"]
+Judgement = Literal["better", "worse", "no significant difference"]
 Floats = NDArray[np.float64]
 
 _RESAMPLES = 2000
 _BLOCK = 100
-# A histogram tells durations apart that differ by 0.1 %, and names the longest of those that it does not.
+# A histogram separates durations that differ by 0.1 %, and names the longest of those that it does not.
 _RESOLUTION = 2.0**-10
 _FEWEST_BATCHES = 8
 
@@ -46,7 +46,7 @@ class Comparison:
     @property
     def verdict(self) -> Judgement:
         if not (self.difference.low > 0 or self.difference.high < 0):
-            return "no difference can be told"
+            return "no significant difference"
         return "worse" if (self.difference.value > 0) != (self.metric == "rate") else "better"
 
 

@@ -91,7 +91,7 @@ class Histogram:
         return Histogram(self.counts.copy())
 
     def value_at(self, percentile: float) -> int:
-        """The greatest duration that is not told apart from the one at `percentile`; 0 without data."""
+        """The greatest duration in the slot of the one at `percentile`; 0 without data."""
         return int(self.values_at([percentile])[0])
 
     def values_at(self, percentiles: list[float]) -> Nanoseconds:

@@ -87,7 +87,7 @@ class Objective:
     within: int = 0
 
     @property
-    def kind(self) -> Unit:
+    def unit(self) -> Unit:
         return METRICS.get(self.metric, "time")
 
     @property
@@ -106,7 +106,7 @@ class Objective:
                 return math.inf if rank else None
             values, counts = measured.latency.steps()
             return float(values[np.searchsorted(np.cumsum(counts), rank)])
-        if self.kind == "share":
+        if self.unit == "share":
             part, whole = self._parts(measured.counts)
             return Fraction(part, whole) if whole else None
         latency, elapsed = measured.latency, measured.elapsed
@@ -118,7 +118,7 @@ class Objective:
     def share(self, measured: Measured) -> Proportion | None:
         """What the objective comes down to where it bounds how many requests may go wrong, which can be estimated."""
         counts = measured.counts
-        if not self.comparison.startswith("<") or self.metric == "mean" or self.kind == "rate":
+        if not self.comparison.startswith("<") or self.metric == "mean" or self.unit == "rate":
             return None
         if self.quantile is not None:
             values, times = measured.latency.steps()
@@ -148,11 +148,11 @@ class Assessment:
 
     def as_json(self) -> dict[str, Any]:
         """Times in milliseconds; null for the latency of what was not completed, too."""
-        scale = 1e6 if self.objective.kind == "time" else 1.0
+        scale = 1e6 if self.objective.unit == "time" else 1.0
         value = math.inf if self.measured is None else float(self.measured)
         return {
             "objective": self.objective.text,
-            "unit": {"time": "ms", "share": "of 1", "rate": "1/s"}[self.objective.kind],
+            "unit": {"time": "ms", "share": "of 1", "rate": "1/s"}[self.objective.unit],
             "bound": float(self.objective.bound) / scale,
             "measured": value / scale if math.isfinite(value) else None,
             "kept": self.kept,
@@ -164,8 +164,8 @@ class Assessment:
         value = float(self.measured)
         if math.isinf(value):
             return "too many were not completed"
-        by_kind = {"time": f"{milliseconds(value / 1e6)} ms", "share": f"{value:.4%}", "rate": f"{value:,.1f}/s"}
-        return by_kind[self.objective.kind]
+        by_unit = {"time": f"{milliseconds(value / 1e6)} ms", "share": f"{value:.4%}", "rate": f"{value:,.1f}/s"}
+        return by_unit[self.objective.unit]
 
 
 def assess(objectives: Sequence[Objective], report: Report) -> tuple[Assessment, ...]:
@@ -244,15 +244,15 @@ def _read_metric(reader: _Scanner) -> str:
     return word
 
 
-def _read_quantity(reader: _Scanner, kind: Unit) -> Fraction:
+def _read_quantity(reader: _Scanner, unit: Unit) -> Fraction:
     start = reader.at
     number = Fraction(reader.take(r"\d+(\.\d+)?", "a number"))
-    units = _UNITS[kind]
+    units = _UNITS[unit]
     *others, last = units
     expected = f"{', '.join(others)} or {last}" if others else last
     quantity = number * units[reader.take(rf"({'|'.join(units)})(?![\w%/])", expected)]
-    if kind == "share" and quantity > 1:
+    if unit == "share" and quantity > 1:
         raise ObjectiveError(reader.text, start, "at most 100 %")
-    if kind != "share" and not quantity:
+    if unit != "share" and not quantity:
         raise ObjectiveError(reader.text, start, "more than 0")
     return quantity

@@ -44,14 +44,6 @@ def shows_more(over: int, total: int, allowed: float, risk: float) -> bool:
     return at_least(over, total, allowed) < risk
 
 
-def requests_needed(over: int, allowed: float, risk: float) -> int:
-    """The fewest requests, `over` of them over, that show fewer than `allowed`; LoadGen's h + t for `over` = t."""
-    most = over + 1
-    while not shows_fewer(over, most, allowed, risk):
-        most *= 2
-    return bisect_left(range(most), True, lo=over, key=lambda total: shows_fewer(over, total, allowed, risk))
-
-
 def quantile_ranks(total: int, quantile: float, confidence: float) -> tuple[int, int]:
     """Between which of `total` sorted values, counted from 1, the quantile of all lies, whatever their distribution.
 

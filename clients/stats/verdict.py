@@ -19,7 +19,7 @@ _SIGNIFICANT = 3.0
 _MATERIAL = 0.01
 
 
-class ExitCode(IntEnum):
+class SiegeExitCode(IntEnum):
     """An invalid run ends with whose limit it was; of a valid one the objectives decide, if there are any."""
 
     CLEAN = 0
@@ -31,10 +31,10 @@ class ExitCode(IntEnum):
     MISSED = 5
 
 
-_EXIT_CODES: dict[Limit, ExitCode] = {
-    "generator": ExitCode.GENERATOR_LIMIT,
-    "server": ExitCode.SERVER_LIMIT,
-    "cap": ExitCode.SERVER_LIMIT,
+_EXIT_CODES: dict[Limit, SiegeExitCode] = {
+    "generator": SiegeExitCode.GENERATOR_LIMIT,
+    "server": SiegeExitCode.SERVER_LIMIT,
+    "cap": SiegeExitCode.SERVER_LIMIT,
 }
 
 
@@ -69,13 +69,13 @@ def judge(report: Report) -> Verdict:
     return Verdict(limit is None, limit, tuple(reason for found in reasons.values() for reason in found), remarks)
 
 
-def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> ExitCode:
+def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> SiegeExitCode:
     """That of an invalid run before all; then the objectives', where there are any; then whether all was answered."""
     if verdict is not None and verdict.limit is not None:
         return _EXIT_CODES[verdict.limit]
     if objective_met is not None:
-        return ExitCode.CLEAN if objective_met else ExitCode.MISSED
-    return ExitCode.CLEAN if report.clean else ExitCode.FAILED
+        return SiegeExitCode.CLEAN if objective_met else SiegeExitCode.MISSED
+    return SiegeExitCode.CLEAN if report.clean else SiegeExitCode.FAILED
 
 
 def generator_reasons(report: Report) -> list[str]:

@@ -10,7 +10,7 @@ _NEEDED = ("bokeh", "jinja2")
 
 
 def missing_libraries() -> str | None:
-    """The error for whoever wants a page and has not installed what draws it; None where it is installed."""
+    """The error where a page is asked for and what draws it is not installed; None where it is."""
     if all(find_spec(module) for module in _NEEDED):
         return None
     return "a page needs Bokeh: pip install 'yais[plot]'"
@@ -18,7 +18,7 @@ def missing_libraries() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class NamedReport:
-    """A report, under the name that tells it from others of the page, and the objectives it was held against."""
+    """A report, under the name that it has on the page, and the objectives that it is assessed by."""
 
     name: str
     report: Report

@@ -15,7 +15,7 @@ Values = NDArray[np.float64]
 Dash = Literal["solid", "dashed", "dotted", "dotdash"]
 Axis = Literal["second", "percentile"]
 
-# Okabe and Ito's, that colour-blind readers tell apart, without the yellow, which paper swallows.
+# Okabe and Ito's, which colour-blind readers can distinguish, without the yellow, which is hard to see on white.
 _RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d")
 
 # Points each time the rest up to 100 % halves: more than there are pixels for.
@@ -54,7 +54,7 @@ class Plot:
 class Quantity:
     """What is drawn of every run.
 
-    One run has a colour for each quantity. Of several, each has its colour, and quantities are told apart by their
+    One run has a colour for each quantity. Of several, each has its colour, and quantities differ by their
     dashes `among` them; only the `leading` ones are shown at first.
     """
 

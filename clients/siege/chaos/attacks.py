@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from inspect import cleandoc
 from random import Random
 
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.siege.chaos import h2, protocol_attacks
-from yais.clients.siege.chaos.h2 import METHOD, Peer
+from yais.clients.siege.chaos.h2 import Peer
 from yais.clients.siege.chaos.invariants import OK
 from yais.clients.siege.chaos.runner import CANCELLED, Attack, AttackClient, AttackContext
 from yais.clients.siege.chaos.toxics import parse_toxic
@@ -129,7 +130,7 @@ async def _cancel_within(context: AttackContext, random: Random) -> None:
         message = h2.message(context.small.body)
         part = message[: random.randrange(len(message))]
         stream = peer.open_stream()
-        await peer.send(h2.headers(stream, METHOD) + h2.frame(h2.DATA, 0, stream, part))
+        await peer.send(h2.headers(stream, MODEL_INFER) + h2.frame(h2.DATA, 0, stream, part))
         await asyncio.sleep(random.uniform(0, _SHORT_S))
         await peer.send(h2.reset(stream))
 
@@ -151,7 +152,7 @@ def _burst(context: AttackContext, peer: Peer, random: Random) -> bytes:
             pieces.append(peer.request(stream, request.body))
             context.counters.add_abandoned(request)
         else:
-            pieces.append(h2.headers(stream, METHOD))
+            pieces.append(h2.headers(stream, MODEL_INFER))
         pieces.append(h2.reset(stream))
     return b"".join(pieces)
 

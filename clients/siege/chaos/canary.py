@@ -21,7 +21,7 @@ import numpy as np
 import uvloop
 from google.protobuf.message import DecodeError
 
-from yais.clients.siege.chaos.h2 import METHOD
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.siege.open_loop import Timer
 from yais.clients.siege.transports import TransportName, open_callable
 from yais.clients.stats.outcomes import STATUS_NUMBERS
@@ -234,10 +234,10 @@ class Canary:
 async def serve(config: CanaryConfig) -> None:
     """Calls in the windows that stdin opens and closes, all of them on one connection."""
     request = ModelInferRequest.FromString(base64.b64decode(config.request))
-    channel, _ = open_callable(config.transport, config.target, METHOD)
+    channel, _ = open_callable(config.transport, config.target, MODEL_INFER)
     async with channel:
         await channel.channel_ready()
-        method: Any = channel.unary_unary(METHOD)
+        method: Any = channel.unary_unary(MODEL_INFER)
         # What is slow only the first time is not usual.
         try:
             for _ in range(_WARM_UP):

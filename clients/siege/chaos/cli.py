@@ -13,7 +13,7 @@ import uvloop
 from yais.clients.channel import HostPort, parse_target
 from yais.clients.client import Client
 from yais.clients.inputs.workload import announce
-from yais.clients.options import POSITIVE, CommonOptions, Positive, common_options, handle_signals
+from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, handle_signals
 from yais.clients.protocol import InferenceError
 from yais.clients.siege.chaos.attacks import all_attacks
 from yais.clients.siege.chaos.canary import CanaryConfig, CanaryError, start_canary
@@ -99,35 +99,17 @@ def exit_code(results: Sequence[AttackResult]) -> int:
     return UNPROVEN if "unproven" in states else HELD
 
 
-class ToxicType(click.ParamType[ConfiguredToxic]):
-    """A toxic as `parse_toxic` reads it."""
-
-    name = "toxic"
-
-    def convert(
-        self, value: object, parameter: click.Parameter | None, context: click.Context | None
-    ) -> ConfiguredToxic:
-        if isinstance(value, ConfiguredToxic):
-            return value
-        try:
-            return parse_toxic(str(value))
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
-
-
-TOXIC = ToxicType()
-
-
-def _parse_to(context: click.Context, parameter: click.Parameter, value: str) -> HostPort:
-    try:
-        return parse_target(value).server
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+TOXIC = Parsed("toxic", parse_toxic)
 
 
 @click.command(epilog=PROXY_EXAMPLES)
 @click.option("--listen", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0 takes a free one.")
-@click.option("--to", callback=_parse_to, required=True, metavar="HOST:PORT", help="The server to connect to.")
+@click.option(
+    "--to",
+    type=Parsed("host:port", lambda text: parse_target(text).server),
+    required=True,
+    help="The server to connect to.",
+)
 @click.option("--toxic", "toxics", type=TOXIC, multiple=True, help="Toxics, applied in this order (repeatable).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For everything random.")
 def proxy(listen: int, to: HostPort, toxics: tuple[ConfiguredToxic, ...], seed: int) -> None:
@@ -136,19 +118,20 @@ def proxy(listen: int, to: HostPort, toxics: tuple[ConfiguredToxic, ...], seed: 
     TOXICITY (0 to 1, without a unit) is the share of the connections that a toxic applies to; up is from the client
     to the server. Durations have the units us, ms, s, m; sizes B, KB, MB, KiB, MiB.
     """
+    passing = Proxy(to.host, to.port, toxics, str(seed))
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with passing.listening(port=listen) as port:
+            click.echo(f"listening on 127.0.0.1:{port}")
+            with handle_signals(over.set, over.set):
+                await over.wait()
+
     try:
-        uvloop.run(_serve(listen, Proxy(to.host, to.port, toxics, str(seed))))
+        uvloop.run(serve())
     except OSError as error:
         raise click.BadParameter(f"{listen} cannot be listened on: {error}", param_hint="--listen") from error
-
-
-async def _serve(listen: int, proxy: Proxy) -> None:
-    over = asyncio.Event()
-    async with proxy.listening(port=listen) as port:
-        click.echo(f"listening on 127.0.0.1:{port}")
-        with handle_signals(over.set, over.set):
-            await over.wait()
-    click.echo(f"passed on {proxy.connections:,} connections")
+    click.echo(f"passed on {passing.connections:,} connections")
 
 
 class CommandWithProxy(click.Command):

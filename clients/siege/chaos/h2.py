@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
+from yais.clients.protocol import MODEL_INFER
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
@@ -34,7 +36,6 @@ _HUFFMAN = 0x80
 _DIGITS = {f"{code:05b}": digit for code, digit in zip(range(3), "012", strict=True)} | {
     f"{code:06b}": digit for code, digit in zip(range(0x19, 0x20), "3456789", strict=True)
 }
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # RFC 9113, section 6.9.2: the window of a connection, and of a stream unless the settings say otherwise.
 _WINDOW = 65_535
 _GREETING = {HEADER_TABLE_SIZE: 0}
@@ -45,7 +46,7 @@ class FrameHeader(NamedTuple):
     """The header in front of each frame's payload."""
 
     length: int
-    kind: int
+    type: int
     flags: int
     stream: int
 
@@ -64,10 +65,10 @@ def frames_in(data: bytes) -> Iterator[tuple[FrameHeader, bytes]]:
         yield found, data[start:at]
 
 
-def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
-    """A frame of any kind; `length` stands in its header instead of the payload's."""
+def frame(frame_type: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
+    """A frame of any type; `length` stands in its header instead of the payload's."""
     size = len(payload) if length is None else length
-    return size.to_bytes(3) + bytes((kind, flags)) + number(stream) + payload
+    return size.to_bytes(3) + bytes((frame_type, flags)) + number(stream) + payload
 
 
 def number(value: int) -> bytes:
@@ -123,7 +124,7 @@ def literal(name: bytes, value: bytes, is_indexed: bool = False) -> bytes:
 def grpc_status(block: bytes) -> int | None:
     """The status in a block of header fields, None where there is none.
 
-    Only for a peer that was told to use no table of fields (SETTINGS_HEADER_TABLE_SIZE 0), so that names and values
+    Only for a peer that was asked to use no table of fields (SETTINGS_HEADER_TABLE_SIZE 0), so that names and values
     stand in the block itself, plain or in Huffman's code.
     """
     for name in (_STATUS, _STATUS_HUFFMAN):
@@ -132,7 +133,7 @@ def grpc_status(block: bytes) -> int | None:
             size = value[0] & ~_HUFFMAN
             text = value[1 : 1 + size]
             digits = _huffman_digits(text) if value[0] & _HUFFMAN else text.decode("latin-1")
-            return int(digits) if digits.isdigit() else None
+            return int(digits) if digits.isdecimal() else None
     return None
 
 
@@ -204,7 +205,7 @@ class Peer:
         """The frames of a whole request, for which there must be `room`; `timeout` is the value of grpc-timeout."""
         framed = message(body)
         self.room -= len(framed)
-        return headers(stream, METHOD, timeout) + data(stream, framed)
+        return headers(stream, MODEL_INFER, timeout) + data(stream, framed)
 
     def has_room(self, body: bytes) -> bool:
         return len(body) + MESSAGE_HEAD_BYTES <= self.room
@@ -244,16 +245,16 @@ class Peer:
         self._end_all()
 
     def _handle(self, header: FrameHeader, payload: bytes) -> None:
-        kind, flags, stream = header.kind, header.flags, header.stream
-        if kind in (SETTINGS, PING) and not flags & ACK:
-            self.write(frame(kind, ACK, payload=payload if kind == PING else b""))
-        elif kind == DATA and payload:
+        frame_type, flags, stream = header.type, header.flags, header.stream
+        if frame_type in (SETTINGS, PING) and not flags & ACK:
+            self.write(frame(frame_type, ACK, payload=payload if frame_type == PING else b""))
+        elif frame_type == DATA and payload:
             self.write(b"".join(window_update(number, len(payload)) for number in (0, stream)))
-        elif kind == HEADERS and flags & END_STREAM:
+        elif frame_type == HEADERS and flags & END_STREAM:
             self._end(stream, grpc_status(payload))
-        elif kind == RST_STREAM:
+        elif frame_type == RST_STREAM:
             self._end(stream, None)
-        elif kind == WINDOW_UPDATE and stream == 0:
+        elif frame_type == WINDOW_UPDATE and stream == 0:
             self.room += int.from_bytes(payload)
 
     def _end(self, stream: int, status: int | None) -> None:

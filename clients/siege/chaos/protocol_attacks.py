@@ -7,8 +7,9 @@ from random import Random
 
 from google.protobuf.message import DecodeError
 
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.siege.chaos import h2
-from yais.clients.siege.chaos.h2 import METHOD, Peer
+from yais.clients.siege.chaos.h2 import Peer
 from yais.clients.siege.chaos.invariants import AttackRequest
 from yais.clients.siege.chaos.runner import AttackContext
 from yais.proto.grpc_service_pb2 import ModelInferRequest
@@ -107,13 +108,13 @@ def _greeted(peer: Peer, *pieces: bytes) -> bytes:
 
 
 def _headers(context: AttackContext, peer: Peer) -> bytes:
-    return h2.headers(peer.open_stream(), METHOD)
+    return h2.headers(peer.open_stream(), MODEL_INFER)
 
 
 def _half_message(context: AttackContext, peer: Peer) -> bytes:
     stream = peer.open_stream()
     message = h2.message(context.small.body)
-    return h2.headers(stream, METHOD) + h2.frame(h2.DATA, 0, stream, message[: len(message) // 2])
+    return h2.headers(stream, MODEL_INFER) + h2.frame(h2.DATA, 0, stream, message[: len(message) // 2])
 
 
 _BEGINNINGS: tuple[Callable[[AttackContext, Peer], bytes], ...] = (
@@ -243,7 +244,7 @@ def _copy(valid: ModelInferRequest) -> ModelInferRequest:
 
 
 def _wrong_bytes(context: AttackContext, name: str, body: bytes) -> AttackRequest:
-    """A wrong request of which only parsing tells whether it still names the model."""
+    """A wrong request, which has to be parsed to know whether it still names the model."""
     try:
         is_countable = ModelInferRequest.FromString(body).model_name == context.request.model_name
     except DecodeError:
@@ -259,7 +260,7 @@ async def _send_incomplete(context: AttackContext, payload: bytes, *, is_last: b
         peer.start_reading()
         stream = peer.open_stream()
         data = h2.frame(h2.DATA, h2.END_STREAM * is_last, stream, payload)
-        await peer.send(h2.headers(stream, METHOD) + data)
+        await peer.send(h2.headers(stream, MODEL_INFER) + data)
         await asyncio.wait([ending := asyncio.ensure_future(peer.ended(stream))], timeout=_REFUSAL_S)
         context.counters.add_ended(request, ending.result() if ending.done() else None)
         if not ending.done():

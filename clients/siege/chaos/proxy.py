@@ -64,7 +64,7 @@ class Proxy:
         try:
             far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
-            # Nobody is there: the client learns it in the way a network would tell.
+            # Nobody is there, which a network reports by RST.
             abort(writer)
             return
         link = ProxiedConnection(writer, far_writer, random, self._now, self._sleep)
@@ -78,7 +78,7 @@ class Proxy:
 
 
 class ProxiedConnection:
-    """One client and the server, with what is between them; a `toxics.Link`."""
+    """One client and the server, with what is between them; a `ToxicLink`."""
 
     def __init__(
         self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, random: Random, now: Now, sleep: Sleep

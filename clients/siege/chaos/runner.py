@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from yais.clients.channel import join_address
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.siege.chaos import h2, invariants
 from yais.clients.siege.chaos.canary import CanaryProcess, CanaryReport
-from yais.clients.siege.chaos.h2 import METHOD, Peer
+from yais.clients.siege.chaos.h2 import Peer
 from yais.clients.siege.chaos.invariants import (
     OK,
     AttackRequest,
@@ -23,7 +24,7 @@ from yais.clients.siege.chaos.invariants import (
 )
 from yais.clients.siege.chaos.proxy import Proxy
 from yais.clients.siege.chaos.toxics import ConfiguredToxic
-from yais.clients.siege.transports import Call, TransportName, UnaryCallable, open_callable
+from yais.clients.siege.transports import TransportName, UnaryCall, UnaryCallable, open_callable
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 BASELINE = "baseline"
@@ -84,7 +85,7 @@ class AttackContext:
     async def client(self, within: float | None = None) -> AsyncIterator["AttackClient"]:
         """A client on a channel of its own, connected within that many seconds, at most `timeout`."""
         limit = self.timeout if within is None else min(within, self.timeout)
-        channel, send = open_callable(self.transport, join_address(self.host, self.port), METHOD)
+        channel, send = open_callable(self.transport, join_address(self.host, self.port), MODEL_INFER)
         async with channel:
             try:
                 await asyncio.wait_for(channel.channel_ready(), limit)
@@ -142,13 +143,13 @@ class AttackClient:
     def __init__(self, send: UnaryCallable, counters: ExpectedCounters) -> None:
         self._send = send
         self._counters = counters
-        self._waiting: dict[Call, tuple[AttackRequest, asyncio.Future[int]]] = {}
+        self._waiting: dict[UnaryCall, tuple[AttackRequest, asyncio.Future[int]]] = {}
 
     @property
     def in_flight(self) -> int:
         return len(self._waiting)
 
-    def begin(self, request: AttackRequest, limit: float) -> tuple[Call, asyncio.Future[int]]:
+    def begin(self, request: AttackRequest, limit: float) -> tuple[UnaryCall, asyncio.Future[int]]:
         """Sends it with a deadline of `limit` seconds; the future is the status that the call ends with."""
         call = self._send(request.body, self._on_done, limit)
         self._counters.add_sent(request)
@@ -163,7 +164,7 @@ class AttackClient:
         if self._waiting:
             await asyncio.wait([ending for _, ending in self._waiting.values()])
 
-    def _on_done(self, call: Call) -> None:
+    def _on_done(self, call: UnaryCall) -> None:
         request, ending = self._waiting.pop(call)
         self._counters.add_ended(request, call.status)
         if not ending.done():

@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 Chunks = AsyncIterator[Chunk]
 
 
-class Link(Protocol):
+class ToxicLink(Protocol):
     """One connection through the proxy, as its toxics see it; times are in seconds."""
 
     random: Random
@@ -55,7 +55,7 @@ class Link(Protocol):
 class Toxic(Protocol):
     """Gives the chunks that come out of it; it has no state, a stream's is in the generator."""
 
-    def apply(self, chunks: Chunks, link: Link) -> Chunks: ...
+    def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Latency:
     delay: float
     jitter: float = 0.0
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
             at = chunk.at + max(self.delay + link.random.uniform(-self.jitter, self.jitter), 0.0)
             await link.sleep(max(at - link.now(), 0.0))
@@ -78,7 +78,7 @@ class Bandwidth:
 
     rate: float
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         size = max(int(self.rate / _SLICES_A_SECOND), 1)
         async for chunk in chunks:
             for start in range(0, len(chunk.data), size):
@@ -94,7 +94,7 @@ class Slicer:
     size: int
     delay: float = 0.0
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
             rest = chunk.data
             while rest:
@@ -110,7 +110,7 @@ class Reset:
 
     after: float = 0.0
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         link.later(self.after, link.reset)
         async for chunk in chunks:
             yield chunk
@@ -122,7 +122,7 @@ class Timeout:
 
     after: float
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         link.later(self.after, link.close)
         async for chunk in Blackhole().apply(chunks, link):
             yield chunk
@@ -132,7 +132,7 @@ class Timeout:
 class Blackhole:
     """Nothing comes through, not even the end."""
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
             yield Chunk(b"", chunk.at)
         await link.closed()
@@ -144,7 +144,7 @@ class SlowClose:
 
     delay: float
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
             yield chunk
         await link.sleep(self.delay)
@@ -156,7 +156,7 @@ class LimitData:
 
     most: int
 
-    async def apply(self, chunks: Chunks, link: Link) -> Chunks:
+    async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         left = self.most
         async for chunk in chunks:
             yield Chunk(chunk.data[:left], chunk.at)
@@ -203,7 +203,7 @@ def parse_toxic(text: str) -> ConfiguredToxic:
         raise ValueError(f"{text!r}: no toxic is called {name!r}; there are {', '.join(TOXICS)}")
     spec = TOXICS[name]
     measures = _measures(spec.units, words)
-    # What follows the measures is optional, and told apart by its form: a number without a unit, or a direction.
+    # What follows the measures is optional, and recognised by its form: a number without a unit, or a direction.
     rest = words[len(measures) :]
     stream: Any = rest.pop() if rest and rest[-1] in get_args(Stream) else "both"
     toxicity = _toxicity(rest.pop()) if rest else 1.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from yais.clients.options import POSITIVE, Positive
+from yais.clients.options import POSITIVE, Parsed, Positive
 from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules.pacers import (
     ReplayPacer,
@@ -98,14 +98,14 @@ def usages() -> list[str]:
     return [usage for usage, _ in _FORMS.values()]
 
 
-def _poisson(text: str, rest: str) -> Schedule:
-    _numbers(rest)
-    return Schedule(text, True, poisson_gaps)
+def _plain(make: Callable[[float, int], Pacer]) -> Callable[[str, str], Schedule]:
+    """Reads a schedule that is a name without numbers."""
 
+    def read(text: str, rest: str) -> Schedule:
+        _numbers(rest)
+        return Schedule(text, True, make)
 
-def _uniform(text: str, rest: str) -> Schedule:
-    _numbers(rest)
-    return Schedule(text, True, uniform_gaps)
+    return read
 
 
 def _gamma(text: str, rest: str) -> Schedule:
@@ -154,9 +154,9 @@ def _replay(text: str, rest: str) -> Schedule:
 
 _FORMS: Mapping[str, tuple[str, Callable[[str, str], Schedule]]] = MappingProxyType(
     {
-        "poisson": ("poisson", _poisson),
+        "poisson": ("poisson", _plain(poisson_gaps)),
         "gamma": ("gamma:SHAPE", _gamma),
-        "uniform": ("uniform", _uniform),
+        "uniform": ("uniform", _plain(uniform_gaps)),
         "pulse": ("pulse:LOW:HIGH:PERIOD:DUTY", _pulse),
         "step": ("step:RATE:DURATION,RATE:DURATION,...", _step),
         "ramp": ("ramp:FROM:TO:DURATION", _ramp),
@@ -166,26 +166,12 @@ _FORMS: Mapping[str, tuple[str, Callable[[str, str], Schedule]]] = MappingProxyT
 )
 
 
-class ScheduleType(click.ParamType[Schedule]):
-    """A schedule as `parse_schedule` reads it."""
-
-    name = "schedule"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Schedule:
-        if isinstance(value, Schedule):
-            return value
-        try:
-            return parse_schedule(value)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
-
-
 @dataclass(frozen=True, slots=True)
 class ArrivalOptions:
     """When requests are sent, and how many; the fields are the options, times in seconds.
 
-    `duration` and `count` bound what is counted: the warm-up comes before it. A plan with `concurrency` is a closed
-    loop and has no schedule.
+    `duration` and `count` bound what is counted: the warm-up comes before it. With `concurrency` it is a closed
+    loop, which has no schedule.
     """
 
     rate: float | None = None
@@ -235,16 +221,16 @@ class ArrivalOptions:
         return f"{self.schedule}, {rate}" if self.schedule.takes_rate else str(self.schedule)
 
 
-def make_pacer(plan: ArrivalOptions) -> Pacer:
+def make_pacer(arrivals: ArrivalOptions) -> Pacer:
     """The schedule of an open loop. Raises click's usage error for one that is over before the warm-up is."""
-    rate = plan.rate or 0.0
-    pacer = Constant(rate) if plan.schedule is None else plan.schedule.make(rate, plan.arrival_seed)
-    if plan.count is not None:
-        return Until(pacer, plan.count + count_before(pacer, plan.warmup_ns))
-    end = plan.length if plan.duration_ns is None else plan.warmup_ns + plan.duration_ns
+    rate = arrivals.rate or 0.0
+    pacer = Constant(rate) if arrivals.schedule is None else arrivals.schedule.make(rate, arrivals.arrival_seed)
+    if arrivals.count is not None:
+        return Until(pacer, arrivals.count + count_before(pacer, arrivals.warmup_ns))
+    end = arrivals.length if arrivals.duration_ns is None else arrivals.warmup_ns + arrivals.duration_ns
     pacer = Until(pacer, duration=end)
-    if plan.warmup and pacer.due(count_before(pacer, plan.warmup_ns)) is None:
-        raise click.UsageError(f"--warmup: {plan} is over within {plan.warmup:g} s")
+    if arrivals.warmup and pacer.due(count_before(pacer, arrivals.warmup_ns)) is None:
+        raise click.UsageError(f"--warmup: {arrivals} is over within {arrivals.warmup:g} s")
     return pacer
 
 
@@ -252,8 +238,7 @@ _OPTIONS = (
     click.option("--rate", type=Positive(MOST_PER_SECOND), help="Requests a second; of random arrivals the mean."),
     click.option(
         "--schedule",
-        type=ScheduleType(),
-        metavar="SCHEDULE",
+        type=Parsed("schedule", parse_schedule),
         help=f"When requests are due, instead of at even gaps: {'; '.join(usages())}. Rates are a second, times "
         "in seconds; docs/siege.md explains each.",
     ),
@@ -275,15 +260,19 @@ _OPTIONS = (
 
 
 def arrival_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds these options to a command, which gets them as `plan`; a dry run ends before the command begins."""
+    """Adds these options to a command, which gets them as `arrivals`; a dry run ends before the command begins."""
 
     @wraps(command)
     def call(*positional: Any, dry_run: bool, **values: Any) -> None:
-        plan = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
-        if dry_run:
-            _dry_run(plan)
-        else:
-            command(*positional, plan=plan, **values)
+        arrivals = ArrivalOptions(**{field.name: values.pop(field.name) for field in fields(ArrivalOptions)})
+        if not dry_run:
+            command(*positional, arrivals=arrivals, **values)
+            return
+        if arrivals.is_closed:
+            raise click.UsageError("--dry-run: a closed loop has no schedule")
+        if arrivals.duration is None and arrivals.count is None and arrivals.length is None:
+            raise click.UsageError(f"--dry-run: {arrivals} has no end without --duration or --count")
+        print_schedule(make_pacer(arrivals))
 
     for option in reversed(_OPTIONS):
         call = option(call)
@@ -348,11 +337,3 @@ def _rate_field(name: str, least: float = 0) -> NumberField:
 
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
-
-
-def _dry_run(plan: ArrivalOptions) -> None:
-    if plan.is_closed:
-        raise click.UsageError("--dry-run: a closed loop has no schedule")
-    if plan.duration is None and plan.count is None and plan.length is None:
-        raise click.UsageError(f"--dry-run: {plan} has no end without --duration or --count")
-    print_schedule(make_pacer(plan))

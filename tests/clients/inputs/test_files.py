@@ -10,15 +10,15 @@ from PIL import Image
 
 from yais.clients.inputs import files, images
 from yais.clients.inputs.files import list_files, load_npz, save_npz
-from yais.clients.inputs.workload import Model, draw, find_inputs
+from yais.clients.inputs.workload import ServedModel, draw, find_inputs
 from yais.clients.options import CommonOptions
 from yais.clients.protocol import ModelMetadata, TensorMetadata
 
 PLAIN = CommonOptions("localhost:1", "", "", 1.0, None, "lite", None, None, "random", 0, None, {})
 
 
-def of(shape: tuple[int, ...], datatype: str = "UINT8", is_batched: bool = True) -> Model:
-    return Model(ModelMetadata("model", ("1",), "", (TensorMetadata("A", datatype, shape),), ()), "", is_batched)
+def of(shape: tuple[int, ...], datatype: str = "UINT8", is_batched: bool = True) -> ServedModel:
+    return ServedModel(ModelMetadata("model", ("1",), "", (TensorMetadata("A", datatype, shape),), ()), "", is_batched)
 
 
 def options(**changes: Any) -> CommonOptions:
@@ -31,7 +31,7 @@ def save_greys(folder: Path, *levels: int) -> Path:
     return folder
 
 
-def greys(model: Model, common: CommonOptions, count: int) -> list[list[int]]:
+def greys(model: ServedModel, common: CommonOptions, count: int) -> list[list[int]]:
     """The level of each row of the first requests."""
     drawn = islice(draw(find_inputs(model, common), common.seed), count)
     return [inputs["A"].reshape(-1, 8, 8, 3)[:, 0, 0, 0].tolist() for inputs in drawn]

@@ -5,13 +5,13 @@ import grpc
 import numpy as np
 import pytest
 
-from yais.clients.inputs.workload import Model, WeightedChoice, Workload, report_errors
+from yais.clients.inputs.workload import ServedModel, WeightedChoice, Workload, report_errors
 from yais.clients.protocol import InferenceError, ModelMetadata
 
 
 def workload(seed: int) -> Workload:
     choices = tuple(WeightedChoice(1.0, ({"A": np.full(size, 7, np.int8)},)) for size in (1, 2))
-    return Workload(Model(ModelMetadata("model", (), "", (), ()), "3", True), choices, seed)
+    return Workload(ServedModel(ModelMetadata("model", (), "", (), ()), "3", True), choices, seed)
 
 
 def test_a_workload_draws_its_inputs_by_the_seed() -> None:

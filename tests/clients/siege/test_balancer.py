@@ -4,7 +4,7 @@ from itertools import islice
 
 import grpc
 import pytest
-from clients.fake_line import FakeLine
+from clients.fake_callable import FakeCallable
 
 from yais.clients.siege.balancer import RoundRobinBalancer, RoundRobinPicker
 from yais.clients.siege.transports import CountingCallable, RawCallable
@@ -62,7 +62,7 @@ class Network:
         self._names: dict[CountingCallable, str] = {}
 
     def open(self, address: str) -> tuple[grpc.aio.Channel, CountingCallable]:
-        channel, line = FakeChannel(), RawCallable(FakeLine(), FakeLine())
+        channel, line = FakeChannel(), RawCallable(FakeCallable(), FakeCallable())
         self.channels.setdefault(address, []).append(channel)
         self._names[line] = address
         return channel, line  # type: ignore[return-value]
@@ -96,7 +96,7 @@ async def connected(network: Network, addresses: Sequence[str], connections: int
 
 
 def test_turns_go_round_and_begin_anew_when_the_lines_change() -> None:
-    first, second, third = FakeLine(), FakeLine(), FakeLine()
+    first, second, third = FakeCallable(), FakeCallable(), FakeCallable()
     picker = RoundRobinPicker([first, second])
     assert list(islice(iter(picker.pick, None), 1001)) == [first, second] * 500 + [first]
     picker.update([second, third])

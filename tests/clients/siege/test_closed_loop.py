@@ -2,7 +2,7 @@ import asyncio
 from itertools import cycle, repeat
 
 import pytest
-from clients.fake_line import FakeCall, FakeLine, answer_soon
+from clients.fake_callable import FakeCall, FakeCallable, answer_soon
 from clients.simulated_time import run_simulated
 
 from yais.clients.siege.closed_loop import ClosedLoop
@@ -27,7 +27,7 @@ async def test_a_count_is_sent_with_no_more_in_flight_than_asked_for(concurrency
         most = max(most, loop.in_flight + 1)
         answer_soon(call)
 
-    line = FakeLine(receive)
+    line = FakeCallable(receive)
     loop = make_loop(line, concurrency, count)
     await loop.run()
     assert len(line.calls) == loop.recorder.tally.counts.completed == count
@@ -36,7 +36,7 @@ async def test_a_count_is_sent_with_no_more_in_flight_than_asked_for(concurrency
 
 
 async def test_latency_is_service_time_for_nothing_is_due() -> None:
-    loop = make_loop(FakeLine(answer_soon), count=10)
+    loop = make_loop(FakeCallable(answer_soon), count=10)
     await loop.run()
     tally = loop.recorder.tally
     assert tally.latency.percentiles() == tally.service.percentiles()
@@ -45,7 +45,7 @@ async def test_latency_is_service_time_for_nothing_is_due() -> None:
 
 
 async def test_the_next_is_sent_only_when_one_ends() -> None:
-    line = FakeLine()
+    line = FakeCallable()
     loop = make_loop(line, concurrency=2)
     run = asyncio.create_task(loop.run())
     await turns()
@@ -59,13 +59,13 @@ async def test_the_next_is_sent_only_when_one_ends() -> None:
     assert len(line.calls) == 3
 
 
-def answer_after(seconds: float) -> FakeLine:
+def answer_after(seconds: float) -> FakeCallable:
     loop = asyncio.get_running_loop()
-    return FakeLine(lambda call: loop.call_later(seconds, call.end))
+    return FakeCallable(lambda call: loop.call_later(seconds, call.end))
 
 
 def test_it_ends_after_its_duration_and_waits_for_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> tuple[FakeLine, ClosedLoop]:
+    async def work() -> tuple[FakeCallable, ClosedLoop]:
         line = answer_after(0.02)
         loop = make_loop(line, duration=50 * MS)
         await loop.run()
@@ -78,7 +78,7 @@ def test_it_ends_after_its_duration_and_waits_for_what_is_in_flight(monkeypatch:
 
 
 def test_a_warm_up_is_sent_but_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work() -> tuple[FakeLine, ClosedLoop]:
+    async def work() -> tuple[FakeCallable, ClosedLoop]:
         line = answer_after(0.005)
         loop = make_loop(line, concurrency=1, count=3, warmup=28 * MS)
         await loop.run()
@@ -111,7 +111,7 @@ async def test_failures_are_counted_and_do_not_end_it() -> None:
             raise ConnectionError("gone")
         loop_now.call_soon(call.end, 14, "refused")
 
-    line = FakeLine(receive)
+    line = FakeCallable(receive)
     loop = make_loop(line, concurrency=2, count=10)
     await loop.run()
     counts = loop.recorder.tally.counts
@@ -119,7 +119,7 @@ async def test_failures_are_counted_and_do_not_end_it() -> None:
 
 
 async def test_cancelling_ends_what_is_in_flight_and_sends_no_more() -> None:
-    line = FakeLine()
+    line = FakeCallable()
     loop = make_loop(line, concurrency=4)
     run = asyncio.create_task(loop.run())
     await turns()
@@ -130,7 +130,7 @@ async def test_cancelling_ends_what_is_in_flight_and_sends_no_more() -> None:
 
 
 async def test_a_loop_that_is_stopped_before_it_runs_sends_nothing() -> None:
-    line = FakeLine(answer_soon)
+    line = FakeCallable(answer_soon)
     loop = make_loop(line)
     loop.stop()
     await loop.run()
@@ -138,7 +138,7 @@ async def test_a_loop_that_is_stopped_before_it_runs_sends_nothing() -> None:
 
 
 async def test_kinds_and_lines_take_turns() -> None:
-    one, other = FakeLine(answer_soon), FakeLine(answer_soon)
+    one, other = FakeCallable(answer_soon), FakeCallable(answer_soon)
     take = cycle([(0, b"a"), (1, b"b"), (1, b"c")]).__next__
     loop = ClosedLoop([one, other], take, concurrency=1, timeout=1.0, count=6)
     await loop.run()

@@ -65,7 +65,7 @@ def test_runs_of_one_server_seldom_seem_to_differ() -> None:
         metric
         for seed in range(60)
         for metric in ("p50", "p99")
-        if compared(exponential(2 * seed), exponential(2 * seed + 1), metric).verdict != "no difference can be told"
+        if compared(exponential(2 * seed), exponential(2 * seed + 1), metric).verdict != "no significant difference"
     ]
     assert len(told) <= 7
 
@@ -99,7 +99,7 @@ def rates(seed: int, rate: float) -> Report:
 
 def test_rates_are_told_apart_by_how_much_the_seconds_vary() -> None:
     told = [compared(rates(seed, 200), rates(seed + 100, 200), "rate").verdict for seed in range(20)]
-    assert told.count("no difference can be told") >= 16
+    assert told.count("no significant difference") >= 16
     slower = compared(rates(1, 200), rates(2, 160), "rate")
     assert slower.verdict == "worse"
     assert compared(rates(2, 160), rates(1, 200), "rate").verdict == "better"
@@ -115,20 +115,20 @@ def test_a_resampling_is_the_same_each_time() -> None:
 def test_only_seconds_that_were_full_make_a_rate() -> None:
     comparison = compared(made_report(np.full(2500, 1e-4)), made_report(np.full(3900, 1e-4)), "rate")
     assert (comparison.a.value, comparison.b.value) == (1000, 1000)
-    assert comparison.verdict == "no difference can be told"
+    assert comparison.verdict == "no significant difference"
 
 
 def test_one_second_has_no_rate_that_could_be_compared() -> None:
     comparison = compared(made_report(np.full(1500, 1e-4)), made_report(np.full(3900, 1e-4)), "rate")
     assert math.isnan(comparison.a.value)
-    assert comparison.verdict == "no difference can be told"
+    assert comparison.verdict == "no significant difference"
 
 
 def test_errors_are_compared_as_shares_of_what_was_sent() -> None:
     few, many = (made_report(np.full(4000, 0.001), failed=failed) for failed in (4, 60))
     assert compared(few, many, "errors").verdict == "worse"
     assert compared(many, few, "errors").verdict == "better"
-    assert compared(few, few, "errors").verdict == "no difference can be told"
+    assert compared(few, few, "errors").verdict == "no significant difference"
     estimate = errors(Side.of([many]), 0.95)
     assert estimate.low < estimate.value == 0.015 < estimate.high
 
@@ -136,8 +136,8 @@ def test_errors_are_compared_as_shares_of_what_was_sent() -> None:
 @pytest.mark.parametrize("metric", ["p50", "errors", "rate"])
 def test_an_empty_run_differs_from_none(metric: str) -> None:
     empty = made_report(np.zeros(0))
-    assert compared(empty, exponential(1), metric).verdict == "no difference can be told"
-    assert compared(exponential(1), empty, metric).verdict == "no difference can be told"
+    assert compared(empty, exponential(1), metric).verdict == "no significant difference"
+    assert compared(exponential(1), empty, metric).verdict == "no significant difference"
 
 
 def test_the_runs_of_a_side_are_one() -> None:
@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_refused(metric: str) -> None:
 def test_an_unbounded_estimate_tells_nothing() -> None:
     unbounded = Estimate(5.0, -math.inf, math.inf)
     value = Estimate(1.0, 1.0, 1.0)
-    assert Comparison("p50", value, value, unbounded, value).verdict == "no difference can be told"
+    assert Comparison("p50", value, value, unbounded, value).verdict == "no significant difference"
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_two_reports_are_shown_side_by_side(run: Callable[..., Result]) -> None:
     assert p50.startswith("p50     ")
     assert p50.endswith("worse")
     assert failed.split()[:5] == ["errors", "0.000%", "[0.000%", "to", "0.088%]"]
-    assert failed.endswith("no difference can be told")
+    assert failed.endswith("no significant difference")
     assert (blank, legend) == ("", "B against A; in brackets what is plausible with 0.95 confidence")
 
 

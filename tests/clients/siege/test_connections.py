@@ -15,7 +15,7 @@ from yais.clients.channel import HostPort
 from yais.clients.siege.balancer import Endpoint, Resolve, ResolveInterval, RoundRobinBalancer, connect
 from yais.clients.siege.open_loop import OpenLoop
 from yais.clients.siege.schedules.pacer import Constant, Until
-from yais.clients.siege.transports import Call, TransportName
+from yais.clients.siege.transports import TransportName, UnaryCall
 from yais.clients.stats.outcomes import OK
 from yais.clients.stats.recorder import Recorder
 from yais.transport import ServerCall
@@ -92,7 +92,7 @@ async def limited(
 
 async def send(balancer: RoundRobinBalancer, requests: int) -> list[int]:
     """What becomes of so many requests, sent at once."""
-    ended: asyncio.Queue[Call] = asyncio.Queue()
+    ended: asyncio.Queue[UnaryCall] = asyncio.Queue()
     for _ in range(requests):
         balancer.picker.pick()(b"", ended.put_nowait, 30.0)
     return [(await ended.get()).status for _ in range(requests)]

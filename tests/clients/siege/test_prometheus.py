@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from yais.clients.channel import HostPort
-from yais.clients.siege.cli import HostPortType, parse_address
+from yais.clients.options import Parsed
+from yais.clients.siege.cli import parse_address
 from yais.clients.siege.prometheus import BOUNDS, SiegeCollector, buckets
 from yais.clients.siege.terminal import open_views
 from yais.clients.stats.histogram import Histogram
@@ -197,7 +198,7 @@ def test_the_endpoint_ends_with_the_views(capsys: pytest.CaptureFixture[str]) ->
 
 
 @click.command()
-@click.option("--metrics", type=HostPortType())
+@click.option("--metrics", type=Parsed("address", parse_address))
 def command(metrics: HostPort | None) -> None:
     with open_views(metrics, INFO):
         click.echo(f"at {metrics}")

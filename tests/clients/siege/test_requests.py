@@ -12,9 +12,8 @@ from clients.fake_server import FakeModel, FakeServer, echo
 
 from yais.clients.inputs.workload import WeightedChoice
 from yais.clients.options import CommonOptions, common_options
-from yais.clients.protocol import TensorMetadata
+from yais.clients.protocol import MODEL_INFER, TensorMetadata
 from yais.clients.siege.requests import (
-    INFER,
     MixEntry,
     RequestOptions,
     Requests,
@@ -67,7 +66,7 @@ def test_a_single_request_is_drawn_again_and_again(fake: FakeServer, run: Any, s
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{fake.target} identity: INPUT0 FP32[-1] -> OUTPUT0 FP32[-1]\n"
     (requests,) = seen
-    assert (requests.method, requests.kinds) == (INFER, ("identity",))
+    assert (requests.method, requests.kinds) == (MODEL_INFER, ("identity",))
     ((kind, first), (_, second)) = requests.next(), requests.next()
     assert kind == 0
     assert first is second
@@ -113,12 +112,12 @@ def test_one_seed_gives_one_sequence_and_each_process_another() -> None:
     sequences = [
         list(islice(iter(requests.next, None), 50))
         for requests in (
-            Requests(INFER, ("a", "b"), choices, 7),
-            Requests(INFER, ("a", "b"), choices, 7),
-            Requests(INFER, ("a", "b"), choices, 8),
-            Requests(INFER, ("a", "b"), choices, 7).for_process(1),
-            pickle.loads(pickle.dumps(Requests(INFER, ("a", "b"), choices, 7).for_process(1))),
-            Requests(INFER, ("a", "b"), choices, 7).for_process(2),
+            Requests(MODEL_INFER, ("a", "b"), choices, 7),
+            Requests(MODEL_INFER, ("a", "b"), choices, 7),
+            Requests(MODEL_INFER, ("a", "b"), choices, 8),
+            Requests(MODEL_INFER, ("a", "b"), choices, 7).for_process(1),
+            pickle.loads(pickle.dumps(Requests(MODEL_INFER, ("a", "b"), choices, 7).for_process(1))),
+            Requests(MODEL_INFER, ("a", "b"), choices, 7).for_process(2),
         )
     ]
     assert sequences[0] == sequences[1]
@@ -132,7 +131,7 @@ def test_requests_are_named_after_their_kind_and_place() -> None:
         WeightedChoice(1.0, ((1, b"c"),)),
         WeightedChoice(2.0, ((0, b"d"),)),
     ]
-    named = Requests(INFER, ("mlp", "identity"), choices).named
+    named = Requests(MODEL_INFER, ("mlp", "identity"), choices).named
     assert named == {"mlp/0": b"a", "mlp/1": b"b", "identity/0": b"c", "mlp/2": b"d"}
 
 

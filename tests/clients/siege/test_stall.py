@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clients.fake_line import FakeCall, FakeLine
+from clients.fake_callable import FakeCall, FakeCallable
 from clients.simulated_time import run_simulated
 
 from yais.clients.reporters import document
@@ -67,14 +67,14 @@ def arrivals_of(pacer: Pacer) -> Iterator[float]:
 
 async def open_loop(pacer: Pacer) -> Report:
     recorder = Recorder()
-    line = FakeLine(StallingServer(at=2.0).receive)
+    line = FakeCallable(StallingServer(at=2.0).receive)
     await OpenLoop([line], ANY, pacer, timeout=10, max_outstanding=2000, recorder=recorder).run()
     return summarise(recorder.tally)
 
 
 async def closed_loop(seconds: int, concurrency: int) -> Report:
     recorder = Recorder()
-    line = FakeLine(StallingServer(at=2.0).receive)
+    line = FakeCallable(StallingServer(at=2.0).receive)
     duration = seconds * SECOND
     loop = ClosedLoop([line], ANY, concurrency=concurrency, timeout=10, duration=duration, recorder=recorder)
     await loop.run()

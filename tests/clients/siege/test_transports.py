@@ -3,11 +3,11 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from clients.fake_line import FakeLine
+from clients.fake_callable import FakeCallable
 from clients.fake_server import FakeServer, Gate
 
-from yais.clients.siege.requests import INFER
-from yais.clients.siege.transports import Call, RawCallable, TransportName, UnaryCallable, open_callable
+from yais.clients.protocol import MODEL_INFER
+from yais.clients.siege.transports import RawCallable, TransportName, UnaryCall, UnaryCallable, open_callable
 from yais.proto import grpc_service_pb2 as pb
 
 REQUEST = pb.ModelInferRequest(model_name="identity").SerializeToString()
@@ -19,14 +19,14 @@ class Caller:
 
     def __init__(self, line: UnaryCallable) -> None:
         self._line = line
-        self._ended: asyncio.Queue[Call] = asyncio.Queue()
+        self._ended: asyncio.Queue[UnaryCall] = asyncio.Queue()
 
-    def send(self, request: bytes = REQUEST, timeout: float = 30.0) -> Call:
+    def send(self, request: bytes = REQUEST, timeout: float = 30.0) -> UnaryCall:
         call = self._line(request, self._ended.put_nowait, timeout)
         assert self._ended.empty()
         return call
 
-    async def end(self) -> tuple[Call, str, str]:
+    async def end(self) -> tuple[UnaryCall, str, str]:
         call = await self._ended.get()
         return call, {code.value[0]: code.name for code in grpc.StatusCode}[call.status], call.details
 
@@ -38,7 +38,7 @@ class Caller:
 async def channel_and_caller(
     fake: FakeServer, transport: TransportName
 ) -> AsyncIterator[tuple[grpc.aio.Channel, Caller]]:
-    channel, line = open_callable(transport, fake.target, INFER)
+    channel, line = open_callable(transport, fake.target, MODEL_INFER)
     async with channel, asyncio.timeout(30):
         await channel.channel_ready()
         yield channel, Caller(line)
@@ -95,7 +95,7 @@ async def test_a_channel_that_is_closed_ends_what_is_in_flight(
 
 
 async def test_a_call_to_nobody_is_unavailable(unused_tcp_port: int, transport: TransportName) -> None:
-    channel, line = open_callable(transport, f"localhost:{unused_tcp_port}", INFER)
+    channel, line = open_callable(transport, f"localhost:{unused_tcp_port}", MODEL_INFER)
     async with channel, asyncio.timeout(30):
         caller = Caller(line)
         caller.send()
@@ -105,7 +105,7 @@ async def test_a_call_to_nobody_is_unavailable(unused_tcp_port: int, transport: 
 
 
 async def test_a_call_that_comes_before_its_connection_waits_for_it(fake: FakeServer, transport: TransportName) -> None:
-    channel, line = open_callable(transport, fake.target, INFER)
+    channel, line = open_callable(transport, fake.target, MODEL_INFER)
     async with channel, asyncio.timeout(30):
         caller = Caller(line)
         call = caller.send()
@@ -119,7 +119,7 @@ async def test_a_raw_line_only_waits_while_it_has_no_connection() -> None:
         if not is_connected:
             raise ConnectionError
 
-    raw, waiting = FakeLine(receive), FakeLine()
+    raw, waiting = FakeCallable(receive), FakeCallable()
     line = RawCallable(raw, waiting)
     line(b"first", lambda call: None, 1.0)
     is_connected = True
@@ -129,7 +129,7 @@ async def test_a_raw_line_only_waits_while_it_has_no_connection() -> None:
 
 
 async def test_calls_on_the_native_transport_cost_no_tasks(fake: FakeServer, gate: Gate) -> None:
-    channel, line = open_callable("native", fake.target, INFER)
+    channel, line = open_callable("native", fake.target, MODEL_INFER)
     async with channel, asyncio.timeout(30):
         await channel.channel_ready()
         caller, before = Caller(line), len(asyncio.all_tasks())

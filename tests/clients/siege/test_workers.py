@@ -20,11 +20,12 @@ from clients.fake_server import FakeServer, Gate, echo
 from processes import wait_ends
 
 from yais.clients.inputs.workload import WeightedChoice
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.reporters import document
 from yais.clients.siege import cli, workers
 from yais.clients.siege.balancer import Endpoint
 from yais.clients.siege.progress import Snapshot
-from yais.clients.siege.requests import INFER, Requests
+from yais.clients.siege.requests import Requests
 from yais.clients.siege.runner import LoadConfig, Show
 from yais.clients.siege.schedules.options import ArrivalOptions, parse_schedule
 from yais.clients.siege.schedules.pacer import Pacer
@@ -33,11 +34,11 @@ from yais.clients.stats.report import Report
 from yais.proto import grpc_service_pb2 as pb
 
 SIEGE = Path(sys.executable).with_name("siege")
-MIX = Requests(INFER, ("a", "b"), [WeightedChoice(2.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))], 7)
+MIX = Requests(MODEL_INFER, ("a", "b"), [WeightedChoice(2.0, ((0, b"a"),)), WeightedChoice(1.0, ((1, b"b"),))], 7)
 
 
-def load(plan: ArrivalOptions, max_outstanding: int = 950) -> LoadConfig:
-    return LoadConfig(Endpoint("native", "localhost:1", INFER), MIX, plan, 10.0, max_outstanding)
+def load(arrivals: ArrivalOptions, max_outstanding: int = 950) -> LoadConfig:
+    return LoadConfig(Endpoint("native", "localhost:1", MODEL_INFER), MIX, arrivals, 10.0, max_outstanding)
 
 
 def dues(pacer: Pacer) -> list[int]:
@@ -73,7 +74,7 @@ def test_processes_share_what_may_be_in_flight() -> None:
 
 def test_processes_share_the_requests_of_a_closed_loop() -> None:
     parts = load(ArrivalOptions(concurrency=5, count=100)).split(3)
-    assert [(part.plan.concurrency, part.plan.count) for part in parts] == [(2, 34), (2, 33), (1, 33)]
+    assert [(part.arrivals.concurrency, part.arrivals.count) for part in parts] == [(2, 34), (2, 33), (1, 33)]
 
 
 def test_processes_draw_from_a_mix_each_in_an_order_of_its_own() -> None:
@@ -82,16 +83,16 @@ def test_processes_draw_from_a_mix_each_in_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "max_outstanding", "text"),
+    ("arrivals", "max_outstanding", "text"),
     [
         (ArrivalOptions(1.0), 3, "--processes: 4 are more than --max-outstanding 3"),
         (ArrivalOptions(1.0, count=2), 950, "--processes: 4 are more than --count 2"),
         (ArrivalOptions(concurrency=1), 950, "--processes: 4 are more than --concurrency 1"),
     ],
 )
-def test_each_process_needs_something_to_do(plan: ArrivalOptions, max_outstanding: int, text: str) -> None:
+def test_each_process_needs_something_to_do(arrivals: ArrivalOptions, max_outstanding: int, text: str) -> None:
     with pytest.raises(click.UsageError, match=text):
-        load(plan, max_outstanding).split(4)
+        load(arrivals, max_outstanding).split(4)
 
 
 def test_several_processes_make_one_report(siege: Any, fake: FakeServer) -> None:

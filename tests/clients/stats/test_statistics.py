@@ -1,4 +1,5 @@
 import math
+from bisect import bisect_left
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,6 @@ from yais.clients.stats.statistics import (
     at_most,
     design_effect,
     quantile_ranks,
-    requests_needed,
     share_interval,
     shows_fewer,
     shows_more,
@@ -48,6 +48,14 @@ def test_an_hour_of_requests_has_the_chances_of_a_normal_distribution(deviations
     expected = math.erfc(-(count + 0.5 - total * share) / math.sqrt(2 * total * share * (1 - share))) / 2
     assert at_most(count, total, share) == pytest.approx(expected, rel=0.02)
     assert at_most(count, total, share) + at_least(count + 1, total, share) == pytest.approx(1.0, rel=1e-6)
+
+
+def requests_needed(over: int, allowed: float, risk: float) -> int:
+    """The fewest requests, `over` of them over, that show fewer than `allowed`; LoadGen's h + t for `over` = t."""
+    most = over + 1
+    while not shows_fewer(over, most, allowed, risk):
+        most *= 2
+    return bisect_left(range(most), True, lo=over, key=lambda total: shows_fewer(over, total, allowed, risk))
 
 
 # h + t for t = 0, 1, 5, 20, 100, 1000 from MinPassingQueriesFinder of mlcommons/inference, loadgen/early_stopping.cc.

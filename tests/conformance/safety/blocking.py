@@ -31,7 +31,7 @@ class Client:
         while not is_over:
             head, payload = self.read()
             if head.stream == self.stream:
-                received += payload if head.kind == h2.DATA else b""
+                received += payload if head.type == h2.DATA else b""
                 is_over = bool(head.flags & h2.END_STREAM)
         if received != _MESSAGE:
             raise ValueError(f"the answer was {received!r}")

@@ -16,8 +16,8 @@ import uvloop
 
 from conformance.safety.watch import PATIENCE_S, RATE
 from yais import transport
+from yais.clients.protocol import MODEL_INFER
 from yais.clients.siege.chaos.canary import Canary
-from yais.clients.siege.chaos.h2 import METHOD
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 AT_ONCE = 4
@@ -59,7 +59,7 @@ async def main(kind: str, hostile: str, good: str) -> None:
         transport.insecure_channel(f"127.0.0.1:{good}") as bystander,
         transport.insecure_channel(f"127.0.0.1:{hostile}", options=options) as victim,
     ):
-        canary = Canary(bystander.unary_unary(METHOD), ModelInferRequest(model_name="canary"), RATE, PATIENCE_S)
+        canary = Canary(bystander.unary_unary(MODEL_INFER), ModelInferRequest(model_name="canary"), RATE, PATIENCE_S)
         await bystander.channel_ready()
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)

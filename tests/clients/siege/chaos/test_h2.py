@@ -74,5 +74,9 @@ def test_trailers_without_a_status_have_none(fields: list[tuple[str, str]]) -> N
     assert h2.grpc_status(Encoder().encode(fields, huffman=False)) is None
 
 
+def test_a_status_of_other_digits_than_ascii_s_is_none() -> None:
+    assert h2.grpc_status(b"\0\x0bgrpc-status\x01\xb2") is None
+
+
 def test_a_block_that_ends_within_the_status_has_none() -> None:
     assert h2.grpc_status(b"\0\x0bgrpc-status") is None

@@ -15,8 +15,8 @@ from yais.clients.stats.histogram import SECOND
 @click.command()
 @arrival_options
 @click.option("--loud", is_flag=True)
-def main(plan: ArrivalOptions, loud: bool) -> None:
-    click.echo(f"{plan}{' !' if loud else ''}")
+def main(arrivals: ArrivalOptions, loud: bool) -> None:
+    click.echo(f"{arrivals}{' !' if loud else ''}")
 
 
 def run(arguments: str) -> Result:

@@ -11,7 +11,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from clients.fake_line import FakeLine
+from clients.fake_callable import FakeCallable
 from clients.simulated_time import run_simulated
 from numpy.typing import NDArray
 
@@ -136,7 +136,7 @@ def quantiles(latencies: NDArray[np.int64]) -> dict[str, float]:
 async def by_siege(schedule: Pacer, answers: NDArray[np.int64]) -> dict[str, float]:
     """What siege makes of requests that are answered at these times since the start of the schedule."""
     loop, times = asyncio.get_running_loop(), iter(answers.tolist())
-    line = FakeLine(lambda call: loop.call_at((sender.started_at + next(times)) / SECOND, call.end))
+    line = FakeCallable(lambda call: loop.call_at((sender.started_at + next(times)) / SECOND, call.end))
     pacer = Until(schedule, len(answers))
     sender = OpenLoop([line], repeat((0, b"")).__next__, pacer, timeout=60, max_outstanding=10_000)
     await sender.run()

@@ -33,11 +33,11 @@ class Received:
         self.size: defaultdict[int, int] = defaultdict(int)
         self._content: defaultdict[int, bytearray] = defaultdict(bytearray)
         for head, body in frames_in(data.removeprefix(PREFACE)):
-            if head.kind == SETTINGS:
+            if head.type == SETTINGS:
                 self._take_settings(body)
-            elif head.kind == WINDOW_UPDATE:
+            elif head.type == WINDOW_UPDATE:
                 self.opened[head.stream] += int.from_bytes(body[:4]) & LARGEST_WINDOW
-            elif head.kind == DATA:
+            elif head.type == DATA:
                 self._take_data(head.flags, head.stream, body)
 
     def check(self, stream: int, messages: list[bytes]) -> None:

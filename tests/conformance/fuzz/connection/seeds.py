@@ -71,7 +71,7 @@ def halves(requests: bytes, answers: bytes) -> tuple[Program, Program]:
 
 def _records(data: bytes) -> list[Record]:
     heads = frames_in(data)
-    return [Record(Kind.FRAME, 0, bytes((head.kind, head.flags, head.stream)) + body) for head, body in heads]
+    return [Record(Kind.FRAME, 0, bytes((head.type, head.flags, head.stream)) + body) for head, body in heads]
 
 
 class Methods(grpc.GenericRpcHandler):

@@ -26,7 +26,7 @@ class FakeCall:
         self.end(status, details)
 
 
-class FakeLine:
+class FakeCallable:
     """Keeps what was sent as `calls`, and shows each of them to `receive`; without it, none is answered."""
 
     def __init__(self, receive: Callable[[FakeCall], object] = lambda call: None) -> None:
