@@ -27,6 +27,9 @@ def served(address: str) -> int:
         return int(model.inference_stats.success.count)
 
 
+ALSO_WHEN_STOPPED = {"CANCELLED"} if TRANSPORT == "grpcio" else set[str]()
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_a_siege_goes_on_after_its_server_was_away(engines: Engines, tmp_path: Path, end: signal.Signals) -> None:
     flags = engines.flags("identity")
@@ -44,7 +47,8 @@ def test_a_siege_goes_on_after_its_server_was_away(engines: Engines, tmp_path: P
     assert completed > 2 * 0.9 * RATE
     assert failed > 0
     assert siege.process.returncode == 1
-    assert set(re.findall(r"failed \d+ x (\w+): \S", report)) == {"UNAVAILABLE"}
+    # grpcio's server cancels a call that overtakes its GOAWAY.
+    assert set(re.findall(r"failed \d+ x (\w+): \S", report)) - ALSO_WHEN_STOPPED == {"UNAVAILABLE"}
     assert "Traceback" not in (tmp_path / "errors").read_text()
 
 
