@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 from rich.console import Console
 from rich.style import Style
 from rich.terminal_theme import DIMMED_MONOKAI, TerminalTheme
@@ -20,7 +20,7 @@ FOLDER = ROOT / "docs/pictures"
 WIDTH = 100
 BIN = Path(sys.executable).parent
 BROWSER = "/usr/bin/chromium"
-VIEWPORT = {"width": 1000, "height": 760}
+VIEWPORT: ViewportSize = {"width": 1000, "height": 760}
 
 LIGHT = TerminalTheme((255, 255, 255), (31, 35, 40), [(31, 35, 40)] * 8)
 THEMES = {"light": LIGHT, "dark": DIMMED_MONOKAI}
