@@ -1,6 +1,7 @@
 """Terminal output of a server: its log, and its banner once it serves."""
 
 import logging
+import shlex
 from typing import TYPE_CHECKING
 
 from yais import __version__
@@ -26,8 +27,8 @@ def banner(server: "Server") -> str:
     # Contexts and buffers are those of one worker.
     if workers > 1:
         lines.append(f"  workers   {workers}, each with all that follows")
-    lines += [f"  model     {name}: {text}" for name, text in server.summaries.items()]
-    first = next(iter(server.summaries))
+    lines += [f"  model     {name}: {text}" for name, text in server.models.items()]
+    first = shlex.quote(next(iter(server.models)))
     lines += [
         "Try",
         f"  client-sync --port {server.port} --model {first} --count 10",

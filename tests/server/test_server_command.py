@@ -15,6 +15,7 @@ from yais.server.config import Config, EngineSource
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
 from yais.server.server import Server
+from yais.server.serving import ServerProcess
 
 
 class Command:
@@ -55,7 +56,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
-    assert command.configured("--engine", "a/flowers.onnx") == Config(
+    config = command.configured("--engine", "a/flowers.onnx")
+    assert config == Config(["a/flowers.onnx"])
+    assert config == Config(
         engines=(EngineSource("flowers", Path("a/flowers.onnx")),),
         host="0.0.0.0",
         port=50051,
@@ -286,10 +289,10 @@ def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> N
 def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], ExitCode]) -> int:
     """What the command exits with when a server comes to this outcome."""
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return outcome()
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
     result = CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
     assert isinstance(result.exception, SystemExit) or result.exit_code == 0
     return result.exit_code
@@ -322,11 +325,11 @@ def test_a_run_that_hangs_is_left_behind(
 ) -> None:
     codes: list[int] = []
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
-        self.is_hanging = True
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return end
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
+    monkeypatch.setattr(Server, "is_hanging", True)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
