@@ -27,6 +27,7 @@ from yais.server.metrics.process_stats import ProcessReader, ProcessStats
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
+from yais.server.refusals import RefusalLog
 from yais.server.terminal import summarise
 
 logger = logging.getLogger(__name__)
@@ -91,10 +92,11 @@ class Service:
         self._grpc = create_server(
             self.config.transport, self.config.max_message_size, shares_port=self._shared_port is not None
         )
-        infer = InferMethod(self.models, self._admission)
+        self._refusals = RefusalLog(asyncio.get_running_loop())
+        infer = InferMethod(self.models, self._admission, self._refusals)
         if self.config.transport == "native":
             infer.cache_templates()
-        registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
+        registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer}, self._refusals)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         names = _INFERENCE, _HEALTH, reflection.SERVICE_NAME
@@ -132,6 +134,7 @@ class Service:
         self._health.stop()
         # Whoever has waited for --drain-timeout in vain is not to wait any longer.
         await self._grpc.stop(_FLUSH_S if drained else 0)
+        self._refusals.flush()
         closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
         if self._is_lost:
