@@ -13,9 +13,10 @@ from yais.server.config import Config, ConfigError, EngineSource
 from yais.server.exit_codes import ExitCode, exit_process
 from yais.server.grpc.server import has_native
 from yais.server.listening import StartError
+from yais.server.log import LogFormat, LogSettings, current_settings, log_to_stderr
 from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
 from yais.server.server import Server
-from yais.server.terminal import banner, log_to_stderr
+from yais.server.terminal import banner
 
 _PORT = click.IntRange(0, 65535)
 # gRPC's option for it is a signed 32-bit integer.
@@ -129,10 +130,19 @@ Examples:
     help="How long accepted requests may take once a signal came; seconds without a unit.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    help="The lowest level that is logged, on stderr.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["default", "ISO8601", "json"], case_sensitive=False),
+    default="default",
+    help="Lines as Triton writes them, with either of its timestamps, or one JSON object per line and no banner.",
 )
 @click.version_option(package_name="yais")
-def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> None:
+def main(engine: tuple[EngineSource, ...], log_level: str, log_format: LogFormat, **settings: Any) -> None:
     """Serves models over gRPC, with their metrics beside it.
 
     Each flag is also an environment variable, YAIS_ and its name in capitals (several engines are separated by blanks),
@@ -143,7 +153,7 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
     settings that cannot be, 3 when the server cannot start, 4 when one of several workers ended by itself and the
     others have drained, 5 when a GPU was lost. A second signal ends it at once, with 128 + its number.
     """
-    log_to_stderr(log_level.upper())
+    log_to_stderr(LogSettings(log_level.upper(), log_format))
     # Whatever concerns one flag alone, click has checked by now.
     try:
         config = Config(engine, **settings)
@@ -152,10 +162,16 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
     _serve(config)
 
 
+def _print_banner(server: Server) -> None:
+    # In a container, what reads JSON from stderr is likely to get stdout as well.
+    if current_settings().format != "json":
+        click.echo(banner(server))
+
+
 def _serve(config: Config) -> NoReturn:
     server = Server(config)
     try:
-        code = uvloop.run(server.serve(lambda started: click.echo(banner(started))))
+        code = uvloop.run(server.serve(_print_banner))
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         sys.exit(ExitCode.FAILED_START)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client.metrics_core import Metric
 
+from yais.engines import needs_gpu
 from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import start_error_for
@@ -15,6 +16,7 @@ from yais.server.metrics.exposition import MetricsEndpoint
 from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.service import Service
+from yais.server.state_log import log_ready, log_starting, log_stopped
 from yais.server.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ class Server:
         self.is_hanging = False
         self._is_signalled = False
         self._ending = asyncio.Event()
-        self._gpus = GpuSampler()
+        uses_gpu = any(needs_gpu(source.path, config.device) for source in config.engines)
+        self._gpus = GpuSampler(is_expected=uses_gpu)
         self._service = (Service if config.workers == 1 else Supervisor)(config, self._ending.set)
 
     @property
@@ -71,11 +74,13 @@ class Server:
 
     async def _start(self) -> None:
         """The metrics port before gRPC: once gRPC answers, everything does."""
+        log_starting(self.config)
         await self._service.load()
         self._endpoint = MetricsEndpoint(self._families, lambda: self._service.is_ready)
         with start_error_for("--metrics", self.config, self.config.metrics):
             self.metrics_port = await self._endpoint.start(self.config.host, self.config.metrics)
         await self._service.listen()
+        log_ready(self)
 
     async def _run(self) -> ExitCode:
         self._gpus.start()
@@ -85,6 +90,7 @@ class Server:
         # Metrics are served to the end of the drain, which is what they are watched for.
         await self._endpoint.stop()
         self._gpus.stop()
+        log_stopped(code)
         return code
 
     async def _families(self) -> Iterator[Metric]:

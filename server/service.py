@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterable
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
@@ -28,6 +28,7 @@ from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.registry import Registry
 from yais.server.refusals import RefusalLog
+from yais.server.state_log import LoadMeter, log_drained
 from yais.server.terminal import summarise
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,10 @@ class Service:
         self._health.drain()
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
+        began = monotonic()
         drained = await self._finish_accepted()
+        if drained:
+            log_drained(began)
         # grpc.aio cancels calls that wait to be taken up when it stops; those that come by now still get the reason.
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
@@ -145,12 +149,14 @@ class Service:
         """Has no process but the one that calls this, which sees to its own end."""
 
     def _load(self, source: EngineSource, loop: asyncio.AbstractEventLoop) -> Model:
-        config = self.config
+        config, meter = self.config, LoadMeter()
         engine = open_engine(source.path, config.engine_options)
         try:
-            return Model(source.name, engine, ModelOptions.of(config), loop, self._on_device_lost)
+            model = Model(source.name, engine, ModelOptions.of(config), loop, self._on_device_lost)
         except EngineError as error:
             raise EngineError(f"engine '{source.path}': {error}") from error
+        meter.log(model, source.path, config.engine_options)
+        return model
 
     def _on_device_lost(self, error: LostDeviceError) -> None:
         if not self._is_lost:

@@ -14,6 +14,7 @@ from yais.server import cli
 from yais.server.config import Config, EngineSource
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
+from yais.server.log import LogFormatter
 from yais.server.server import Server
 
 
@@ -120,7 +121,7 @@ def test_each_flag_is_also_a_variable_and_a_key_of_the_file(command: Command, tm
 
 def test_every_flag_is_listed_here() -> None:
     own = {option.opts[0].removeprefix("--") for option in cli.main.params}
-    assert own == {*FLAGS, "engine", "config", "log-level", "version"}
+    assert own == {*FLAGS, "engine", "config", "log-level", "log-format", "version"}
 
 
 def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
@@ -264,6 +265,18 @@ def test_the_log_has_the_level_that_is_asked_for(command: Command, monkeypatch: 
     monkeypatch.setattr(logging, "basicConfig", lambda level, **_: levels.append(level))
     command.configured("--engine", "m.onnx", "--log-level", level)
     assert levels == [level.upper()]
+
+
+@pytest.mark.parametrize("log_format", ["default", "ISO8601", "json"])
+def test_the_log_has_the_format_that_is_asked_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    handlers: list[logging.Handler] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: handlers.extend(given["handlers"]))
+    command.configured("--engine", "m.onnx", "--log-format", log_format.upper())
+    formatter = handlers[0].formatter
+    assert isinstance(formatter, LogFormatter)
+    assert formatter.log_format == log_format
 
 
 @pytest.mark.parametrize("exit_code", ExitCode)

@@ -23,6 +23,7 @@ from yais.server import worker as worker_module
 from yais.server.exit_codes import ExitCode
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import port_of, reserve
+from yais.server.log import LogSettings
 from yais.server.metrics.process_stats import ProcessStats
 
 HOST = "127.0.0.1"
@@ -54,7 +55,7 @@ class Talk:
 
     def setup(self, **changes: Any) -> Setup:
         settings = config(**({"host": HOST, "port": 0, "metrics": 0, "contexts": 1, "workers": 2} | changes))
-        return Setup(2, settings, self.port, logging.INFO)
+        return Setup(2, settings, self.port, LogSettings())
 
 
 def lose(rows: Array) -> NoReturn:
