@@ -16,7 +16,9 @@ from yais.server.listening import StartError
 from yais.server.log import LogFormat, LogSettings, current_settings, log_to_stderr
 from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
 from yais.server.server import Server
+from yais.server.setting_sources import SettingsCommand, name_sources, settings_as_toml, unknown_variables
 from yais.server.terminal import banner
+from yais.version import version_option
 
 _PORT = click.IntRange(0, 65535)
 # gRPC's option for it is a signed 32-bit integer.
@@ -26,6 +28,8 @@ logger = logging.getLogger("yais.server")
 
 
 @click.command(
+    "inference-grpc",
+    cls=SettingsCommand,
     context_settings={"auto_envvar_prefix": "YAIS", "show_default": True, "max_content_width": 100},
     epilog="""\b
 Examples:
@@ -141,8 +145,23 @@ Examples:
     default="default",
     help="Lines as Triton writes them, with either of its timestamps, or one JSON object per line and no banner.",
 )
-@click.version_option(package_name="yais")
-def main(engine: tuple[EngineSource, ...], log_level: str, log_format: LogFormat, **settings: Any) -> None:
+@click.option(
+    "--print-config",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Print all settings as a file for --config, each with where it comes from, and exit.",
+)
+@version_option
+@click.pass_context
+def main(
+    ctx: click.Context,
+    /,
+    engine: tuple[EngineSource, ...],
+    log_level: str,
+    log_format: LogFormat,
+    print_config: bool,
+    **settings: Any,
+) -> None:
     """Serves models over gRPC, with their metrics beside it.
 
     Each flag is also an environment variable, YAIS_ and its name in capitals (several engines are separated by blanks),
@@ -158,7 +177,12 @@ def main(engine: tuple[EngineSource, ...], log_level: str, log_format: LogFormat
     try:
         config = Config(engine, **settings)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(name_sources(str(error), ctx)) from error
+    if print_config:
+        click.echo(settings_as_toml(ctx))
+        return
+    if unknown := unknown_variables(ctx):
+        logger.warning("Unknown variables in the environment: %s", ", ".join(unknown))
     _serve(config)
 
 
