@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from yais.server.config import EngineSource
 from yais.server.setting_sources import FILE, is_setting, suggest
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -64,21 +63,6 @@ class IntegerList(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, texts))
 
 
-class EngineArgument(click.ParamType[EngineSource]):
-    """`PATH` or `NAME=PATH`; the name defaults to that of the file without its suffix."""
-
-    name = "[name=]path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
-        name, equals, path = str(value).partition("=")
-        # "=" may also be in a folder's name.
-        if not equals or "/" in name:
-            name, path = Path(str(value)).stem, str(value)
-        if not name or not path:
-            self.fail(f"{value!r} is not [NAME=]PATH", param, ctx)
-        return EngineSource(name, Path(path))
-
-
 def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Makes a file's settings the defaults of the command's flags, which the environment and the command line override.
 
@@ -106,11 +90,14 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     return value
 
 
-def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str]:
-    """A TOML value as it would stand on the command line, so that one set of checks serves both."""
+def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str | dict[str, Any]]:
+    """A TOML value as it would stand on the command line, so that one set of checks serves both.
+
+    Where a flag is repeatable, its type may also take tables.
+    """
     if flag.multiple:
         values = setting if isinstance(setting, list) else [setting]
-        if not all(isinstance(value, str) for value in values):
+        if not all(isinstance(value, str | dict) for value in values):
             raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
         return values
     # In Python a bool is a number, too, but `--port true` is none.

@@ -1,5 +1,6 @@
 """Banner of a server, which it prints once it serves."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from yais import __version__
@@ -20,8 +21,8 @@ def banner(server: "Server") -> str:
     # Contexts and buffers are those of one worker.
     if workers > 1:
         lines.append(f"  workers   {workers}, each with all that follows")
-    lines += [f"  model     {name}: {text}" for name, text in server.summaries.items()]
-    first = next(iter(server.summaries))
+    lines += [f"  model     {name}: {text}" for name, text in server.models.items()]
+    first = shlex.quote(next(iter(server.models)))
     lines += [
         "Try",
         f"  client-sync --port {server.port} --model {first} --count 10",

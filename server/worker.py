@@ -14,6 +14,7 @@ from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailur
 from yais.server.listening import StartError
 from yais.server.log import log_to_stderr
 from yais.server.service import Service
+from yais.server.serving import tune_process
 
 logger = logging.getLogger("yais.server")
 
@@ -64,6 +65,7 @@ async def _handle_commands(service: Service, pipe: MessagePipe) -> None:
         match await pipe.receive():
             case Command.LISTEN:
                 await service.listen()
+                tune_process(service.config.transport)
                 pipe.send(None)
             case Command.READ:
                 pipe.send(await service.stats())

@@ -87,6 +87,10 @@ def has_native() -> bool:
     return True
 
 
+def default_transport() -> TransportName:
+    return "native" if has_native() else "grpcio"
+
+
 def create_server(name: TransportName, max_message_size: int, shares_port: bool = False) -> GrpcServer:
     """A server that takes requests of up to `max_message_size` bytes.
 
@@ -98,20 +102,22 @@ def create_server(name: TransportName, max_message_size: int, shares_port: bool 
         ("grpc.so_reuseport", int(shares_port)),
     ]
     if name == "grpcio":
-        # Several servers of one process add the same filter, which is kept once.
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         return grpc.aio.server(options=options)
     from yais import transport
 
-    transport.keep_freed()
     held = max(_HELD, _HELD_MESSAGES * max_message_size)
     return transport.server(
         options=[*options, ("grpc.max_concurrent_streams", _MAX_STREAMS), ("yais.max_held_bytes", held)]
     )
 
 
+def drop_log_of_leaving_callers() -> None:
+    """Leaves out of grpcio's log, for the whole process, what it says with a traceback whenever a caller has gone."""
+    # Several servers of one process add the same filter, which is kept once.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not so that a caller had gone when its answer was sent, which grpc.aio logs as an error with a traceback."""
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 

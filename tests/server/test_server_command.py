@@ -18,6 +18,7 @@ from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
 from yais.server.log import LogFormatter
 from yais.server.server import Server
+from yais.server.serving import ServerProcess
 from yais.version import version_text
 
 
@@ -59,7 +60,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
-    assert command.configured("--engine", "a/flowers.onnx") == Config(
+    config = command.configured("--engine", "a/flowers.onnx")
+    assert config == Config(["a/flowers.onnx"])
+    assert config == Config(
         engines=(EngineSource("flowers", Path("a/flowers.onnx")),),
         host="0.0.0.0",
         port=50051,
@@ -362,10 +365,10 @@ def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> N
 def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], ExitCode]) -> int:
     """What the command exits with when a server comes to this outcome."""
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return outcome()
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
     result = CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
     assert isinstance(result.exception, SystemExit) or result.exit_code == 0
     return result.exit_code
@@ -398,11 +401,11 @@ def test_a_run_that_hangs_is_left_behind(
 ) -> None:
     codes: list[int] = []
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
-        self.is_hanging = True
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return end
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
+    monkeypatch.setattr(Server, "is_hanging", True)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
