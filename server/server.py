@@ -7,6 +7,7 @@ from typing import Self
 
 from prometheus_client.metrics_core import Metric
 
+from yais.engines import needs_gpu
 from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import start_error_for
@@ -14,6 +15,7 @@ from yais.server.metrics.exposition import MetricsEndpoint
 from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.service import Service
+from yais.server.state_log import log_ready, log_starting, log_stopped
 from yais.server.supervisor import Supervisor
 
 
@@ -63,9 +65,11 @@ class Server:
         if self._endpoint is not None:
             raise RuntimeError("the server has been started already")
         self._lost = asyncio.Event()
-        self._gpus = GpuSampler()
+        uses_gpu = any(needs_gpu(source.path, self.config.device) for source in self.config.sources)
+        self._gpus = GpuSampler(is_expected=uses_gpu)
         self._service = (Service if self.config.workers == 1 else Supervisor)(self.config, self._lost.set)
         self._endpoint = MetricsEndpoint(self._families, lambda: self._require_service().is_ready)
+        log_starting(self.config)
         try:
             await self._service.load()
             # The metrics port before gRPC: once gRPC answers, everything does.
@@ -78,6 +82,7 @@ class Server:
             self._service = self._endpoint = None
             raise
         self._gpus.start()
+        log_ready(self)
 
     async def stop(self) -> ExitCode:
         """Drains and stops, as the command does after the first signal; returns what it would exit with.
@@ -89,12 +94,14 @@ class Server:
             raise RuntimeError("the server is not running")
         self._endpoint = None
         try:
-            return await service.drain()
+            code = await service.drain()
         finally:
             service.kill()
             # Metrics are served to the end of the drain, which is what they are watched for.
             await endpoint.stop()
             self._gpus.stop()
+        log_stopped(code)
+        return code
 
     async def wait_lost(self) -> None:
         """Waits until a GPU or a worker is lost: the server is no longer ready from then on, and is to be stopped."""
