@@ -15,6 +15,7 @@ from yais.clients.channel import HostPort
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, run_info
 from yais.clients.reporters.text import render
 from yais.clients.siege.balancer import Endpoint
+from yais.clients.siege.cores import CoreMeter
 from yais.clients.siege.find_max import Judge, find_max
 from yais.clients.siege.report_cli import OBJECTIVES, ReportFile, write_curve, write_report
 from yais.clients.siege.requests import RequestOptions, Requests, find_golden, open_requests, request_options
@@ -25,7 +26,7 @@ from yais.clients.siege.terminal import open_views
 from yais.clients.siege.transports import TransportName, has_native
 from yais.clients.siege.workers import run_distributed
 from yais.clients.stats.report import Report, RunInfo, summarise
-from yais.clients.stats.slo import Assessment, Objective, assess
+from yais.clients.stats.slo import Assessment, Objective, assess, objectives_met
 from yais.clients.stats.verdict import exit_code, judge
 
 # Seconds.
@@ -216,12 +217,21 @@ def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Report:
             work = run_distributed(load, settings.processes, views.show)
         else:
             work = run_local(load, settings.log, views.show)
+        cores = CoreMeter()
         tally, sent = uvloop.run(work)
     addresses: Counter[str] = Counter()
     for each in sent:
         # A sum of counters would leave out an address that got nothing.
         addresses.update(each.addresses)
-    return summarise(tally, replace(info, cpu=tuple(each.cpu for each in sent), addresses=dict(addresses)))
+    cost = replace(
+        info,
+        cpu=tuple(each.cpu for each in sent),
+        addresses=dict(addresses),
+        connections_lost=sum(each.losses for each in sent),
+        cores=cores.cores,
+        busy_cores=cores.busy(),
+    )
+    return summarise(tally, cost)
 
 
 def search(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Curve:
@@ -248,10 +258,10 @@ def labels(info: RunInfo) -> dict[str, str]:
 
 def end(report: Report, assessments: Sequence[Assessment]) -> NoReturn:
     """Prints the report and its verdict, and exits as they say; objectives decide of a valid run."""
-    verdict = judge(report)
+    is_met = objectives_met(assessments)
+    verdict = judge(report, is_met)
     click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
-    is_met = all(each.kept for each in assessments) if assessments else None
-    sys.exit(exit_code(report, verdict, is_met))
+    sys.exit(exit_code(verdict, is_met))
 
 
 def end_search(curve: Curve, settings: SiegeOptions) -> NoReturn:

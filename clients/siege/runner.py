@@ -87,10 +87,11 @@ class LoadConfig:
 
 @dataclass(frozen=True, slots=True)
 class SendCost:
-    """What it took to send: the share of a core, and which of several addresses got how many requests."""
+    """What it took to send: the share of a core, which address got how many requests, and lost connections."""
 
     cpu: float
     addresses: dict[str, int]
+    losses: int
 
 
 async def send(
@@ -114,7 +115,7 @@ async def send(
         with handle_signals(stop, sender.cancel):
             followers = [] if follow is None else [follow(sender)]
             cpu = await run_loop(sender, load.pacer(), show, *followers)
-        return SendCost(cpu, balancer.counts())
+        return SendCost(cpu, balancer.counts(), balancer.losses)
 
 
 async def run_loop(

@@ -166,7 +166,7 @@ def test_a_wrong_answer_is_an_outcome_of_its_own(siege: Any, fake: FakeServer, t
     fake.answer = spoil_every_fifth
     result = siege("--rate 100 --count 20", "--check", str(path), "--transport", transport)
     assert result.exit_code == 1
-    assert "sent 20 = completed 16 + wrong 4" in result.stdout
+    assert "sent 20 = completed 16 + failed 4 (wrong 4)" in result.stdout
 
 
 @pytest.mark.parametrize(
