@@ -4,7 +4,6 @@ import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic_ns, thread_time_ns
-from typing import TextIO
 
 import click
 
@@ -172,8 +171,8 @@ def warn_of_drops(load: LoadConfig) -> None:
     )
 
 
-async def run_local(load: LoadConfig, log: TextIO | None, show: Show) -> tuple[Tally, list[SendCost]]:
+async def run_local(load: LoadConfig, log: RequestLog | None, show: Show) -> tuple[Tally, list[SendCost]]:
     """One siege by this process; `log` gets every request as a line of CSV."""
-    recorder = Recorder(late_after=load.late_after, sink=None if log is None else RequestLog(log))
+    recorder = Recorder(late_after=load.late_after, sink=log)
     sent = await send(load, recorder, show)
     return recorder.tally, [sent]
