@@ -17,7 +17,8 @@ SOURCES = (
     "docs/*.md",
     "docs/*.css",
     "docs/pictures/*",
-    "bench/**/README.md",
+    "bench/README.md",
+    "bench/*/README.md",
     "bench/results/*.svg",
 )
 _MARKER = re.compile(r"^<!-- generated: ([a-z ]+) -->$", flags=re.MULTILINE)

@@ -2,30 +2,30 @@
 
 import json
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
 import msgspec
 from click.testing import CliRunner
 
+from yais.clients.async_cli import main as client_async
 from yais.clients.reporters.document import SCHEMA
+from yais.clients.siege.cli import main as siege
 from yais.clients.stats.report import Report
+from yais.clients.sync_cli import main as client_sync
+from yais.engines.builder.cli import main as engine_build
+from yais.engines.inspection.cli import main as engine_inspect
 from yais.server.cli import main as server
 
-COMMANDS = (
-    "inference-grpc",
-    "engine-build",
-    "engine-inspect",
-    "client-sync",
-    "client-async",
-    "siege",
-    "siege report",
-    "siege compare",
-    "siege plot",
-    "siege chaos",
-    "siege chaos proxy",
-)
+COMMANDS: dict[str, click.Command] = {
+    "inference-grpc": server,
+    "engine-build": engine_build,
+    "engine-inspect": engine_inspect,
+    "client-sync": client_sync,
+    "client-async": client_async,
+    "siege": siege,
+    **{f"siege {name}": siege for name in ("report", "compare", "plot", "chaos", "chaos proxy")},
+}
 
 
 def settings() -> str:
@@ -55,8 +55,8 @@ def command_lines() -> str:
 
 def _help(command: str) -> str:
     name, *subcommands = command.split()
-    [program] = entry_points(group="console_scripts", name=name)
-    return CliRunner().invoke(program.load(), [*subcommands, "--help"], prog_name=name, catch_exceptions=False).output
+    arguments = [*subcommands, "--help"]
+    return CliRunner().invoke(COMMANDS[command], arguments, prog_name=name, catch_exceptions=False).output
 
 
 def report_schema() -> str:
