@@ -52,7 +52,7 @@ async def _serve(server: Server, started: "Future[Callable[[], Any]]") -> None:
     loop, leaving = asyncio.get_running_loop(), asyncio.Event()
     try:
         await server.start()
-    except Exception as error:
+    except BaseException as error:
         started.set_exception(error)
         return
     started.set_result(partial(loop.call_soon_threadsafe, leaving.set))
