@@ -18,6 +18,7 @@ from setuptools import Extension, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 # Paths are relative to this file's folder: a build runs there.
 SOURCES = Path("src")
@@ -71,6 +72,17 @@ class BuildPy(build_py):
     def run(self) -> None:
         compile_contracts()
         super().run()
+        # In an editable installation `yais.version` asks git, for the commit changes there.
+        if not self.editable_mode:
+            write_commit(Path(self.build_lib))
+
+
+class Sdist(sdist):
+    """`sdist` with the commit, since what is built from it has no git to ask."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        write_commit(Path(base_dir, SOURCES))
 
 
 class BuildExt(build_ext):
@@ -99,6 +111,18 @@ def compile_contracts() -> None:
         for pattern, replacement in REWRITES:
             text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
         generated.write_text(text)
+
+
+def write_commit(folder: Path) -> None:
+    """Writes `yais/commit.txt` below `folder`, where this is a git checkout."""
+    if not Path(".git").exists():
+        return
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return
+    (folder / "yais" / "commit.txt").write_text(commit)
 
 
 def extensions() -> list[Extension]:
@@ -149,4 +173,4 @@ def pkg_config(kind: str) -> list[str]:
         raise SystemExit(MISSING) from None
 
 
-setup(cmdclass={"build": Build, "build_ext": BuildExt, "build_py": BuildPy}, ext_modules=extensions())
+setup(cmdclass={"build": Build, "build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist}, ext_modules=extensions())

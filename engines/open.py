@@ -97,6 +97,11 @@ _BACKENDS: dict[tuple[str, Device], Callable[[Path, EngineOptions], Engine]] = {
 }
 
 
+def needs_gpu(path: Path, device: Device) -> bool:
+    """Whether the engine in `path` runs on a GPU when `device` is asked for."""
+    return _BACKENDS.get((path.suffix.lower(), device)) not in (None, _open_onnx)
+
+
 class SpreadEngine:
     """One model on several GPUs: `engines` are of one file, and contexts are made on each in turn."""
 

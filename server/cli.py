@@ -14,9 +14,13 @@ from yais.server.config import Config, ConfigError, EngineSource
 from yais.server.engine_argument import EngineArgument
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
+from yais.server.log import LogFormat, LogSettings, current_settings, log_to_stderr
 from yais.server.options import ByteSize, Duration, IntegerList, read_toml
+from yais.server.server import Server
 from yais.server.serving import serve
-from yais.server.terminal import banner, log_to_stderr
+from yais.server.setting_sources import SettingsCommand, name_sources, settings_as_toml, unknown_variables
+from yais.server.terminal import banner
+from yais.version import version_option
 
 # Those of the library; click calls the factories when it needs what they make.
 _DEFAULTS: dict[str, Any] = {
@@ -31,6 +35,8 @@ def _bounded(name: str) -> click.IntRange:
 
 
 @click.command(
+    "inference-grpc",
+    cls=SettingsCommand,
     context_settings={"auto_envvar_prefix": "YAIS", "show_default": True, "max_content_width": 100},
     epilog="""\b
 Examples:
@@ -157,10 +163,34 @@ Examples:
     help="How long accepted requests may take once a signal came; seconds without a unit.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    help="The lowest level that is logged, on stderr.",
 )
-@click.version_option(package_name="yais")
-def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["default", "ISO8601", "json"], case_sensitive=False),
+    default="default",
+    help="Lines as Triton writes them, with either of its timestamps, or one JSON object per line and no banner.",
+)
+@click.option(
+    "--print-config",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Print all settings as a file for --config, each with where it comes from, and exit.",
+)
+@version_option
+@click.pass_context
+def main(
+    ctx: click.Context,
+    /,
+    engine: tuple[EngineSource, ...],
+    log_level: str,
+    log_format: LogFormat,
+    print_config: bool,
+    **settings: Any,
+) -> None:
     """Serves models over gRPC, with their metrics beside it.
 
     Each flag is also an environment variable, YAIS_ and its name in capitals (blanks separate several engines),
@@ -171,18 +201,29 @@ def main(engine: tuple[EngineSource, ...], log_level: str, **settings: Any) -> N
     settings that cannot be, 3 when the server cannot start, 4 when one of several workers ended by itself and the
     others have drained, 5 when a GPU was lost. A second signal ends it at once, with 128 + its number.
     """
-    log_to_stderr(log_level.upper())
+    log_to_stderr(LogSettings(log_level.upper(), log_format))
     # Whatever concerns one flag alone, click has checked by now.
     try:
         config = Config(engine, **settings)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(name_sources(str(error), ctx)) from error
+    if print_config:
+        click.echo(settings_as_toml(ctx))
+        return
+    if unknown := unknown_variables(ctx):
+        logger.warning("Unknown variables in the environment: %s", ", ".join(unknown))
     _serve(config)
+
+
+def _print_banner(server: Server) -> None:
+    # In a container, what reads JSON from stderr is likely to get stdout as well.
+    if current_settings().format != "json":
+        click.echo(banner(server))
 
 
 def _serve(config: Config) -> NoReturn:
     try:
-        sys.exit(serve(config, lambda started: click.echo(banner(started))))
+        sys.exit(serve(config, _print_banner))
     except (EngineError, StartError) as error:
         logger.error("%s", error)
         sys.exit(ExitCode.FAILED_START)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from yais.server.setting_sources import FILE, is_setting, suggest
+
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
@@ -68,17 +70,19 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     """
     if value is None:
         return None
+    ctx.meta[FILE] = value
     try:
         settings = tomllib.loads(value.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"cannot read '{value}': {error}", ctx, param) from error
-    flags = {flag.name: flag for flag in ctx.command.params if isinstance(flag, click.Option) and flag.expose_value}
+    flags = {flag.name: flag for flag in ctx.command.params if is_setting(flag)}
     # Sorted, so that which of two errors is reported does not depend on the file's order.
     defaults = {}
     for key, setting in sorted(settings.items()):
         flag = flags.get(key.replace("-", "_"))
         if flag is None:
-            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command", ctx, param)
+            near = suggest(key.replace("_", "-"), {str(name).replace("_", "-") for name in flags})
+            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command{near}", ctx, param)
         if flag.name in defaults:
             raise click.BadParameter(f"'{value}' sets '{key}' twice", ctx, param)
         defaults[flag.name] = _as_written(flag, setting, ctx)

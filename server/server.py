@@ -8,6 +8,7 @@ from typing import Self
 
 from prometheus_client.metrics_core import Metric
 
+from yais.engines import needs_gpu
 from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import start_error_for
@@ -15,6 +16,7 @@ from yais.server.metrics.exposition import MetricsEndpoint
 from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.service import Service
+from yais.server.state_log import log_ready, log_starting, log_stopped
 from yais.server.supervisor import Supervisor
 
 
@@ -55,9 +57,11 @@ class Server:
         if self._running is not None:
             raise RuntimeError("the server has been started already")
         self._lost = asyncio.Event()
-        self._gpus = GpuSampler()
+        uses_gpu = any(needs_gpu(source.path, self.config.device) for source in self.config.sources)
+        self._gpus = GpuSampler(is_expected=uses_gpu)
         service = self._running = (Service if self.config.workers == 1 else Supervisor)(self.config, self._lost.set)
         self._endpoint = MetricsEndpoint(partial(self._families, service), lambda: service.is_ready)
+        log_starting(self.config)
         try:
             await service.load()
             # The metrics port before gRPC: once gRPC answers, everything does.
@@ -71,6 +75,7 @@ class Server:
             raise
         self.port, self.models = service.port, service.summaries
         self._gpus.start()
+        log_ready(self)
 
     async def stop(self) -> ExitCode:
         """Drains and stops, as the command does after the first signal; returns what it would exit with.
@@ -83,7 +88,6 @@ class Server:
         try:
             code = await service.drain()
             self.is_hanging = service.is_hanging
-            return code
         finally:
             service.kill()
             # Metrics are served to the end of the drain, which is what they are watched for.
@@ -91,6 +95,8 @@ class Server:
             self._gpus.stop()
             # With it go its engines.
             self._running = None
+        log_stopped(code)
+        return code
 
     async def wait_lost(self) -> None:
         """Waits until a GPU or a worker is lost: the server is no longer ready from then on, and is to be stopped."""

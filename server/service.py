@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
@@ -27,6 +27,8 @@ from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
 from yais.server.models.opening import open_batchable
 from yais.server.models.registry import Registry
+from yais.server.refusals import RefusalLog
+from yais.server.state_log import LoadMeter, log_drained
 from yais.server.terminal import summarise
 
 logger = logging.getLogger(__name__)
@@ -90,10 +92,11 @@ class Service:
         server = self._grpc = create_server(
             self.config.transport, self.config.max_message_size, shares_port=self._shared_port is not None
         )
-        infer = InferMethod(self.models, self._admission)
+        self._refusals = RefusalLog(asyncio.get_running_loop())
+        infer = InferMethod(self.models, self._admission, self._refusals)
         if self.config.transport == "native":
             infer.cache_templates()
-        registration = Registration(server, {f"/{_INFERENCE}/ModelInfer": infer})
+        registration = Registration(server, {f"/{_INFERENCE}/ModelInfer": infer}, self._refusals)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         names = _INFERENCE, _HEALTH, reflection.SERVICE_NAME
@@ -120,13 +123,17 @@ class Service:
         self._health.drain()
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
+        began = monotonic()
         drained = await self._finish_accepted()
+        if drained:
+            log_drained(began)
         # grpc.aio cancels calls that wait to be taken up when it stops; those that come by now still get the reason.
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
         # Whoever has waited for --drain-timeout in vain is not to wait any longer.
         assert self._grpc is not None
         await self._grpc.stop(_FLUSH_S if drained else 0)
+        self._refusals.flush()
         closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
         # For a process that goes on. What hangs still uses its engine, and a lost device takes no more calls.
@@ -151,14 +158,20 @@ class Service:
         """Has no process but the one that calls this, which sees to its own end."""
 
     def _load(self, source: EngineSource, loop: asyncio.AbstractEventLoop) -> Model:
-        options = ModelOptions.of(self.config.model_settings(source))
-        engine = open_batchable(source, self.config.engine_options(source))
+        meter = LoadMeter()
+        options, engine_options = (
+            ModelOptions.of(self.config.model_settings(source)),
+            self.config.engine_options(source),
+        )
+        engine = open_batchable(source, engine_options)
         try:
-            return Model(source.name, engine, options, loop, self._on_device_lost)
+            model = Model(source.name, engine, options, loop, self._on_device_lost)
         except EngineError as error:
             if not isinstance(error, DeviceLostError):
                 engine.close()
             raise EngineError(f"engine '{source.path}': {error}") from error
+        meter.log(model, source.path, engine_options)
+        return model
 
     def _on_device_lost(self, error: LostDeviceError) -> None:
         if not self._is_lost:

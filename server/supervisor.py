@@ -15,6 +15,7 @@ from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import StartError, port_of, reserve
+from yais.server.log import current_settings
 from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Supervisor:
         # Before any worker loads, which may take minutes: a port that is taken is to be an error at once.
         self._reserved = reserve(self.config)
         self.port = port_of(self._reserved)
-        level = logging.getLogger().level
-        setups = [Setup(number + 1, self.config, self.port, level) for number in range(self.config.workers)]
+        log = current_settings()
+        setups = [Setup(number + 1, self.config, self.port, log) for number in range(self.config.workers)]
         starts = (worker.start(setup) for worker, setup in zip(self._workers, setups, strict=True))
         self.summaries, *_ = await asyncio.gather(*starts)
 

@@ -19,7 +19,7 @@ WITH_A_GPU = {
     "nv_energy_consumption",
 }
 
-_METRIC = re.compile(r"\b(?:yais_(?:inference|gpus|executor)|nv)_[a-z0-9_]*[a-z0-9]\b")
+_METRIC = re.compile(r"\b(?:yais_(?:inference|gpus|executor|build)|nv)_[a-z0-9_]*[a-z0-9]\b")
 
 
 def metrics_in(text: str) -> set[str]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 import pytest
 
 from engines import models
-from yais.engines import EngineError, EngineOptions, open_engine
+from yais.engines import Device, EngineError, EngineOptions, needs_gpu, open_engine
 from yais.engines import open as open_module
 
 
@@ -89,3 +89,17 @@ def test_a_backend_gets_the_path_and_the_options(tmp_path: Path, monkeypatch: py
     open_engine(path)
     open_engine(path, EngineOptions(3, 2, 1))
     assert seen == [(path, EngineOptions()), (path, EngineOptions(3, 2, 1))]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "needed"),
+    [
+        ("m.onnx", "cpu", False),
+        ("m.onnx", "cuda", True),
+        ("m.engine", "cpu", True),
+        ("m.PLAN", "cpu", True),
+        ("m.txt", "cuda", False),
+    ],
+)
+def test_a_gpu_is_needed_for_plans_and_wherever_it_is_asked_for(name: str, device: Device, needed: bool) -> None:
+    assert needs_gpu(Path(name), device) is needed

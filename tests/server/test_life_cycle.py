@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -27,6 +28,7 @@ from yais.server.listening import StartError
 from yais.server.models import opening
 from yais.server.server import Server
 from yais.server.terminal import banner
+from yais.version import version_text
 
 
 @pytest.fixture
@@ -99,6 +101,24 @@ async def test_a_draining_server_answers_what_it_accepted_and_refuses_the_rest(
     assert len((await accepted).raw_output_contents) == 1
     assert await running.ended == ExitCode.DRAINED
     assert "Draining: 1 request(s) in flight" in caplog.messages
+
+
+async def test_each_change_of_its_state_is_one_line_of_the_log(
+    launch: Launch, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "yais.server")
+    running = await launch("a", "b")
+    await running.stop()
+    lines = [record.message for record in caplog.records if not record.name.startswith("yais.server.models.")]
+    (starting, first, second, ready, draining, drained, stopped) = lines
+    assert starting.startswith(f"Starting YAIS {version_text()}: 2 engines, 1 process, transport ")
+    assert first.startswith("Loaded 'a' from ")
+    assert second.startswith("Loaded 'b' from ")
+    port, metrics_port = running.server.port, running.server.metrics_port
+    assert ready == f"Ready: gRPC on {HOST}:{port}, metrics on http://{HOST}:{metrics_port}/metrics"
+    assert draining == "Draining: 0 request(s) in flight"
+    assert re.fullmatch(r"Drained in \d+\.\d s", drained)
+    assert stopped == "Stopped: exit code 0 (drained)"
 
 
 @contextmanager

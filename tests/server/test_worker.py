@@ -22,6 +22,7 @@ from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import port_of, reserve
+from yais.server.log import LogSettings
 from yais.server.metrics.process_stats import ProcessStats
 from yais.server.models import opening
 
@@ -54,7 +55,7 @@ class Talk:
 
     def setup(self, **changes: Any) -> Setup:
         settings = Config(["m.onnx"], **({"host": HOST, "port": 0, "metrics": 0, "workers": 2} | changes))
-        return Setup(2, settings, self.port, logging.INFO)
+        return Setup(2, settings, self.port, LogSettings())
 
 
 def lose(rows: Array) -> NoReturn:

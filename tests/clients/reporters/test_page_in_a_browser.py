@@ -113,7 +113,7 @@ def test_the_tables_say_what_the_report_says(seen: Seen, runs: list[NamedReport]
 
 
 def test_the_verdict_is_what_is_seen_first(seen: Seen) -> None:
-    sentence = seen.tab.get_by_text("INVALID, by the cap's limit:")
+    sentence = seen.tab.get_by_text("INVALID: siege did not send all requests")
     box = sentence.bounding_box()
     assert box is not None
     assert box["y"] < 300

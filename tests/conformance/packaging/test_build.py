@@ -12,12 +12,15 @@ from typing import NamedTuple
 
 import pytest
 
+from yais import __version__
+
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TOP = [f"yais/{path.name}" for path in (ROOT / "src" / "yais").glob("*.py")]
 FOLDERS = [link.name for link in (ROOT / "src" / "yais").iterdir() if link.is_symlink()]
 FILES = {
     "setup.py",
-    "src/yais/__init__.py",
+    *(f"src/{name}" for name in TOP),
     "pyproject.toml",
     "MANIFEST.in",
     PROJECT["project"]["readme"],
@@ -100,7 +103,7 @@ def expected(source: Path) -> set[str]:
     """What every wheel of a clean `source` holds: all but what is only for building, and what protoc makes."""
     found = {f"yais/{name}" for folder in FOLDERS for name in names(source) if name.startswith(f"{folder}/")}
     made = {f"yais/proto/{name}_{kind}" for name in CONTRACTS for kind in ("pb2.py", "pb2.pyi", "pb2_grpc.py")}
-    return {"yais/__init__.py"} | {name for name in found if not name.endswith(".pyx")} | made
+    return set(TOP) | {name for name in found if not name.endswith(".pyx")} | made
 
 
 def python_with(wheel: Path, folder: Path) -> Path:
@@ -123,6 +126,7 @@ def install(requirement: str, folder: Path) -> Path:
 
 def module_names() -> Iterator[str]:
     """All modules and packages of `yais`, as the working copy has them: extension modules by their sources."""
+    yield from (f"yais.{Path(name).stem}" for name in TOP if name != "yais/__init__.py")
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py*"):
             parts = ("yais", *path.relative_to(ROOT).with_suffix("").parts)
@@ -207,6 +211,24 @@ def test_the_source_distribution_holds_the_sources_and_nothing_made_of_them(buil
         inside = {name.partition("/")[2] for name in files.getnames()}
     assert {f"src/yais/{name}" if name.partition("/")[0] in FOLDERS else name for name in built.sources} <= inside
     assert not [name for name in inside if "_pb2" in name or name.endswith((".so", ".c"))]
+
+
+def test_a_build_from_a_checkout_knows_its_commit(tmp_path: Path) -> None:
+    source = copy_sources(tmp_path / "source")
+    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout
+    # The wheel is made of the source distribution.
+    done = run(source, "build", "--no-isolation", YAIS_WITHOUT_NATIVE="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (source / "dist").glob("yais-*.whl")
+    python = python_with(wheel, tmp_path / "environment")
+    ask = [python, "-c", "from yais.version import version_text; print(version_text())"]
+    said = subprocess.run(ask, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said == f"{__version__} (commit {commit.strip()})\n"
 
 
 def test_a_wheel_made_of_the_source_distribution_is_whole(built: Built, tmp_path: Path) -> None:
