@@ -62,7 +62,7 @@ class EngineArgument(click.ParamType[EngineSource]):
         try:
             return shlex.split(rv)
         except ValueError as error:
-            raise click.BadParameter(f"{rv!r}: {error}; quote engines as in a shell") from error
+            raise click.BadParameter(f"the variable holds {rv!r}: {error}; quote engines as in a shell") from error
 
 
 def read_engine(entry: EngineSource | Path | str | Mapping[str, Any]) -> EngineSource:
