@@ -49,6 +49,7 @@ class EngineArgument(click.ParamType[EngineSource]):
     """`[NAME=]PATH[,SETTING=VALUE]...`; the name defaults to that of the file without its suffix."""
 
     name = "[name=]path[,setting=value]..."
+    takes_tables = True
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
         try:
@@ -61,7 +62,7 @@ class EngineArgument(click.ParamType[EngineSource]):
         try:
             return shlex.split(rv)
         except ValueError as error:
-            raise click.BadParameter(f"{rv!r}: {error}; quote engines as in a shell") from error
+            raise click.BadParameter(f"the variable holds {rv!r}: {error}; quote engines as in a shell") from error
 
 
 def read_engine(entry: EngineSource | Path | str | Mapping[str, Any]) -> EngineSource:
