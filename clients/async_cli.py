@@ -12,6 +12,7 @@ import uvloop
 
 from yais.clients.aio import AsyncClient
 from yais.clients.channel import round_robin_options
+from yais.clients.command import Command
 from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import POSITIVE, CommonOptions, common_options, end_command, handle_signals, run_info
 from yais.clients.protocol import InferenceError
@@ -26,11 +27,11 @@ Examples:
   client-async
   client-async --count 10000 --concurrency 128
   client-async --model mlp --batch 8
-  client-async --npz inputs.npz --timeout 2
+  client-async --npz inputs.npz --timeout 2s
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @common_options
 @click.option("--count", type=POSITIVE, default=1000, show_default=True, help="Requests to send.")
 @click.option("--concurrency", type=POSITIVE, default=64, show_default=True, help="The most requests in flight.")

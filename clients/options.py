@@ -20,6 +20,8 @@ import click
 
 from yais import __version__
 from yais.clients.channel import HostPort, join_address, parse_target
+from yais.clients.command import option_group
+from yais.clients.durations import Duration
 from yais.clients.inputs.generated import Filling, Shapes, Sizes, parse_sizes
 from yais.clients.inputs.images import Scaling
 from yais.clients.reporters.text import render
@@ -125,25 +127,34 @@ def _parse_shapes(context: click.Context, parameter: click.Parameter, values: tu
     return shapes
 
 
+_server_option = option_group("Server")
+_input_option = option_group("Model and inputs")
+
 _OPTIONS = (
-    click.option("--host", help=f"Server to call; by default {_HOST}."),
-    click.option("--port", type=click.IntRange(1, 65535), help=f"Its gRPC port; by default {_PORT}."),
-    click.option(
+    _server_option("--host", help=f"Server to call; by default {_HOST}."),
+    _server_option("--port", type=click.IntRange(1, 65535), help=f"Its gRPC port; by default {_PORT}."),
+    _server_option(
         "--target",
         type=Parsed("text", lambda text: parse_target(text).text),
-        help="Server to call, as gRPC spells it, instead of --host and --port: host:port or unix:path; or several "
-        "servers in turn: dns:///host:port is every address of the host, ipv4:address:port,... and "
-        "ipv6:[address]:port,... are those listed.",
+        help="Server to call, as gRPC spells it, instead of --host and --port: host:port or unix:path. For several "
+        "servers in turn: dns:///host:port calls every address of the host, ipv4:address:port,... and "
+        "ipv6:[address]:port,... those listed.",
     ),
-    click.option("--model", default="", help="Model to call; by default the only one that the server has."),
-    click.option("--model-version", default="", help="Its version; by default the newest."),
-    click.option("--timeout", type=Positive(_DAY), default=10.0, show_default=True, help="Seconds for each request."),
-    click.option(
+    _input_option("--model", default="", help="Model to call; by default the only one that the server has."),
+    _input_option("--model-version", default="", help="Its version; by default the newest."),
+    _server_option(
+        "--timeout",
+        type=Duration("s", _DAY),
+        default="10s",
+        show_default=True,
+        help="Time for each request; seconds without a unit.",
+    ),
+    _input_option(
         "--picture",
         type=FILE_OR_FOLDER,
         help="Picture to send, scaled and cropped as the model's input asks; or a folder, whose pictures take turns.",
     ),
-    click.option(
+    _input_option(
         "--scaling",
         type=click.Choice(get_args(Scaling)),
         default="lite",
@@ -151,18 +162,18 @@ _OPTIONS = (
         help="Pixels x of 0 to 255 become, for an FP32 input: lite (x - 127) / 128; inception x / 127.5 - 1; imagenet "
         "(x / 255 - mean) / deviation of each channel; unit x / 255; none x.",
     ),
-    click.option(
+    _input_option(
         "--npz",
         type=FILE_OR_FOLDER,
         help="File of arrays to send, each named after its input; or a folder, whose .npz files take turns.",
     ),
-    click.option(
+    _input_option(
         "--json",
         type=FILE,
         help='File of a KServe v2 request to send, {"inputs": [{"name", "datatype", "shape", "data"}]}, or of a list '
         "of them, which take turns.",
     ),
-    click.option(
+    _input_option(
         "--inputs",
         type=click.Choice(get_args(Filling)),
         default="random",
@@ -170,16 +181,16 @@ _OPTIONS = (
         help="What to generate without a file: floats in [0, 1), integers from 0 to 127 (UINT8: 255), "
         "booleans, eight letters; or zeros.",
     ),
-    click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For whatever is random or drawn."
+    _input_option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
     ),
-    click.option(
+    _input_option(
         "--batch",
         type=Parsed("sizes", parse_sizes),
         help="Rows of a request, for a model with a batch dimension: 8, or drawn from 1..16 (evenly), 1:70,8:25,32:5 "
         "(by weight) or geometric:MEAN[:MOST]; default 1.",
     ),
-    click.option(
+    _input_option(
         "--shape",
         multiple=True,
         callback=_parse_shapes,
@@ -291,4 +302,4 @@ def _find_target(host: str | None, port: int | None, target: str | None) -> str:
 
 
 def _announce() -> None:
-    click.echo("stopping: what is in flight is waited for; Ctrl-C again to cancel it", err=True)
+    click.echo("stopping: waiting for the requests in flight; Ctrl-C again cancels them", err=True)

@@ -9,6 +9,7 @@ import grpc
 
 from yais.clients.channel import round_robin_options
 from yais.clients.client import Client
+from yais.clients.command import Command
 from yais.clients.inputs import images
 from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import FILE, POSITIVE, CommonOptions, common_options, end_command, run_info, signal_flag
@@ -29,7 +30,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @common_options
 @click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or each picture once.")
 @click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")

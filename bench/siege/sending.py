@@ -67,7 +67,7 @@ def command(port: int, folder: Path, *options: str) -> list[str]:
 
 def checked(report: Report) -> Report:
     """Raises `BenchError` unless all that was sent was answered."""
-    if report.counts.errors:
+    if report.counts.failed:
         raise BenchError(f"requests of siege failed: {report.statuses}")
     return report
 
@@ -182,7 +182,7 @@ def open_loop(server: Subject, rate: float, *options: str) -> Send:
             lag["max"],
             sum(report.info.cpu),
             spent.others_share,
-            judge(report).valid,
+            judge(report).result == "valid",
         )
 
     return send

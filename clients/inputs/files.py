@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import numpy as np
@@ -29,9 +29,9 @@ def load_npz(path: Path) -> Arrays:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def save_npz(path: Path, arrays: Arrays) -> None:
+def save_npz(file: Path | BinaryIO, arrays: Arrays) -> None:
     """Unlike numpy's own function it takes any name and keeps the path as it is. Raises OSError."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)

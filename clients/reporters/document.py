@@ -9,10 +9,10 @@ import msgspec
 
 from yais.clients.stats.histogram import QUANTILES
 from yais.clients.stats.report import Distribution, Report
-from yais.clients.stats.slo import Assessment
+from yais.clients.stats.slo import Assessment, objectives_met
 from yais.clients.stats.verdict import judge
 
-SCHEMA = "yais.siege/2"
+SCHEMA = "yais.siege/3"
 
 
 def write(report: Report, path: Path) -> None:
@@ -29,7 +29,10 @@ def read(path: Path) -> Report:
 
 def dumps(report: Report, assessments: Sequence[Assessment] = ()) -> str:
     """Verdict and objectives are there for who does not have siege; they follow from the rest."""
-    judged = {"verdict": asdict(judge(report)), "objectives": [each.as_json() for each in assessments]}
+    judged = {
+        "verdict": asdict(judge(report, objectives_met(assessments))),
+        "objectives": [each.as_json() for each in assessments],
+    }
     document = {"schema": SCHEMA, **judged, **asdict(report)}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 

@@ -30,18 +30,33 @@ _LOG_LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compr
 
 
 class RequestLog:
-    """A recorder's sink. Times are nanoseconds since second 0, below 0 for what was due in the warm-up."""
+    """A recorder's sink. Times are nanoseconds since second 0, below 0 for what was due in the warm-up.
+
+    `error` is why the file could not be written any further, which ends the log and not the run.
+    """
 
     def __init__(self, file: TextIO) -> None:
+        self.error: OSError | None = None
         self._file = file
         self._names = [STATUS_NAMES[number] for number in range(LOWEST_STATUS, LOWEST_STATUS + STATUSES)]
         file.write(",".join(REQUEST_COLUMNS) + "\n")
 
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self.error = self.error or error
+
     def __call__(self, batch: RecordBatch, start: int) -> None:
+        if self.error is not None:
+            return
         times = np.stack((batch.due, batch.sent, batch.done)) - start
         names = [self._names[status - LOWEST_STATUS] for status in batch.status.tolist()]
         rows = zip(*times.tolist(), names, batch.kind.tolist(), strict=True)
-        self._file.write("".join([_LINE % row for row in rows]))
+        try:
+            self._file.write("".join([_LINE % row for row in rows]))
+        except OSError as error:
+            self.error = error
 
 
 def by_second(report: Report) -> str:

@@ -1,11 +1,20 @@
 """Text of a report, for people."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.outcomes import Counts
 from yais.clients.stats.report import Report
-from yais.clients.stats.verdict import Verdict
+from yais.clients.stats.verdict import Limit, Verdict
 
-_SELDOM = ("rejected", "timed_out", "cancelled", "wrong")
+_INVALID: Mapping[Limit, str] = MappingProxyType(
+    {
+        "generator": "siege did not send on time",
+        "cap": "siege did not send all requests",
+        "server": "the server did not keep up",
+    }
+)
 
 
 def render(report: Report, verdict: Verdict | None = None) -> str:
@@ -32,10 +41,17 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    first = "VALID: the load was the one asked for, and the server kept up with it"
-    if not verdict.valid:
-        first = f"INVALID, by the {verdict.limit}'s limit:"
-    return [first, *(f"  {sentence}" for sentence in (*verdict.reasons, *verdict.remarks))]
+    """One that begins with VALID, FAILED or INVALID, and a sentence a line; what failed comes first."""
+    sentences = [*verdict.failures, *verdict.reasons, *verdict.remarks]
+    if verdict.limit:
+        first = f"INVALID: {_INVALID[verdict.limit]}"
+    elif verdict.result == "failed":
+        first = f"FAILED: {sentences.pop(0)}"
+    elif verdict.failures:
+        first = "VALID: the load was the one asked for, and the objectives allow what failed"
+    else:
+        first = "VALID: the load was the one asked for, and the server answered all of it"
+    return [first, *(f"  {sentence}" for sentence in sentences)]
 
 
 def latency_lines(distribution: dict[str, float]) -> list[str]:
@@ -45,11 +61,10 @@ def latency_lines(distribution: dict[str, float]) -> list[str]:
 
 
 def _sent(counts: Counts) -> str:
-    """Outcomes that did not occur are left out, but for `failed`."""
-    seldom = [(name.replace("_", " "), getattr(counts, name)) for name in _SELDOM if getattr(counts, name)]
-    ended = [("completed", counts.completed), *seldom, ("failed", counts.failed)]
+    outcomes = ", ".join(f"{name} {count:,}" for name, count in counts.failed_by_outcome.items())
+    failed = f"failed {counts.failed:,} ({outcomes})" if outcomes else "failed 0"
     late = f"; completed late {counts.late:,}" if counts.late else ""
-    return f"sent {counts.sent:,} = " + " + ".join(f"{name} {count:,}" for name, count in ended) + late
+    return f"sent {counts.sent:,} = completed {counts.completed:,} + {failed}{late}"
 
 
 def _rates(report: Report) -> str:

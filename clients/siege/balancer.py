@@ -46,13 +46,14 @@ class RoundRobinPicker:
 class Subchannel:
     """Stays connected; calls `changed` whenever its `state` has.
 
-    `has_settled` once it was connected, or could not be.
+    `has_settled` once it was connected, or could not be; `losses` counts how often a connection went down.
     """
 
     def __init__(self, channel: grpc.aio.Channel, send: CountingCallable, changed: Callable[[], None]) -> None:
         self.send = send
         self.state = grpc.ChannelConnectivity.IDLE
         self.has_settled = False
+        self.losses = 0
         self._channel = channel
         self._changed = changed
         self._following = asyncio.create_task(self._follow())
@@ -72,6 +73,7 @@ class Subchannel:
         while True:
             state = self._channel.get_state(try_to_connect=True)
             if state is not self.state:
+                self.losses += self.is_ready
                 self.state = state
                 self.has_settled |= self.is_ready or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
                 self._changed()
@@ -93,8 +95,8 @@ class RoundRobinBalancer:
         self._count = connections
         self._grace = grace
         self._subchannels: dict[str, list[Subchannel]] = {}
-        # All that ever were, with their addresses.
-        self._callables: list[tuple[str, CountingCallable]] = []
+        # All that ever were.
+        self._opened: list[tuple[str, Subchannel]] = []
         self._closing: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self.update_addresses(addresses)
@@ -127,9 +129,14 @@ class RoundRobinBalancer:
     def counts(self) -> dict[str, int]:
         """How many requests went to each address, those that were sent again and those of the warm-up among them."""
         counts: Counter[str] = Counter()
-        for address, send in self._callables:
-            counts[address] += send.sent
+        for address, subchannel in self._opened:
+            counts[address] += subchannel.send.sent
         return dict(counts)
+
+    @property
+    def losses(self) -> int:
+        """How many connections went down, those to addresses that have vanished among them."""
+        return sum(subchannel.losses for _, subchannel in self._opened)
 
     async def close(self) -> None:
         """Ends it all, and cancels what is on its way. Raises what went wrong meanwhile."""
@@ -146,7 +153,6 @@ class RoundRobinBalancer:
 
     def _connect(self, address: str) -> Subchannel:
         channel, send = self._open(address)
-        self._callables.append((address, send))
 
         def note() -> None:
             if subchannel.state in _DOWN:
@@ -154,6 +160,7 @@ class RoundRobinBalancer:
             self._update()
 
         subchannel = Subchannel(channel, send, note)
+        self._opened.append((address, subchannel))
         return subchannel
 
     def _update(self) -> None:

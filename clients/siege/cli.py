@@ -2,21 +2,27 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 import uvloop
 
 from yais.clients.channel import HostPort
-from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, run_info
+from yais.clients.command import Command, option_group
+from yais.clients.durations import Duration
+from yais.clients.options import POSITIVE, CommonOptions, Parsed, common_options, run_info
+from yais.clients.outputs import OutputFile, write_error
+from yais.clients.reporters.tabular import RequestLog
 from yais.clients.reporters.text import render
 from yais.clients.siege.balancer import Endpoint
+from yais.clients.siege.cores import CoreMeter
 from yais.clients.siege.find_max import Judge, find_max
-from yais.clients.siege.report_cli import OBJECTIVES, ReportFile, write_curve, write_report
+from yais.clients.siege.report_cli import OBJECTIVES, ReportFile, write_curves, write_reports
 from yais.clients.siege.requests import RequestOptions, Requests, find_golden, open_requests, request_options
 from yais.clients.siege.runner import LoadConfig, run_local
 from yais.clients.siege.schedules.options import ArrivalOptions, arrival_options
@@ -25,7 +31,7 @@ from yais.clients.siege.terminal import open_views
 from yais.clients.siege.transports import TransportName, has_native
 from yais.clients.siege.workers import run_distributed
 from yais.clients.stats.report import Report, RunInfo, summarise
-from yais.clients.stats.slo import Assessment, Objective, assess
+from yais.clients.stats.slo import Objective, assess, objectives_met
 from yais.clients.stats.verdict import exit_code, judge
 
 # Seconds.
@@ -39,16 +45,25 @@ SUBCOMMANDS = {
 }
 
 EXAMPLES = """\b
+Exit codes:
+  0  VALID; with --slo, every objective was met
+  1  FAILED, or a file could not be written
+  2  bad usage
+  3  INVALID: siege itself was late (--max-lag)
+  4  INVALID: the server fell behind, or requests were dropped
+  5  an objective of --slo was missed
+
+\b
 Examples:
   siege --rate 100
-  siege --rate 2500 --duration 30 --model mlp --batch 8
-  siege --rate 50 --count 1000 --picture coffee.jpg --timeout 2
-  siege --rate 4000 --duration 10 --connections 4 --max-outstanding 200
-  siege --rate 500 --schedule poisson --warmup 5 --duration 60 --report run.json
-  siege --rate 800 --duration 60 --slo "p99<20ms, errors<0.1%"
+  siege --rate 2500 --duration 30s --model mlp --batch 8
+  siege --rate 50 --count 1000 --picture coffee.jpg --timeout 2s
+  siege --rate 4000 --duration 10s --connections 4 --max-outstanding 200
+  siege --rate 500 --schedule poisson --warmup 5s --duration 60s --report run.json
+  siege --rate 800 --duration 60s --slo "p99<20ms, errors<0.1%"
   siege --rate 200 --find-max --slo "p99<20ms"
-  siege --concurrency 8 --duration 10 --mix mlp=3,identity=1
-  siege --rate 60000 --processes 2 --duration 30 --report run.html
+  siege --concurrency 8 --duration 10s --mix mlp=3,identity=1
+  siege --rate 60000 --processes 2 --duration 30s --report run.html
   siege --target dns:///models.default:50051 --rate 2000 --metrics 9101
 
 \b
@@ -64,7 +79,7 @@ _LOCAL = "127.0.0.1"
 _HIGHEST_PORT = 65_535
 
 
-class Siege(click.Command):
+class Siege(Command):
     """A command by itself, and the way to those that are named as its first argument."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
@@ -90,34 +105,50 @@ def parse_address(text: str) -> HostPort:
     return HostPort(host, int(port))
 
 
+_sending_option = option_group("Sending")
+_verdict_option = option_group("Verdict")
+_output_option = option_group("Output")
+
+
 @click.command(cls=Siege, epilog=EXAMPLES)
 @common_options
 @request_options
 @arrival_options
-@click.option("--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight.")
-@click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections in turn.")
-@click.option(
+@_sending_option(
+    "--max-outstanding", type=POSITIVE, default=950, show_default=True, help="The most requests in flight."
+)
+@_sending_option(
+    "--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Connections, used in turn."
+)
+@_sending_option(
     "--processes",
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
     help="Processes that share the schedule, each with its own --connections.",
 )
-@click.option(
+@_verdict_option(
     "--max-lag",
-    type=Positive(1e6),
-    default=1.0,
+    type=Duration("ms", 1e6),
+    default="1ms",
     show_default=True,
-    help="Milliseconds of delay of siege's own, past which for one request in a hundred the run is INVALID.",
+    help="The most that siege itself may send late; the run is INVALID when more than 1% of its requests exceed it. "
+    "Milliseconds without a unit.",
 )
-@click.option("--late-after", type=Positive(1e9), help="Milliseconds after which an answer counts as late.")
-@click.option("--slo", type=OBJECTIVES, help='Objectives that decide the exit code, such as "p99<20ms, errors<0.1%".')
-@click.option(
+@_verdict_option(
+    "--late-after",
+    type=Duration("ms", 1e9),
+    help="Latency above which an answer counts as late; milliseconds without a unit.",
+)
+@_verdict_option(
+    "--slo", type=OBJECTIVES, help='Objectives that decide the exit code, such as "p99<20ms, errors<0.1%".'
+)
+@_verdict_option(
     "--find-max",
     is_flag=True,
-    help="Look for the highest rate that keeps --slo, from --rate on; --duration is the longest probe.  [default: 60]",
+    help="Look for the highest rate that keeps --slo, from --rate on; --duration is the longest probe.  [default: 60s]",
 )
-@click.option(
+@_output_option(
     "--report",
     "reports",
     type=ReportFile(),
@@ -125,31 +156,30 @@ def parse_address(text: str) -> HostPort:
     help="Write the report: .json whole, .html as a page of plots, .csv by second, .hgrm percentiles, .hlog "
     "HdrHistogram's log (repeatable).",
 )
-@click.option(
+@_output_option(
     "--metrics",
     type=Parsed("port|host:port", parse_address),
-    help="Answer Prometheus there at /metrics while siege runs; a PORT alone is on 127.0.0.1, 0 is any free one.",
+    help="Serve Prometheus metrics at /metrics while siege runs. A PORT alone is on 127.0.0.1; 0 takes a free one.",
 )
-@click.option("--log", type=click.File("w"), help="Write every request as a line of CSV while the run goes on.")
-@click.option(
+@_output_option("--log", type=OutputFile(), help="Write every request as a line of CSV while the run goes on.")
+@_sending_option(
     "--transport",
     type=click.Choice(["native", "grpcio"]),
     default=lambda: "native" if has_native() else "grpcio",
     show_default="native, where it was built",
-    help="What speaks gRPC: YAIS's own transport, or grpcio's, which costs siege more for each request.",
+    help="Implementation of gRPC: YAIS's own, or grpcio, which costs siege more CPU for each request.",
 )
 def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions, **options: Any) -> None:
-    """Sends requests on a schedule, whatever the replies do, and prints the latencies.
+    """Sends requests on a schedule, whatever the server does, and prints the latencies.
 
     With --rate alone request k is due k / rate seconds after the start, and its latency counts from then: a server that
-    stalls cannot hide it by slowing down the load. The report gives beside it the service time (from the send to the
-    answer) and the send lag (from the due time to the send; this is siege's own delay). A request that is due while
-    --max-outstanding are in flight is dropped: not sent at all, but counted.
+    stalls cannot hide it by slowing down the load. The report also gives the service time (from the send to the
+    answer) and the send lag (from the due time to the send: siege's own delay). A request that is due while
+    --max-outstanding are in flight is dropped: counted, but never sent.
 
-    The last lines say whether the run was VALID, and whose limit it met if not. Exits with 0 when it was and all was
-    answered, 1 when anything failed, 2 for bad usage, 3 when siege itself was late (--max-lag), 4 when the server fell
-    behind or requests were dropped, 5 when an objective of --slo was missed. Ctrl-C ends the sending and waits for
-    what is in flight, a second one cancels that.
+    The verdict comes last: VALID, FAILED when any request failed, or INVALID when the load was not the one asked for.
+
+    Ctrl-C stops sending and waits for the requests in flight; a second one cancels them.
     """
     settings = SiegeOptions(**options)
     if settings.transport == "native" and not has_native():
@@ -168,11 +198,10 @@ def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions
         info = describe_run(common, arrivals, settings, requests)
         if settings.find_max:
             end_search(search(load, info, settings), settings)
-        report = run(load, info, settings)
-    assessments = assess(settings.slo or (), report)
-    for file in settings.reports:
-        write_report(report, assessments, file)
-    end(report, assessments)
+        with open_log(settings.log) as log:
+            report = run(load, info, settings, log)
+    lost = log and log.error
+    end(report, settings, [write_error("--log", settings.log, lost)] if settings.log and lost else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +217,7 @@ class SiegeOptions:
     find_max: bool
     reports: tuple[Path, ...]
     metrics: HostPort | None
-    log: TextIO | None
+    log: Path | None
     transport: TransportName
 
 
@@ -207,34 +236,59 @@ def describe_run(
     )
 
 
-def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Report:
+@contextmanager
+def open_log(path: Path | None) -> Iterator[RequestLog | None]:
+    """Raises click's exception when it cannot be opened."""
+    if path is None:
+        yield None
+        return
+    try:
+        log = RequestLog(path.open("w"))
+    except OSError as error:
+        raise click.ClickException(write_error("--log", path, error)) from error
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def run(load: LoadConfig, info: RunInfo, settings: SiegeOptions, log: RequestLog | None) -> Report:
     """Raises click's usage error for options that do not go with several processes."""
     if settings.processes > 1 and settings.log is not None:
-        raise click.UsageError("--log is written by one process, and --processes asks for several")
+        raise click.UsageError("--log and --processes exclude each other: only one process can write the log")
     with open_views(settings.metrics, labels(info)) as views:
         if settings.processes > 1:
             work = run_distributed(load, settings.processes, views.show)
         else:
-            work = run_local(load, settings.log, views.show)
+            work = run_local(load, log, views.show)
+        cores = CoreMeter()
         tally, sent = uvloop.run(work)
     addresses: Counter[str] = Counter()
     for each in sent:
         # A sum of counters would leave out an address that got nothing.
         addresses.update(each.addresses)
-    return summarise(tally, replace(info, cpu=tuple(each.cpu for each in sent), addresses=dict(addresses)))
+    cost = replace(
+        info,
+        cpu=tuple(each.cpu for each in sent),
+        addresses=dict(addresses),
+        connections_lost=sum(each.losses for each in sent),
+        cores=cores.cores,
+        busy_cores=cores.busy(),
+    )
+    return summarise(tally, cost)
 
 
 def search(load: LoadConfig, info: RunInfo, settings: SiegeOptions) -> Curve:
     """Raises click's usage error where there is nothing to search for, or by."""
     arrivals = load.arrivals
     if not settings.slo:
-        raise click.UsageError("--find-max needs --slo, which it is to keep")
+        raise click.UsageError("--find-max needs --slo: the objectives to keep")
     if arrivals.rate is None or arrivals.count is not None or settings.log:
         raise click.UsageError("--find-max needs --rate to start from, and takes no --count or --log")
     if any(file.suffix != ".json" for file in settings.reports):
         raise click.UsageError("--report: the curve of --find-max is written as .json only")
     if settings.processes > 1:
-        raise click.UsageError("--find-max is done by one process, and --processes asks for several")
+        raise click.UsageError("--find-max and --processes exclude each other")
     longest = arrivals.duration or _LONGEST_PROBE
     judge = Judge(settings.slo, shortest=min(_SHORTEST_PROBE, longest), longest=longest)
     with open_views(settings.metrics, labels(info)) as views:
@@ -246,16 +300,33 @@ def labels(info: RunInfo) -> dict[str, str]:
     return {"target": info.target, "schedule": info.schedule, "version": info.versions["yais"]}
 
 
-def end(report: Report, assessments: Sequence[Assessment]) -> NoReturn:
-    """Prints the report and its verdict, and exits as they say; objectives decide of a valid run."""
-    verdict = judge(report)
-    click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
-    is_met = all(each.kept for each in assessments) if assessments else None
-    sys.exit(exit_code(report, verdict, is_met))
+def end(report: Report, settings: SiegeOptions, problems: list[str]) -> NoReturn:
+    """Prints the report and its verdict, writes it, and exits as they say; `problems` are those of other outputs.
+
+    What cannot be written costs nothing else, and is 1 where it would be 0.
+    """
+    assessments = assess(settings.slo or (), report)
+    is_met = objectives_met(assessments)
+    verdict = judge(report, is_met)
+    try:
+        click.echo("\n".join([render(report, verdict), *map(str, assessments)]))
+    finally:
+        # Also when nobody reads the standard output any more.
+        problems += write_reports(report, assessments, settings.reports)
+        _say(problems)
+    sys.exit(exit_code(verdict, is_met) or bool(problems))
 
 
 def end_search(curve: Curve, settings: SiegeOptions) -> NoReturn:
-    for file in settings.reports:
-        write_curve(curve, file)
-    click.echo(curve.table())
-    sys.exit(curve.exit_code)
+    """As `end` does."""
+    try:
+        click.echo(curve.table())
+    finally:
+        problems = write_curves(curve, settings.reports)
+        _say(problems)
+    sys.exit(curve.exit_code or bool(problems))
+
+
+def _say(problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)

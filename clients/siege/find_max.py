@@ -14,6 +14,7 @@ from typing import Protocol
 import click
 
 from yais.clients.siege.balancer import RoundRobinPicker, connect
+from yais.clients.siege.cores import CoreMeter
 from yais.clients.siege.runner import LoadConfig, Show, send
 from yais.clients.siege.search import Curve, Point, ProbeOutcome, Search
 from yais.clients.siege.transports import UnaryCall
@@ -106,8 +107,10 @@ async def find_max(load: LoadConfig, info: RunInfo, judge: Judge, search: Search
         arrivals = replace(load.arrivals, rate=rate, duration=judge.longest)
         recorder = Recorder()
         probed = replace(load, arrivals=arrivals)
+        cores = CoreMeter()
         sent = await send(probed, recorder, show, follow=test.follow, on_stop=search.abandon)
-        return summarise(recorder.tally, replace(info, schedule=str(arrivals), rate_asked=rate, cpu=(sent.cpu,)))
+        cost = replace(info, cpu=(sent.cpu,), cores=cores.cores, busy_cores=cores.busy())
+        return summarise(recorder.tally, replace(cost, schedule=str(arrivals), rate_asked=rate))
 
     async with connect(replace(load.endpoint, connections=1), load.timeout) as balancer:
         idle = IdleDetector(make_ping(load, balancer.picker))
@@ -235,6 +238,7 @@ async def run_search(
     A search that is abandoned during a probe ends without that probe, which was cut short.
     """
     points: list[Point] = []
+    invalid: tuple[str, ...] = ()
     while (rate := search.next_rate()) is not None:
         settled = await settle()
         test = SequentialTest(judge)
@@ -242,9 +246,11 @@ async def run_search(
         if search.is_over:
             break
         points.append(judge.conclude(rate, report, test, settled))
+        if points[-1].outcome == "invalid":
+            invalid = judge_run(report).reasons
         show(points[-1])
         search.record(rate, points[-1].outcome)
-    return Curve(", ".join(map(str, judge.objectives)), judge.confidence, tuple(points), search.result)
+    return Curve(", ".join(map(str, judge.objectives)), judge.confidence, tuple(points), search.result, invalid)
 
 
 class IdleDetector:

@@ -10,6 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from yais.clients.inputs.files import load_npz, save_npz
+from yais.clients.outputs import write_file
 from yais.clients.protocol import Array, Arrays, InferenceError, infer_outputs
 from yais.proto.grpc_service_pb2 import ModelInferResponse
 
@@ -100,7 +101,8 @@ def load(path: Path) -> Arrays:
 
 def save(path: Path, arrays: Arrays) -> None:
     """Raises ValueError for texts that the file would change, and OSError."""
-    save_npz(path, {name: _to_file(name, array) for name, array in arrays.items()})
+    contents = {name: _to_file(name, array) for name, array in arrays.items()}
+    write_file(path, lambda file: save_npz(file, contents))
 
 
 def compare(expected: Array, actual: Array, tolerance: Tolerance) -> str | None:

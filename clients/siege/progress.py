@@ -202,10 +202,10 @@ def lag(snapshot: Snapshot) -> list[Cell]:
 
 
 def losses(snapshot: Snapshot) -> list[Cell]:
-    errors, dropped = snapshot.counts.errors, snapshot.counts.dropped
+    failed, dropped = snapshot.counts.failed, snapshot.counts.dropped
     kinds = ", ".join(f"{status} {count:,}" for status, count in snapshot.failures.items())
     return [
-        Cell("failed", f"{errors:,} ({kinds})" if kinds else f"{errors:,}", errors > 0),
+        Cell("failed", f"{failed:,} ({kinds})" if kinds else f"{failed:,}", failed > 0),
         Cell("dropped", f"{dropped:,}", dropped > 0),
     ]
 

@@ -2,14 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
+from yais.clients.command import Command
 from yais.clients.options import FILE, Parsed
+from yais.clients.outputs import OutputFile, write_error, write_file
 from yais.clients.reporters import document
 from yais.clients.reporters.document import dumps
 from yais.clients.reporters.html import NamedReport, missing_libraries
@@ -56,7 +59,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 
 
-@click.command(epilog=_REPORT_EXAMPLES)
+@click.command(cls=Command, epilog=_REPORT_EXAMPLES)
 @click.argument("file", type=FILE)
 @click.option(
     "--format",
@@ -77,7 +80,7 @@ def report(file: Path, form: str) -> None:
 OBJECTIVES = Parsed("objectives", parse_objectives)
 
 
-@click.command(epilog=_PLOT_EXAMPLES)
+@click.command(cls=Command, epilog=_PLOT_EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
     "--output",
@@ -107,20 +110,18 @@ def plot(files: tuple[Path, ...], output: TextIO, names: tuple[str, ...], slo: t
     output.write(page([NamedReport(n, r, assess(slo or (), r)) for n, r in zip(shown, reports, strict=True)]))
 
 
-def write_report(report: Report, assessments: Sequence[Assessment], path: Path) -> None:
-    """Exits with 1 where it cannot be written."""
-    _write(FORMATS[path.suffix](report, assessments), path)
+def write_reports(report: Report, assessments: Sequence[Assessment], paths: Iterable[Path]) -> list[str]:
+    """Why any of them could not be written."""
+    return _write({path: FORMATS[path.suffix](report, assessments) for path in paths})
 
 
-def write_curve(curve: Curve, path: Path) -> None:
-    """As JSON. Exits with 1 where it cannot be written."""
-    _write(json.dumps(curve.as_json(), indent=2), path)
+def write_curves(curve: Curve, paths: Iterable[Path]) -> list[str]:
+    """As JSON; why any of them could not be written."""
+    return _write(dict.fromkeys(paths, json.dumps(curve.as_json(), indent=2)))
 
 
-class ReportFile(click.ParamType[Path]):
-    """A file for a report, in a folder that is there, with one of the suffixes."""
-
-    name = "file"
+class ReportFile(OutputFile):
+    """A file for a report, which can be written, with one of the suffixes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(str(value))
@@ -128,9 +129,7 @@ class ReportFile(click.ParamType[Path]):
             self.fail(f"'{path}' ends in none of {', '.join(FORMATS)}", param, ctx)
         if path.suffix == ".html" and (reason := missing_libraries()):
             self.fail(reason, param, ctx)
-        if not path.parent.is_dir():
-            self.fail(f"there is no folder '{path.parent}'", param, ctx)
-        return path
+        return super().convert(value, param, ctx)
 
 
 def _read_report(file: Path) -> Report:
@@ -140,8 +139,15 @@ def _read_report(file: Path) -> Report:
         raise click.ClickException(str(error)) from error
 
 
-def _write(text: str, path: Path) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
+def _write(texts: Mapping[Path, str]) -> list[str]:
+    problems = []
+    for path, text in texts.items():
+        try:
+            write_file(path, partial(_put, text.encode()))
+        except OSError as error:
+            problems.append(write_error("--report", path, error))
+    return problems
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)

@@ -13,6 +13,7 @@ import grpc
 
 from yais.clients.channel import channel_options, parse_target
 from yais.clients.client import Client
+from yais.clients.command import option_group
 from yais.clients.inputs.files import list_files
 from yais.clients.inputs.generated import parse_weights
 from yais.clients.inputs.workload import (
@@ -26,6 +27,7 @@ from yais.clients.inputs.workload import (
     report_errors,
 )
 from yais.clients.options import FILE, FILE_OR_FOLDER, CommonOptions, Number, Parsed, allow_one_of, take_fields
+from yais.clients.outputs import OutputFile, write_error
 from yais.clients.protocol import MODEL_INFER, Arrays, from_rpc
 from yais.clients.siege import golden
 from yais.clients.siege.golden import Golden, Read, Tolerance
@@ -133,46 +135,49 @@ def _parse_method(context: click.Context, parameter: click.Parameter, value: str
     return f"/{value.lstrip('/')}"
 
 
+_input_option = option_group("Model and inputs")
+_golden_option = option_group("Right answers")
+
 _OPTIONS = (
-    click.option(
+    _input_option(
         "--mix",
         type=Parsed("mix", parse_mix),
         default=(),
         metavar="NAME[:VERSION]=WEIGHT,...",
         help="Several models to call, each with inputs of its own, drawn by weight: mlp=3,identity=1.",
     ),
-    click.option(
+    _input_option(
         "--method",
         callback=_parse_method,
         metavar="/package.Service/Method",
         help="Any unary method to call instead of ModelInfer; the server is asked for nothing else.",
     ),
-    click.option(
+    _input_option(
         "--message",
         type=FILE_OR_FOLDER,
         multiple=True,
         help="File of a message for --method, sent as it is; several, or those of a folder, take turns; by default an "
         "empty message.",
     ),
-    click.option(
+    _input_option(
         "--shared-memory",
         is_flag=True,
         help="Put the inputs into system shared memory, for a server on this machine, and send references to them.",
     ),
-    click.option("--check", type=FILE, help="Golden file, .npz: an answer that differs from it is wrong."),
-    click.option(
+    _golden_option("--check", type=FILE, help="Golden file, .npz: an answer that differs from it is wrong."),
+    _golden_option(
         "--write-golden",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=OutputFile(),
         help="Ask for each answer once before the load, write them as a golden file, and check the load against it.",
     ),
-    click.option(
+    _golden_option(
         "--rtol",
         type=Number(min=0),
         default=1e-3,
         show_default=True,
         help="A float may differ by rtol x the golden one + atol.",
     ),
-    click.option("--atol", type=Number(min=0), default=1e-5, show_default=True, help="See --rtol."),
+    _golden_option("--atol", type=Number(min=0), default=1e-5, show_default=True, help="See --rtol."),
 )
 
 
@@ -216,8 +221,10 @@ def find_golden(common: CommonOptions, inputs: RequestOptions, requests: Request
             arrays = _ask_golden(common, requests, read)
             try:
                 golden.save(inputs.write_golden, arrays)
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 raise click.BadParameter(str(error), param_hint="--write-golden") from error
+            except OSError as error:
+                raise click.ClickException(write_error("--write-golden", inputs.write_golden, error)) from error
             click.echo(f"{inputs.write_golden}: {len(arrays)} outputs written")
             return Golden(requests.named, arrays, read, tolerance)
     return None

@@ -4,7 +4,6 @@ import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic_ns, thread_time_ns
-from typing import TextIO
 
 import click
 
@@ -87,10 +86,11 @@ class LoadConfig:
 
 @dataclass(frozen=True, slots=True)
 class SendCost:
-    """What it took to send: the share of a core, and which of several addresses got how many requests."""
+    """What it took to send: the share of a core, which address got how many requests, and lost connections."""
 
     cpu: float
     addresses: dict[str, int]
+    losses: int
 
 
 async def send(
@@ -114,7 +114,7 @@ async def send(
         with handle_signals(stop, sender.cancel):
             followers = [] if follow is None else [follow(sender)]
             cpu = await run_loop(sender, load.pacer(), show, *followers)
-        return SendCost(cpu, balancer.counts())
+        return SendCost(cpu, balancer.counts(), balancer.losses)
 
 
 async def run_loop(
@@ -171,8 +171,8 @@ def warn_of_drops(load: LoadConfig) -> None:
     )
 
 
-async def run_local(load: LoadConfig, log: TextIO | None, show: Show) -> tuple[Tally, list[SendCost]]:
+async def run_local(load: LoadConfig, log: RequestLog | None, show: Show) -> tuple[Tally, list[SendCost]]:
     """One siege by this process; `log` gets every request as a line of CSV."""
-    recorder = Recorder(late_after=load.late_after, sink=None if log is None else RequestLog(log))
+    recorder = Recorder(late_after=load.late_after, sink=log)
     sent = await send(load, recorder, show)
     return recorder.tally, [sent]

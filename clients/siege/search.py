@@ -134,14 +134,14 @@ class Point:
     @classmethod
     def of(cls, rate: float, report: Report, outcome: ProbeOutcome, certain: bool, settled: bool = True) -> "Point":
         counts, percentiles = report.counts, report.latency.ms
-        errors = counts.errors / counts.sent if counts.sent else 0.0
+        failed = counts.failed / counts.sent if counts.sent else 0.0
         p50, p99 = percentiles.get("p50"), percentiles.get("p99")
         return cls(
             rate=rate,
             answered=report.rate_answered,
             p50=p50,
             p99=p99,
-            errors=errors,
+            errors=failed,
             requests=counts.offered,
             outcome=outcome,
             certain=certain,
@@ -172,12 +172,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """All probes in the order in which they were made, and what the search ended with."""
+    """All probes in the order in which they were made, and what the search ended with.
+
+    `invalid`: why the last probe that siege itself spoilt was invalid, in sentences.
+    """
 
     objectives: str
     confidence: float
     points: tuple[Point, ...]
     result: SearchResult
+    invalid: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> SiegeExitCode:
@@ -201,7 +205,8 @@ class Curve:
             "  ".join([*(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
             for row in rows
         )
-        return "\n".join([*lines, "", self.conclusion()])
+        advice = [f"  {sentence}" for sentence in self.invalid] if self.result.end == "generator" else []
+        return "\n".join([*lines, "", self.conclusion(), *advice])
 
     def conclusion(self) -> str:
         result = self.result
@@ -211,7 +216,7 @@ class Curve:
             "found": f"highest rate that keeps {self.objectives}: {kept}, {self._certainty()}; {missed} does not",
             "ceiling": f"{self.objectives}: kept at {kept}, {self._certainty()}, the highest rate that is tried",
             "none": f"no rate keeps {self.objectives}: {missed} does not",
-            "generator": f"INVALID: siege could not keep up with a probe; {kept} was still kept, {missed} missed",
+            "generator": f"INVALID: siege did not send a probe on time, twice; {kept} was kept, {missed} missed",
             "unsteady": f"no answer: the server keeps {self.objectives} at a rate and then not; lately {kept}",
             "interrupted": f"interrupted: {kept} was kept, {missed} missed",
         }[result.end]

@@ -240,5 +240,5 @@ async def _work(pipe: Pipe, load: LoadConfig) -> None:
         # A snapshot fits into the pipe, so that a busy parent delays nothing.
         cpu = await run_loop(sender, load.pacer(), pipe.send, at=await commands.start_time)
         commands.close()
-        sent = SendCost(cpu, balancer.counts())
+        sent = SendCost(cpu, balancer.counts(), balancer.losses)
     pipe.send(Ended(recorder.tally, sent))

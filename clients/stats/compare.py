@@ -61,7 +61,7 @@ class Side:
     seconds: tuple[Interval, ...]
     full: tuple[Interval, ...]
     sent: int
-    errors: int
+    failed: int
 
     @classmethod
     def of(cls, reports: Sequence[Report]) -> Self:
@@ -70,8 +70,8 @@ class Side:
             latency.merge(report.latency.opened())
         full = (second for report in reports for second in report.intervals if second.second + 1 <= report.scheduled)
         seconds = chain.from_iterable(report.intervals for report in reports)
-        sent, errors = (sum(getattr(report.counts, name) for report in reports) for name in ("sent", "errors"))
-        return cls(latency, tuple(seconds), tuple(full), sent, errors)
+        sent, failed = (sum(getattr(report.counts, name) for report in reports) for name in ("sent", "failed"))
+        return cls(latency, tuple(seconds), tuple(full), sent, failed)
 
 
 def compare(a: Side, b: Side, metric: str, confidence: float = 0.95, seed: int = 0) -> Comparison:
@@ -110,11 +110,11 @@ def errors(side: Side, confidence: float) -> Estimate:
     """The share of what was sent that did not complete."""
     if not side.sent:
         return Estimate(math.nan, 0.0, 1.0)
-    failed = [second.counts.errors for second in side.seconds]
-    ended = [second.counts.errors + second.counts.completed for second in side.seconds]
+    failed = [second.counts.failed for second in side.seconds]
+    ended = [second.counts.failed + second.counts.completed for second in side.seconds]
     bursts = _bursts(failed, ended)
-    low, high = share_interval(round(side.errors / bursts), max(round(side.sent / bursts), 1), confidence)
-    return Estimate(side.errors / side.sent, low, high)
+    low, high = share_interval(round(side.failed / bursts), max(round(side.sent / bursts), 1), confidence)
+    return Estimate(side.failed / side.sent, low, high)
 
 
 def _estimator(metric: str) -> Callable[[Side, float], Estimate]:

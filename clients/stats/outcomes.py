@@ -22,7 +22,8 @@ STATUS_NAMES = MappingProxyType(
 LOWEST_STATUS = WRONG
 STATUSES = max(STATUS_NAMES) - LOWEST_STATUS + 1
 
-OUTCOMES = ("dropped", "completed", "rejected", "timed_out", "cancelled", "failed", "wrong")
+OUTCOMES = ("dropped", "completed", "rejected", "timed_out", "cancelled", "errored", "wrong")
+FAILED_OUTCOMES = ("rejected", "timed_out", "cancelled", "errored", "wrong")
 
 _OUTCOME_OF = MappingProxyType(
     {
@@ -42,11 +43,11 @@ class Counts:
     """How many were offered, and what became of them.
 
     Of a run and of a kind, `offered = sent + dropped`, and
-    `sent = completed + rejected + timed_out + cancelled + failed + wrong`, always; seconds only add up to the run.
+    `sent = completed + rejected + timed_out + cancelled + errored + wrong`, always; seconds only add up to the run.
 
     `rejected` was not taken: by the server, by what stands before it, or for want of a connection (UNAVAILABLE,
-    RESOURCE_EXHAUSTED). `wrong` was answered with something else than was expected. `failed` is every other status.
-    `late` was completed, but later than asked for.
+    RESOURCE_EXHAUSTED). `wrong` was answered with something else than was expected. `errored` is every other status.
+    `failed` is all of these. `late` was completed, but later than asked for.
     """
 
     offered: int = 0
@@ -56,7 +57,7 @@ class Counts:
     rejected: int = 0
     timed_out: int = 0
     cancelled: int = 0
-    failed: int = 0
+    errored: int = 0
     wrong: int = 0
     late: int = 0
 
@@ -71,13 +72,19 @@ class Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     @property
-    def errors(self) -> int:
+    def failed(self) -> int:
         """What was sent and did not complete."""
         return self.sent - self.completed
 
+    @property
+    def failed_by_outcome(self) -> dict[str, int]:
+        """What `failed` is made of, in words, without what did not occur."""
+        counts = {name.replace("_", " "): getattr(self, name) for name in FAILED_OUTCOMES}
+        return {name: count for name, count in counts.items() if count}
+
     def check(self) -> None:
         """Raises ValueError unless they add up."""
-        ended = self.completed + self.rejected + self.timed_out + self.cancelled + self.failed + self.wrong
+        ended = self.completed + self.rejected + self.timed_out + self.cancelled + self.errored + self.wrong
         if self.offered != self.sent + self.dropped or self.sent != ended or self.late > self.completed:
             listed = ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
             raise ValueError(f"counts that do not add up: {listed}")
@@ -96,5 +103,5 @@ def outcome_numbers(statuses: NDArray[np.int8]) -> NDArray[np.intp]:
 
 @cache
 def _outcome_table() -> NDArray[np.intp]:
-    names = (_OUTCOME_OF.get(status, "failed") for status in range(LOWEST_STATUS, LOWEST_STATUS + STATUSES))
+    names = (_OUTCOME_OF.get(status, "errored") for status in range(LOWEST_STATUS, LOWEST_STATUS + STATUSES))
     return np.array([OUTCOMES.index(name) for name in names])

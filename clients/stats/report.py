@@ -18,7 +18,8 @@ class RunInfo:
     `rate_asked`: requests a second, on average, where there is one; `started`: ISO 8601 in UTC; `kinds`: names of a
     mix's models; `max_lag`: the send lag that makes the run invalid, in milliseconds; `cpu`: the share of a core that
     the event loop of each sending process used; `addresses`: requests that were sent to each address, the warm-up's
-    and those that were sent again included.
+    and those that were sent again included; `connections_lost`: how often a connection that was up went down;
+    `cores`: of the machine, and `busy_cores`: how many of them all processes together kept busy, on average.
     """
 
     command: str = ""
@@ -34,6 +35,9 @@ class RunInfo:
     max_lag: float = 1.0
     cpu: tuple[float, ...] = ()
     addresses: dict[str, int] = field(default_factory=dict)
+    connections_lost: int = 0
+    cores: int | None = None
+    busy_cores: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class Objective:
 
     def _parts(self, counts: Counts) -> tuple[int, int]:
         if self.metric == "errors":
-            return counts.errors, counts.sent
+            return counts.failed, counts.sent
         return counts.late if self.metric == "late" else counts.dropped, counts.offered
 
     def __str__(self) -> str:
@@ -171,6 +171,11 @@ class Assessment:
 def assess(objectives: Sequence[Objective], report: Report) -> tuple[Assessment, ...]:
     measured = Measured.of(report)
     return tuple(assess_one(objective, measured) for objective in objectives)
+
+
+def objectives_met(assessments: Sequence[Assessment]) -> bool | None:
+    """None without objectives."""
+    return all(each.kept for each in assessments) if assessments else None
 
 
 def assess_one(objective: Objective, measured: Measured) -> Assessment:

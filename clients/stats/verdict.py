@@ -1,5 +1,6 @@
-"""Verdict on a run: whether it measured what it was asked to, and whose limit it met if not."""
+"""Verdict on a run: whether everything was answered, and whether the load was the one asked for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,19 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from yais.clients.stats.report import Interval, Report
+from yais.clients.stats.report import Interval, Report, RunInfo
 
 Limit = Literal["generator", "server", "cap"]
+Result = Literal["valid", "failed", "invalid"]
 
 _LATE_SHARE = 0.01
 _BUSY = 0.95
+_CROWDED = 0.8
 _SHORTEST = 5
 _SIGNIFICANT = 3.0
 _MATERIAL = 0.01
 
 
 class SiegeExitCode(IntEnum):
-    """An invalid run ends with whose limit it was; of a valid one the objectives decide, if there are any."""
+    """That of an invalid run names its limit; objectives decide of any other, where there are some."""
 
     CLEAN = 0
     FAILED = 1
@@ -40,46 +43,74 @@ _EXIT_CODES: dict[Limit, SiegeExitCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`limit` is whose it was, None for a valid run; `reasons` are sentences with the figures.
+    """`valid`: the load was the one asked for, and was answered; `failed`: some of it was not; `invalid`: not the load.
 
-    `remarks` are sentences about what does not make a run invalid, but has to be known.
+    `limit` is what made a run invalid. `failures` and `reasons` are sentences with the figures, `remarks` sentences
+    about what changes nothing, but has to be known.
     """
 
-    valid: bool
+    result: Result
     limit: Limit | None = None
+    failures: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
-def judge(report: Report) -> Verdict:
-    """VALID when the load was the one asked for, and the server bore it; in a closed loop there is none to miss.
+def judge(report: Report, objectives_met: bool | None = None) -> Verdict:
+    """Objectives that are met allow what failed; in a closed loop there is no load to miss.
 
     A generator that was late itself makes all else doubtful, so that its limit goes first; then the cap, which hides
     how much further the server would have fallen behind.
     """
-    remarks = tuple(busy_remarks(report))
-    if report.info.loop == "closed":
-        return Verdict(True, remarks=remarks)
-    reasons: dict[Limit, list[str]] = {
-        "generator": generator_reasons(report),
-        "cap": cap_reasons(report),
-        "server": server_reasons(report),
-    }
+    reasons: dict[Limit, list[str]] = {}
+    if report.info.loop == "open":
+        reasons = {
+            "generator": generator_reasons(report),
+            "cap": cap_reasons(report),
+            "server": server_reasons(report),
+        }
     limit = next((limit for limit, found in reasons.items() if found), None)
-    return Verdict(limit is None, limit, tuple(reason for found in reasons.values() for reason in found), remarks)
+    failures = tuple(failure_reasons(report))
+    return Verdict(
+        result="invalid" if limit else "failed" if failures and not objectives_met else "valid",
+        limit=limit,
+        failures=failures,
+        reasons=tuple(reason for found in reasons.values() for reason in found),
+        remarks=() if limit == "generator" else tuple(busy_remarks(report.info)),
+    )
 
 
-def exit_code(report: Report, verdict: Verdict | None = None, objective_met: bool | None = None) -> SiegeExitCode:
-    """That of an invalid run before all; then the objectives', where there are any; then whether all was answered."""
-    if verdict is not None and verdict.limit is not None:
+def exit_code(verdict: Verdict, objectives_met: bool | None = None) -> SiegeExitCode:
+    """That of an invalid run before all; then the objectives', where there are any; then whether anything failed."""
+    if verdict.limit is not None:
         return _EXIT_CODES[verdict.limit]
-    if objective_met is not None:
-        return SiegeExitCode.CLEAN if objective_met else SiegeExitCode.MISSED
-    return SiegeExitCode.CLEAN if report.clean else SiegeExitCode.FAILED
+    if objectives_met is not None:
+        return SiegeExitCode.CLEAN if objectives_met else SiegeExitCode.MISSED
+    return SiegeExitCode.FAILED if verdict.result == "failed" else SiegeExitCode.CLEAN
+
+
+def failure_reasons(report: Report) -> list[str]:
+    """What failed, what was said most often, and lost connections; the last are no failure by themselves."""
+    counts = report.counts
+    if not counts.failed:
+        return []
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in counts.failed_by_outcome.items())
+    sentences = [
+        f"{counts.failed:,} of {counts.sent:,} requests failed ({counts.failed / counts.sent:.1%}): {outcomes}"
+    ]
+    if report.failures:
+        most = report.failures[0]
+        sentences.append(f"most often, {most.count:,} times: {most.status}: {most.text}")
+    if lost := report.info.connections_lost:
+        sentences.append(f"siege lost its connection to the server {lost:,} {'time' if lost == 1 else 'times'}")
+    return sentences
 
 
 def generator_reasons(report: Report) -> list[str]:
-    """The sends came late. An event loop that has no time left makes them so; on time, it has done what was asked."""
+    """The sends came late, with the likely cause and what to do about it.
+
+    An event loop that has no time left makes them so; on time, it has done what was asked.
+    """
     bound = report.info.max_lag
     p99 = report.lag.ms.get("p99", 0.0)
     share = report.lag.opened().above(round(bound * 1e6)) / max(report.lag.count, 1)
@@ -87,18 +118,42 @@ def generator_reasons(report: Report) -> list[str]:
     if share <= _LATE_SHARE:
         return []
     return [
-        f"siege itself was late: {share:.1%} of the requests were sent more than {bound:g} ms after they were due "
-        f"(at most {_LATE_SHARE:.0%} may be), and the send lag's p99 is {p99:.2f} ms"
+        f"siege itself was late: it sent {share:.1%} of the requests more than {bound:g}ms after they were due "
+        f"(at most {_LATE_SHARE:.0%} may be); the send lag's p99 is {p99:.2f} ms",
+        *_late_causes(report.info),
+        f"--max-lag {_next_bound(p99)} accepts that much: latencies count from the due time, and include the lag",
     ]
 
 
-def busy_remarks(report: Report) -> list[str]:
-    busiest = max(report.info.cpu, default=0.0)
+def _late_causes(info: RunInfo) -> list[str]:
+    """The likely one, with what helps."""
+    if max(info.cpu, default=0.0) >= _BUSY:
+        return busy_remarks(info)
+    if info.cores is None or info.busy_cores is None:
+        return []
+    own = sum(info.cpu)
+    used = f"siege used {own:.2f} cores, everything else {max(info.busy_cores - own, 0):.2f}, of {info.cores}"
+    if info.busy_cores < _CROWDED * info.cores:
+        return [f"{used}: there was time left, but siege did not get it at once; a core of its own helps (taskset)"]
+    return [
+        f"{used}: siege shares its cores with the server or others; run it on another machine, give each cores of its "
+        "own (taskset -c 0 inference-grpc ..., taskset -c 1 siege ...), or lower the rate"
+    ]
+
+
+def _next_bound(p99: float) -> str:
+    """A round duration that is well above the milliseconds."""
+    power = 10.0 ** math.floor(math.log10(p99))
+    return f"{next(step * power for step in (2, 5, 10, 20) if step * power >= 1.3 * p99):g}ms"
+
+
+def busy_remarks(info: RunInfo) -> list[str]:
+    busiest = max(info.cpu, default=0.0)
     if busiest < _BUSY:
         return []
     return [
-        f"siege itself was busy: its event loop used {busiest:.0%} of a core, of which it may not have more; "
-        "--processes sends from several"
+        f"siege itself was busy: its event loop used {busiest:.0%} of a core, and cannot use more; --processes sends "
+        "from several cores"
     ]
 
 
@@ -106,9 +161,9 @@ def cap_reasons(report: Report) -> list[str]:
     dropped, offered = report.counts.dropped, report.counts.offered
     if not dropped:
         return []
-    cap = f"{report.info.max_outstanding:,} requests" if report.info.max_outstanding else "as many as may be"
+    cap = f"{report.info.max_outstanding:,} requests" if report.info.max_outstanding else "as many as allowed"
     share = f"{dropped:,} of {offered:,} requests ({dropped / offered:.1%})"
-    return [f"{share} were dropped while {cap} were in flight (--max-outstanding)"]
+    return [f"siege dropped {share}, because {cap} were in flight (--max-outstanding)"]
 
 
 def server_reasons(report: Report) -> list[str]:

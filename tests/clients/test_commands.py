@@ -12,6 +12,7 @@ import pytest
 
 from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import async_cli, sync_cli
+from yais.clients.reporters import document
 from yais.clients.siege import cli as siege_cli
 from yais.clients.siege.transports import TransportName
 from yais.proto import grpc_service_pb2 as pb
@@ -53,10 +54,9 @@ def test_failures_are_told_once_a_kind_and_end_with_1(
     fake.answer = answer
     result = run(command, arguments)
     assert result.exit_code == 1
-    assert re.findall("failed (.*)", result.stdout)[-1].endswith(
-        "x INVALID_ARGUMENT: unexpected shape for input 'INPUT0'"
-    )
-    assert result.stdout.count("unexpected shape") == 1
+    assert re.findall(r"failed \d x (.*)", result.stdout) == [
+        "INVALID_ARGUMENT: unexpected shape for input 'INPUT0'",
+    ]
 
 
 @all_commands
@@ -86,14 +86,14 @@ def test_an_unknown_model_ends_with_the_server_s_text(run: Any, command: click.C
         (siege_cli.main, "--rate fast", "'--rate': 'fast' is not a valid float"),
         (siege_cli.main, "--rate 1 --max-outstanding 0", "'--max-outstanding': 0 is not in the range x>=1"),
         (siege_cli.main, "--rate 1 --connections 0", "'--connections': 0 is not in the range 1<=x<=256"),
-        (siege_cli.main, "--rate 1 --duration 0", "'--duration': 0.0 is not in the range"),
+        (siege_cli.main, "--rate 1 --duration 0", "'--duration': 0 is not above 0 and up to 31622400s"),
         (siege_cli.main, "--rate 1 --count 0", "'--count': 0 is not in the range"),
-        (siege_cli.main, "--rate 1 --max-lag 0", "'--max-lag': 0.0 is not in the range 0<x<=1000000"),
+        (siege_cli.main, "--rate 1 --max-lag 0", "'--max-lag': 0 is not above 0 and up to 1000000ms"),
         (siege_cli.main, "--rate 1 --transport quic", "'quic' is not one of 'native', 'grpcio'"),
         (siege_cli.main, "--rate 1 --duration 1 --count 1", "--duration and --count exclude each other"),
         (async_cli.main, "--concurrency 0", "'--concurrency': 0 is not in the range"),
         (sync_cli.main, "--count 0", "'--count': 0 is not in the range"),
-        (sync_cli.main, "--timeout 0", "'--timeout': 0.0 is not in the range 0<x<=86400"),
+        (sync_cli.main, "--timeout 0", "'--timeout': 0 is not above 0 and up to 86400s"),
         (sync_cli.main, "--batch 0", "'--batch': 0 is not in the range"),
         (sync_cli.main, "--port 70000", "'--port': 70000 is not in the range 1<=x<=65535"),
         (sync_cli.main, "--inputs ones", "'ones' is not one of 'random', 'zeros'"),
@@ -133,18 +133,22 @@ def test_dropped_requests_are_warned_of_counted_and_end_with_4(run: Any, gate: G
     )
     assert result.exit_code == 4
     assert result.stderr.count("warning: 5 requests are in flight (--max-outstanding)") == 1
-    assert "offered 30 = sent 5 + dropped 25; sent 5 = completed 0 + timed out 5 + failed 0" in result.stdout
+    assert "offered 30 = sent 5 + dropped 25; sent 5 = completed 0 + failed 5 (timed out 5)" in result.stdout
     assert "failed 5 x DEADLINE_EXCEEDED: " in result.stdout
-    assert result.stdout.splitlines()[-2:] == [
-        "INVALID, by the cap's limit:",
-        "  25 of 30 requests (83.3%) were dropped while 5 requests were in flight (--max-outstanding)",
-    ]
+    invalid, failed, _, dropped = result.stdout.splitlines()[-4:]
+    assert (invalid, failed) == (
+        "INVALID: siege did not send all requests",
+        "  5 of 5 requests failed (100.0%): 5 timed out",
+    )
+    assert dropped == "  siege dropped 25 of 30 requests (83.3%), because 5 requests were in flight (--max-outstanding)"
 
 
 def test_a_siege_that_is_late_itself_is_invalid_and_ends_with_3(run: Any) -> None:
     result = run(siege_cli.main, "--rate 500 --count 20 --max-lag 0.000001")
     assert result.exit_code == 3
-    assert "INVALID, by the generator's limit:\n  siege itself was late: 100.0% of the requests" in result.stdout
+    assert (
+        "INVALID: siege did not send on time\n  siege itself was late: it sent 100.0% of the requests" in result.stdout
+    )
 
 
 def test_a_valid_siege_says_so(run: Any) -> None:
@@ -221,6 +225,39 @@ def test_a_second_interrupt_cancels_what_is_in_flight(fake: FakeServer, gate: Ga
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 1, errors
     assert "x CANCELLED: " in output
+
+
+RUNNING = {
+    "client-sync": ("yais.clients.sync_cli", "--count", "20"),
+    "client-async": ("yais.clients.async_cli", "--count", "20"),
+    "siege": ("yais.clients.siege.cli", "--rate", "100", "--count", "20", "--max-lag", "60s"),
+}
+
+
+@pytest.mark.parametrize("command", RUNNING.values(), ids=RUNNING)
+def test_a_full_disk_below_the_output_is_one_line(fake: FakeServer, command: tuple[str, ...]) -> None:
+    module, *arguments = command
+    code = f"from {module} import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--port", str(fake.port), *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write the output: No space left on device\n")
+
+
+def test_a_report_is_written_even_if_nobody_reads_the_output(fake: FakeServer, tmp_path: Path) -> None:
+    report = str(tmp_path / "run.json")
+    with start(fake, *RUNNING["siege"], "--report", report) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("OUTPUT0 FP32[-1]\n")
+        process.stdout.close()
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (1, "")
+    assert document.read(Path(report)).counts.completed == 20
 
 
 @pytest.mark.parametrize("module", ["sync_cli", "async_cli"])

@@ -22,8 +22,8 @@ from yais.clients.reporters.html.tables import tables
 from yais.clients.reporters.text import verdict_lines
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Report
-from yais.clients.stats.slo import Assessment
-from yais.clients.stats.verdict import judge
+from yais.clients.stats.slo import Assessment, objectives_met
+from yais.clients.stats.verdict import Result, judge
 
 _PACKAGE = "yais.clients.reporters.html"
 
@@ -38,10 +38,10 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """`sentence` begins with VALID or INVALID."""
+    """`sentence` begins with the `result` in capitals."""
 
     name: str
-    valid: bool
+    result: Result
     sentence: str
     reasons: tuple[str, ...]
     assessments: tuple[Assessment, ...]
@@ -49,14 +49,13 @@ class RunSummary:
 
     @classmethod
     def of(cls, run: NamedReport) -> Self:
-        verdict = judge(run.report)
-        sentence = verdict_lines(verdict)[0]
-        reasons = (*verdict.reasons, *verdict.remarks)
+        verdict = judge(run.report, objectives_met(run.assessments))
+        sentence, *reasons = verdict_lines(verdict)
         return cls(
             name=run.name,
-            valid=verdict.valid,
+            result=verdict.result,
             sentence=sentence,
-            reasons=reasons,
+            reasons=tuple(map(str.strip, reasons)),
             assessments=run.assessments,
             figures=_key_figures(run.report),
         )
@@ -104,7 +103,7 @@ def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
     return (
         KeyFigure("answered", f"{report.rate_answered:,.1f}/s"),
         *percentiles,
-        KeyFigure("errors", f"{counts.errors:,}"),
+        KeyFigure("failed", f"{counts.failed:,}"),
         KeyFigure("dropped", f"{counts.dropped:,}"),
     )
 

@@ -110,18 +110,18 @@ def _plot_line(run: NamedReport, number: int, quantity: Quantity, length: int, *
 
 def _throughput_plot(runs: Sequence[NamedReport]) -> Plot:
     offered = _count(lambda counts: counts.offered)
-    # Within a second sent - completed are not the errors: what is sent ends later.
-    errors = _count(lambda c: c.rejected + c.timed_out + c.cancelled + c.wrong + c.failed)
+    # Within a second sent - completed is not what failed: what is sent ends later.
+    failed = _count(lambda c: c.rejected + c.timed_out + c.cancelled + c.errored + c.wrong)
     quantities = (
         Quantity("asked", lambda report: _if_open(report, offered(report)), _GREY, "dashed", "dashed", leading=False),
         Quantity("sent", _count(lambda counts: counts.sent), _BLUE, "dotted", "dotted", leading=False),
         Quantity("answered", _count(lambda counts: counts.completed), _GREEN),
-        Quantity("errors", errors, _RED, among="dotdash"),
+        Quantity("failed", failed, _RED, among="dotdash"),
         Quantity("dropped", _dropped, _ORANGE, among="dashed"),
     )
     text = (
         "Requests a second: asked for in the second in which they were due, sent and answered in that of the send and "
-        "of the answer. Errors are rejected, timed out, cancelled, wrong and failed. A last second that is less than "
+        "of the answer. Failed are rejected, timed out, cancelled, errored and wrong. A last second that is less than "
         "half of one is left out."
     )
     return _plot_by_second(
@@ -222,7 +222,7 @@ def _lag_plot(runs: Sequence[NamedReport]) -> Plot:
     )
     text = (
         "How long after they were due requests were sent, which is siege's own delay, drawn from 1 µs up. Where the "
-        "line is above the bound (--max-lag) at 99 %, the run is INVALID by the generator's limit."
+        "line is above the bound (--max-lag) at 99 %, the run is INVALID."
     )
     return _plot_by_percentile(x, runs, quantities, name="lag", title="Send lag by percentile", text=text)
 

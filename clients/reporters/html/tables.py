@@ -20,8 +20,12 @@ _INFO: Mapping[str, Callable[[RunInfo], str | int | None]] = MappingProxyType(
         "started": lambda info: info.started,
         "models": lambda info: ", ".join(info.kinds),
         "most in flight": lambda info: None if info.max_outstanding is None else f"{info.max_outstanding:,}",
-        "send lag allowed": lambda info: f"{info.max_lag:g} ms",
+        "send lag allowed": lambda info: f"{info.max_lag:g}ms",
         "event loop": lambda info: ", ".join(f"{share:.0%} of a core" for share in info.cpu),
+        "busy cores of the machine": lambda info: (
+            None if info.busy_cores is None else f"{info.busy_cores:.2f} of {info.cores}"
+        ),
+        "connections lost": lambda info: f"{info.connections_lost:,}" if info.connections_lost else None,
         "sent to each address": lambda info: ", ".join(f"{name} {n:,}" for name, n in info.addresses.items()),
         "versions": lambda info: ", ".join(f"{name} {version}" for name, version in info.versions.items()),
     }
@@ -44,11 +48,12 @@ _COUNTS: Mapping[str, str | None] = MappingProxyType(
         "sent": "offered",
         "completed": "sent",
         "late": "completed",
-        "rejected": "sent",
-        "timed_out": "sent",
-        "cancelled": "sent",
-        "wrong": "sent",
         "failed": "sent",
+        "rejected": "failed",
+        "timed_out": "failed",
+        "cancelled": "failed",
+        "errored": "failed",
+        "wrong": "failed",
     }
 )
 

@@ -5,15 +5,19 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
 
 from yais.clients.channel import HostPort, parse_target
 from yais.clients.client import Client
+from yais.clients.command import Command
+from yais.clients.durations import Duration
 from yais.clients.inputs.workload import announce
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, handle_signals
+from yais.clients.outputs import OutputFile, write_error, write_file
 from yais.clients.protocol import InferenceError
 from yais.clients.siege.chaos.attacks import all_attacks
 from yais.clients.siege.chaos.canary import CanaryConfig, CanaryError, start_canary
@@ -37,7 +41,7 @@ _USAGES = "\n".join(f"  {usage(name)}" for name in TOXICS)
 EXAMPLES = """\b
 Examples:
   siege chaos --metrics-port 50078
-  siege chaos cancel-storm truncated --duration 5 --seed 1
+  siege chaos cancel-storm truncated --duration 5s --seed 1
   siege chaos churn --toxic latency:50ms:10ms:0.5 --toxic reset:1s:0.1
   siege chaos proxy --listen 6000 --to localhost:50051 --toxic slicer:10B:1ms
 """
@@ -102,7 +106,7 @@ def exit_code(results: Sequence[AttackResult]) -> int:
 TOXIC = Parsed("toxic", parse_toxic)
 
 
-@click.command(epilog=PROXY_EXAMPLES)
+@click.command(cls=Command, epilog=PROXY_EXAMPLES)
 @click.option("--listen", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--to",
@@ -134,7 +138,7 @@ def proxy(listen: int, to: HostPort, toxics: tuple[ConfiguredToxic, ...], seed: 
     click.echo(f"passed on {passing.connections:,} connections")
 
 
-class CommandWithProxy(click.Command):
+class CommandWithProxy(Command):
     """A command whose first argument may name another one, `proxy`."""
 
     def make_context(
@@ -171,18 +175,31 @@ def _parse_attacks(context: click.Context, parameter: click.Parameter, names: tu
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Port of the server's metrics.")
 @click.option("--pid", type=POSITIVE, help="Its process, if it is on this machine and the metrics have no process_*.")
-@click.option("--duration", type=Positive(_HOUR), default=5.0, show_default=True, help="Seconds for each attack.")
+@click.option(
+    "--duration",
+    type=Duration("s", _HOUR),
+    default="5s",
+    show_default=True,
+    help="Time for each attack; seconds without a unit.",
+)
 @click.option("--load", type=click.IntRange(1, 10_000), default=32, show_default=True, help="The most in flight.")
 @click.option("--canary-rate", type=Positive(1000), default=50.0, show_default=True, help="Requests a second.")
 @click.option(
     "--canary-bound",
-    type=Positive(_HOUR * 1000),
-    help="Milliseconds for its p99; by default 10 times what it is without an attack, at least 50.",
+    type=Duration("ms", _HOUR * 1000),
+    help="Bound of the canary's p99, milliseconds without a unit; by default 10 times that without an attack, at "
+    "least 50ms.",
 )
 @click.option("--memory-bound", type=POSITIVE, default=160, show_default=True, help="MB by which the server may grow.")
-@click.option("--settle", type=Positive(_HOUR), default=5.0, show_default=True, help="Seconds to recover in.")
+@click.option(
+    "--settle",
+    type=Duration("s", _HOUR),
+    default="5s",
+    show_default=True,
+    help="Time to recover; seconds without a unit.",
+)
 @click.option("--toxic", "toxics", type=TOXIC, multiple=True, help="Attacks go through a proxy with it (repeatable).")
-@click.option("--report", "file", type=click.File("w", lazy=False), help="File for the report as JSON.")
+@click.option("--report", "file", type=OutputFile(), help="Write the report as JSON.")
 def main(
     common: CommonOptions,
     *,
@@ -190,7 +207,7 @@ def main(
     metrics_port: int | None,
     pid: int | None,
     canary_rate: float,
-    file: TextIO | None,
+    file: Path | None,
     **options: Any,
 ) -> None:
     """Attacks a server with all of the attacks in turn, or those named, while a canary, which does no harm, calls it.
@@ -218,8 +235,17 @@ def main(
     results = _run(config, Scraper(where.host, metrics_port, request.model_name, pid), canary, attacks)
     if file is not None:
         run = {"target": common.target, "server": server, "model": request.model_name}
-        json.dump(as_json(results, {**run, "seed": config.seed, "duration": config.duration}), file, indent=2)
+        report = as_json(results, {**run, "seed": config.seed, "duration": config.duration})
+        _write_report(report, file)
     sys.exit(exit_code(results))
+
+
+def _write_report(report: dict[str, Any], path: Path) -> None:
+    """Exits with 1 where it cannot be written: what was found is on the standard output."""
+    try:
+        write_file(path, lambda file: file.write(json.dumps(report, indent=2).encode()))
+    except OSError as error:
+        raise click.ClickException(write_error("--report", path, error)) from error
 
 
 def _config(

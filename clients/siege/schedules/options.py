@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from yais.clients.command import option_group
+from yais.clients.durations import Duration, parse_duration
 from yais.clients.options import POSITIVE, Parsed, Positive
 from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules.pacers import (
@@ -35,16 +37,17 @@ _NO_END = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class NumberField:
-    """A number of a schedule and its bounds, which are allowed."""
+    """A number of a schedule and its bounds, which are allowed; one `with_unit` is a duration, in seconds."""
 
     name: str
     least: float
     most: float
+    with_unit: bool = False
 
     def read(self, text: str) -> float:
         """Raises ValueError, naming the field, for what is no such number."""
         try:
-            number = float(text)
+            number = parse_duration(text) if self.with_unit else float(text)
         except ValueError:
             raise ValueError(f"{self.name} is {text!r}, which is not a number") from None
         if not self.least <= number <= self.most:
@@ -74,8 +77,8 @@ class Schedule:
 
 
 RATE = NumberField("RATE", 0, MOST_PER_SECOND)
-DURATION = NumberField("DURATION", 0.001, YEAR)
-PERIOD = NumberField("PERIOD", 0.001, YEAR)
+DURATION = NumberField("DURATION", 0.001, YEAR, with_unit=True)
+PERIOD = NumberField("PERIOD", 0.001, YEAR, with_unit=True)
 DUTY = NumberField("DUTY", 0.001, 0.999)
 SHAPE = NumberField("SHAPE", 0.01, 10_000)
 MEAN = NumberField("MEAN", 0.001, MOST_PER_SECOND)
@@ -234,28 +237,32 @@ def make_pacer(arrivals: ArrivalOptions) -> Pacer:
     return pacer
 
 
+_option = option_group("Schedule")
+
 _OPTIONS = (
-    click.option("--rate", type=Positive(MOST_PER_SECOND), help="Requests a second; of random arrivals the mean."),
-    click.option(
+    _option("--rate", type=Positive(MOST_PER_SECOND), help="Requests a second; the mean of random arrivals."),
+    _option(
         "--schedule",
         type=Parsed("schedule", parse_schedule),
-        help=f"When requests are due, instead of at even gaps: {'; '.join(usages())}. Rates are a second, times "
-        "in seconds; docs/siege.md explains each.",
+        help=f"When requests are due, instead of at even gaps: {'; '.join(usages())}. Rates are a second; times are "
+        "seconds without a unit. docs/siege.md explains each.",
     ),
-    click.option(
-        "--arrival-seed", type=click.IntRange(min=0), default=0, show_default=True, help="For random arrivals."
+    _option("--arrival-seed", type=click.IntRange(min=0), default=0, show_default=True, help="For random arrivals."),
+    _option(
+        "--concurrency", type=click.IntRange(1, 100_000), help="A closed loop instead: always this many in flight."
     ),
-    click.option(
-        "--concurrency", type=click.IntRange(1, 100_000), help="A closed loop instead: as many in flight, always."
+    _option(
+        "--duration",
+        type=Duration("s", YEAR),
+        help="Time to send for; seconds without a unit; by default until Ctrl-C.",
     ),
-    click.option("--duration", type=Positive(YEAR), help="Seconds to send for; by default until Ctrl-C."),
-    click.option("--count", type=POSITIVE, help="Requests to send, instead of --duration."),
-    click.option(
+    _option("--count", type=POSITIVE, help="Requests to send, instead of --duration."),
+    _option(
         "--warmup",
-        type=Positive(_DAY),
-        help="Seconds at the start whose requests are sent but not counted; --duration or --count comes on top.",
+        type=Duration("s", _DAY),
+        help="Time at the start whose requests are sent but not counted; --duration or --count comes on top.",
     ),
-    click.option("--dry-run", is_flag=True, help="Print when each request would be due, and send nothing."),
+    _option("--dry-run", is_flag=True, help="Print when each request would be due, and send nothing."),
 )
 
 

@@ -69,7 +69,7 @@ def test_the_histograms_come_back_whole(report: Report) -> None:
 
 def test_the_document_says_what_it_is(report: Report) -> None:
     loaded = json.loads(document.dumps(report))
-    assert loaded["schema"] == "yais.siege/2"
+    assert loaded["schema"] == "yais.siege/3"
     assert loaded["verdict"]["limit"] == "cap"
     assert set(loaded) == {"schema", "verdict", "objectives", *asdict(report)}
 
@@ -85,8 +85,8 @@ def changed(report: Report, **parts: object) -> str:
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"schema": "yais.siege/1"}, "its schema is 'yais.siege/1', not 'yais.siege/2'"),
-        ({"schema": None}, "its schema is None, not 'yais.siege/2'"),
+        ({"schema": "yais.siege/1"}, "its schema is 'yais.siege/1', not 'yais.siege/3'"),
+        ({"schema": None}, "its schema is None, not 'yais.siege/3'"),
         ({"counts": {"offered": 5, "sent": 4}}, "a damaged report: counts that do not add up: offered 5"),
         ({"counts": {"sents": 4}}, "a damaged report: latency is that of [0-9]+ requests, not of 0"),
         ({"info": None}, r"a damaged report: Expected `object`, got `null` - at `\$.info`"),

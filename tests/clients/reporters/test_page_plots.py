@@ -42,7 +42,7 @@ def test_throughput_is_what_happened_in_each_second() -> None:
         "asked": [3, 2],
         "sent": [3, 1],
         "answered": [1, 2],
-        "errors": [1, 0],
+        "failed": [1, 0],
         "dropped": [0, 1],
     }
 

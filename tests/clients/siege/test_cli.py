@@ -80,7 +80,10 @@ def test_two_reports_can_be_compared(siege: Any, tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         (("--report", "run.txt"), "'run.txt' ends in none of .json, .csv, .hgrm, .hlog, .html"),
-        (("--report", "/no/such/folder/run.json"), "there is no folder '/no/such/folder'"),
+        (("--report", "/no/such/folder/run.json"), "'--report': cannot write '/no/such/folder/run.json': No such file"),
+        (("--report", "/"), "'/' ends in none of .json"),
+        (("--log", "/"), "'--log': cannot write '/': Is a directory"),
+        (("--write-golden", "/dev/null/x.npz"), "'--write-golden': cannot write '/dev/null/x.npz': Not a directory"),
         (("--slo", "p99<fast"), "p99<fast"),
         (("--concurrency", "4"), "--concurrency is a closed loop, which has neither --rate nor --schedule"),
     ],
@@ -92,6 +95,42 @@ def test_bad_usage_is_told_before_anything_is_sent(
     assert result.exit_code == 2
     assert text in result.stderr
     assert fake.requests == []
+
+
+@pytest.mark.parametrize("option", ["--report", "--log", "--write-golden"])
+def test_a_run_that_does_not_begin_leaves_its_files_as_they_were(
+    siege: Any, fake: FakeServer, tmp_path: Path, option: str
+) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("old")
+    assert siege("--rate 500 --count 5 --model unknown", option, str(old)).exit_code == 1
+    assert siege("--rate 500 --count 5 --model unknown", option, str(tmp_path / "new.json")).exit_code == 1
+    assert old.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize(("slo", "code"), [("p99<60s", 1), ("p99<1us", 5)])
+def test_what_cannot_be_written_in_the_end_costs_nothing_else(siege: Any, tmp_path: Path, slo: str, code: int) -> None:
+    full, report = tmp_path / "full.json", tmp_path / "run.json"
+    full.symlink_to("/dev/full")
+    files = ("--report", str(full), "--report", str(report), "--log", "/dev/full")
+    result = siege("--rate 300 --count 300", "--slo", slo, *files)
+    assert result.exit_code == code
+    assert "sent 300 = completed 300 + failed 0" in result.stdout
+    assert [line for line in result.stderr.splitlines() if line.startswith("Error")] == [
+        "Error: --log: cannot write '/dev/full': No space left on device",
+        f"Error: --report: cannot write '{full}': No space left on device",
+    ]
+    assert document.read(report).counts.completed == 300
+
+
+def test_a_curve_that_cannot_be_written_is_printed(siege: Any, tmp_path: Path) -> None:
+    full = tmp_path / "full.json"
+    full.symlink_to("/dev/full")
+    result = siege("--find-max --rate 100 --duration 0.05 --slo p99<0.001us", "--report", str(full))
+    assert result.exit_code == 5
+    assert "no rate keeps" in result.stdout
+    assert f"Error: --report: cannot write '{full}': No space left on device" in result.stderr
 
 
 @pytest.mark.parametrize(("slo", "code"), [("p99<60s, errors<1%", 0), ("p99<1us", 5)])
@@ -166,13 +205,13 @@ def test_a_wrong_answer_is_an_outcome_of_its_own(siege: Any, fake: FakeServer, t
     fake.answer = spoil_every_fifth
     result = siege("--rate 100 --count 20", "--check", str(path), "--transport", transport)
     assert result.exit_code == 1
-    assert "sent 20 = completed 16 + wrong 4" in result.stdout
+    assert "sent 20 = completed 16 + failed 4 (wrong 4)" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ("--rate 100", "--find-max needs --slo, which it is to keep"),
+        ("--rate 100", "--find-max needs --slo: the objectives to keep"),
         ("--slo p99<1s --schedule step:5:1", "--find-max needs --rate to start from"),
         ("--slo p99<1s --rate 5 --report curve.csv", "the curve of --find-max is written as .json only"),
         ("--slo p99<1s --rate 5 --count 5", "and takes no --count or --log"),

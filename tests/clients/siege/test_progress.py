@@ -54,7 +54,7 @@ def test_outcomes_are_counted_from_the_start(sender: OpenLoop) -> None:
     sender.recorder.add_wrong(0, 0, MS, "another answer")
     sender.recorder.add(0, 0, MS)
     second = observer.observe(2 * SECOND)
-    assert second.counts == Counts(offered=6, sent=5, dropped=1, completed=1, rejected=2, failed=1, wrong=1)
+    assert second.counts == Counts(offered=6, sent=5, dropped=1, completed=1, rejected=2, errored=1, wrong=1)
     assert second.failures == {"UNAVAILABLE": 2, "WRONG": 1, "INTERNAL": 1}
     assert next(iter(second.failures)) == "UNAVAILABLE"
     assert observer.observe(3 * SECOND).counts == second.counts

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 PROMTOOL = ROOT / "build" / "peers" / "prometheus" / "promtool"
 LOCAL = HostPort("127.0.0.1", 0)
 INFO = {"target": "localhost:50051", "version": "0.1.0"}
-LOST = Counts(offered=12, sent=10, dropped=2, completed=3, rejected=2, timed_out=1, cancelled=1, failed=1, wrong=2)
+LOST = Counts(offered=12, sent=10, dropped=2, completed=3, rejected=2, timed_out=1, cancelled=1, errored=1, wrong=2)
 
 Samples = Mapping[str, float]
 

@@ -249,7 +249,10 @@ async def test_a_generator_that_is_late_is_no_limit_of_the_server() -> None:
     curve = await run_search(Search(100), try_rate, Judge(parse_objectives("p99<20ms")), always)
     assert [point.outcome for point in curve.points] == ["kept", "kept", "invalid", "invalid"]
     assert (curve.exit_code, curve.as_json()["rate"]) == (3, None)
-    assert curve.conclusion().startswith("INVALID: siege could not keep up")
+    assert curve.conclusion().startswith("INVALID: siege did not send a probe on time, twice; 200.0/s was kept")
+    *_, late, advice = curve.table().splitlines()
+    assert late.startswith("  siege itself was late: it sent 100.0% of the requests")
+    assert advice.startswith("  --max-lag 2ms accepts that much")
 
 
 def test_info_of_a_made_report_are_those_of_an_open_loop() -> None:

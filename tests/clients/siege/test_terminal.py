@@ -17,7 +17,7 @@ from yais.clients.stats.outcomes import Counts
 
 Show = Callable[..., str]
 
-LOST = Counts(offered=2503, sent=2501, dropped=2, completed=2498, rejected=2, failed=1)
+LOST = Counts(offered=2503, sent=2501, dropped=2, completed=2498, rejected=2, errored=1)
 FAILURES = {"UNAVAILABLE": 2, "INTERNAL": 1}
 FINE = Counts(offered=2500, sent=2500, completed=2500)
 

@@ -181,7 +181,7 @@ def test_ctrl_c_ends_all_of_them_with_one_report(running: subprocess.Popen[str],
     said, errors = running.communicate(timeout=60)
     assert running.returncode == 0, errors
     assert f"sent {len(fake.requests)} = completed {len(fake.requests)}" in said
-    assert errors.count("stopping: what is in flight is waited for") == 1
+    assert errors.count("stopping: waiting for the requests in flight") == 1
 
 
 def test_none_of_them_outlives_siege(running: subprocess.Popen[str]) -> None:
@@ -195,5 +195,5 @@ def test_none_of_them_outlives_siege(running: subprocess.Popen[str]) -> None:
 def test_what_only_one_process_does_is_told(siege: Any, fake: FakeServer, option: str) -> None:
     result, _ = siege(f"--rate 100 --processes 2 {option}")
     assert result.exit_code == 2
-    assert "and --processes asks for several" in result.stderr
+    assert "and --processes exclude each other" in result.stderr
     assert fake.requests == []

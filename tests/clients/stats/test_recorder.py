@@ -28,7 +28,7 @@ def test_the_counts_always_add_up(entries: list[Entry]) -> None:
     assert counts.offered == len(entries)
     assert counts.dropped == sum(status == DROPPED for status, *_ in entries)
     assert counts.completed == sum(status == OK for status, *_ in entries)
-    assert counts.errors == sum(tally.texts.values())
+    assert counts.failed == sum(tally.texts.values())
     assert summarise(tally).clean == all(status == OK for status, *_ in entries)
 
 
@@ -93,8 +93,8 @@ def test_what_was_due_before_the_start_is_in_flight_but_not_counted() -> None:
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "timed_out"),
         (grpc.StatusCode.CANCELLED, "cancelled"),
-        (grpc.StatusCode.INTERNAL, "failed"),
-        (grpc.StatusCode.UNAUTHENTICATED, "failed"),
+        (grpc.StatusCode.INTERNAL, "errored"),
+        (grpc.StatusCode.UNAUTHENTICATED, "errored"),
         (WRONG, "wrong"),
         (DROPPED, "dropped"),
     ],
@@ -110,7 +110,7 @@ def test_late_is_what_completed_after_more_than_it_was_given() -> None:
         [plain(OK, 0, MS, 9 * MS), plain(OK, 0, MS, 9 * MS + 1), plain(grpc.StatusCode.INTERNAL, 0, 0, SECOND)],
         recorder,
     )
-    assert recorder.tally.counts == Counts(3, 3, completed=2, failed=1, late=1)
+    assert recorder.tally.counts == Counts(3, 3, completed=2, errored=1, late=1)
 
 
 def test_a_request_may_be_due_sent_and_answered_in_seconds_of_their_own() -> None:

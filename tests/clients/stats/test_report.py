@@ -34,7 +34,7 @@ def test_a_tail_of_late_answers_lowers_the_rate_answered_only() -> None:
 
 def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
     tally = write([plain(OK, 0, 2_300_000, 10 * MS), plain(DROPPED, 5 * MS)]).tally
-    text = render(summarise(tally, RunInfo(rate_asked=200.0)), Verdict(False, "cap", ("one was dropped",)))
+    text = render(summarise(tally, RunInfo(rate_asked=200.0)), Verdict("invalid", "cap", reasons=("one was dropped",)))
     assert text.splitlines() == [
         "offered 2 = sent 1 + dropped 1; sent 1 = completed 1 + failed 0",
         "rate 200.0/s asked, 100.0/s sent, 81.3/s answered over 12 ms",
@@ -57,7 +57,7 @@ def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
         "  p99.99       10.0 ms       2.30 ms",
         "  max          10.0 ms       2.30 ms",
         "",
-        "INVALID, by the cap's limit:",
+        "INVALID: siege did not send all requests",
         "  one was dropped",
     ]
 
@@ -65,7 +65,7 @@ def test_an_open_loop_reports_service_time_and_lag_beside_the_latency() -> None:
 def test_a_closed_loop_reports_latency_and_failures_and_says_what_it_is() -> None:
     text = render(summarise(write([plain(OK, 0, 0, MS), plain(grpc.StatusCode.NOT_FOUND, 1, 0, MS)]).tally, CLOSED))
     assert text.splitlines()[:5] == [
-        "sent 2 = completed 1 + failed 1",
+        "sent 2 = completed 1 + failed 1 (errored 1)",
         "closed loop: rate 1,000.0/s answered over 1 ms, which the server's pace set",
         "failed 1 x NOT_FOUND: text 1",
         "",
@@ -79,7 +79,7 @@ def test_outcomes_are_named_where_they_occurred() -> None:
     recorder = Recorder(late_after=MS)
     tally = write([plain(OK, 0, 0, 2 * MS), *(plain(code) for code in codes)], recorder).tally
     assert render(summarise(tally, CLOSED)).splitlines()[0] == (
-        "sent 5 = completed 1 + rejected 1 + timed out 1 + cancelled 1 + wrong 1 + failed 0; completed late 1"
+        "sent 5 = completed 1 + failed 4 (rejected 1, timed out 1, cancelled 1, wrong 1); completed late 1"
     )
 
 
@@ -89,7 +89,7 @@ def test_a_run_without_an_answer_still_tells_the_send_lag() -> None:
 
 
 def test_a_valid_run_says_so() -> None:
-    assert render(summarise(write([plain(OK)]).tally), Verdict(True)).splitlines()[-1].startswith("VALID: ")
+    assert render(summarise(write([plain(OK)]).tally), Verdict("valid")).splitlines()[-1].startswith("VALID: ")
 
 
 def test_a_mix_is_reported_by_model() -> None:

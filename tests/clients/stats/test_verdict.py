@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -6,7 +8,8 @@ import pytest
 from clients.entries import MS, SECOND, Entry, plain, write
 from clients.simulated_queue import Gaps, simulated
 
-from yais.clients.stats.outcomes import DROPPED, OK
+from yais.clients.reporters.text import verdict_lines
+from yais.clients.stats.outcomes import DROPPED, OK, WRONG
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import Loop, Report, RunInfo, summarise
 from yais.clients.stats.verdict import Verdict, exit_code, grows, judge
@@ -23,11 +26,11 @@ def steady(count: int = 1000, lag: int = 0) -> list[Entry]:
 
 
 def test_a_run_on_time_that_was_answered_is_valid() -> None:
-    assert judge(report(steady())) == Verdict(True)
+    assert judge(report(steady())) == Verdict("valid")
 
 
 def test_a_run_of_nothing_is_valid() -> None:
-    assert judge(report([])) == Verdict(True)
+    assert judge(report([])) == Verdict("valid")
 
 
 @pytest.mark.parametrize(("late", "limit"), [(9, None), (11, "generator")], ids=["0.9 %", "1.1 %"])
@@ -35,13 +38,13 @@ def test_more_than_one_late_send_in_a_hundred_is_the_generator_s_limit(late: int
     verdict = judge(report(steady(1000 - late) + steady(late, lag=5 * MS)))
     assert verdict.limit == limit
     if limit:
-        assert "siege itself was late: 1.1% of the requests were sent more than 1 ms after" in verdict.reasons[0]
+        assert "siege itself was late: it sent 1.1% of the requests more than 1ms after" in verdict.reasons[0]
         assert "p99 is 5.00 ms" in verdict.reasons[0]
 
 
 def test_the_bound_of_the_send_lag_can_be_moved() -> None:
-    assert judge(report(steady(lag=5 * MS), max_lag=6.0)).valid
-    assert not judge(report(steady(lag=5 * MS), max_lag=4.0)).valid
+    assert judge(report(steady(lag=5 * MS), max_lag=6.0)).result == "valid"
+    assert judge(report(steady(lag=5 * MS), max_lag=4.0)).result == "invalid"
 
 
 @pytest.mark.parametrize(("cpu", "is_told"), [((0.2, 0.94), False), ((0.2, 0.95), True)])
@@ -50,7 +53,7 @@ def test_that_siege_s_core_was_busy_is_told_and_no_limit_by_itself(
     cpu: tuple[float, ...], is_told: bool, loop: Loop
 ) -> None:
     verdict = judge(report(steady(), cpu=cpu, loop=loop))
-    assert verdict.valid
+    assert verdict.result == "valid"
     assert ["its event loop used 95% of a core" in remark for remark in verdict.remarks] == [True] * is_told
 
 
@@ -58,7 +61,7 @@ def test_what_was_dropped_is_the_cap_s_limit() -> None:
     verdict = judge(report([*steady(99), plain(DROPPED, SECOND)], max_outstanding=950))
     assert verdict.limit == "cap"
     assert verdict.reasons == (
-        "1 of 100 requests (1.0%) were dropped while 950 requests were in flight (--max-outstanding)",
+        "siege dropped 1 of 100 requests (1.0%), because 950 requests were in flight (--max-outstanding)",
     )
 
 
@@ -93,11 +96,11 @@ def test_of_several_limits_the_generator_s_counts_and_all_are_told() -> None:
     entries = [plain(OK, due, 2 * MS, service) for _, due, _, service, _ in piling_up(10, 100, 1.5)]
     verdict = judge(report([*entries, plain(DROPPED, SECOND)]))
     assert verdict.limit == "generator"
-    assert len(verdict.reasons) == 3
+    assert [reason.partition(" ")[0] for reason in verdict.reasons] == ["siege", "--max-lag", "siege", "the"]
 
 
 def test_a_closed_loop_has_no_load_to_miss() -> None:
-    assert judge(report(steady(lag=5 * MS), loop="closed", cpu=(1.0,))).valid
+    assert judge(report(steady(lag=5 * MS), loop="closed", cpu=(1.0,))).result == "valid"
 
 
 @pytest.mark.parametrize("gaps", ["constant", "random"])
@@ -151,22 +154,108 @@ def test_a_load_in_waves_is_no_growth_unless_the_server_falls_behind() -> None:
     assert grows((offered // 10 + 100 * seconds).tolist(), offered.tolist())
 
 
+class Row(NamedTuple):
+    """A row of the table in docs/siege.md: what happened, how the verdict begins, and how siege exits."""
+
+    happened: list[Entry]
+    verdict: str
+    code: int
+    code_if_met: int
+    code_if_missed: int
+
+
+LATE = steady(lag=5 * MS)
+REFUSED = [plain(grpc.StatusCode.UNAVAILABLE, number * 10 * MS) for number in range(100)]
+TIMED_OUT = [plain(grpc.StatusCode.DEADLINE_EXCEEDED)]
+TABLE = {
+    "all answered": Row(steady(), "VALID: ", 0, 0, 5),
+    "nothing due": Row([], "VALID: ", 0, 0, 5),
+    "refused": Row([*steady(), *REFUSED], "FAILED: 100 of 1,100 requests failed (9.1%): 100 rejected", 1, 0, 5),
+    "timed out": Row([*steady(), *TIMED_OUT], "FAILED: 1 of 1,001 requests failed (0.1%): 1 timed out", 1, 0, 5),
+    "cancelled": Row(
+        [*steady(), plain(grpc.StatusCode.CANCELLED)], "FAILED: 1 of 1,001 requests failed (0.1%): 1 cancelled", 1, 0, 5
+    ),
+    "errored": Row(
+        [*steady(), plain(grpc.StatusCode.INTERNAL)], "FAILED: 1 of 1,001 requests failed (0.1%): 1 errored", 1, 0, 5
+    ),
+    "wrong": Row([*steady(), plain(WRONG)], "FAILED: 1 of 1,001 requests failed (0.1%): 1 wrong", 1, 0, 5),
+    "siege late": Row(LATE, "INVALID: siege did not send on time", 3, 3, 3),
+    "siege late, refused": Row([*LATE, *REFUSED], "INVALID: siege did not send on time", 3, 3, 3),
+    "dropped": Row([*steady(), plain(DROPPED)], "INVALID: siege did not send all requests", 4, 4, 4),
+    "server behind": Row(piling_up(10, 100, 1.5), "INVALID: the server did not keep up", 4, 4, 4),
+}
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_each_outcome_has_its_verdict_and_its_exit_code(row: Row) -> None:
+    run = report(row.happened)
+    assert verdict_lines(judge(run))[0].startswith(row.verdict)
+    codes = tuple(exit_code(judge(run, met), met) for met in (None, True, False))
+    assert codes == (row.code, row.code_if_met, row.code_if_missed)
+
+
+def test_the_table_of_the_documentation_has_these_rows() -> None:
+    """Without what happened in words."""
+    text = (Path(__file__).parents[3] / "docs" / "siege.md").read_text()
+    section = text.partition("what happened | verdict |")[2].partition("\n\n")[0]
+    documented = {tuple(cell.strip() for cell in line.split("|")[2:6]) for line in section.splitlines()[2:]}
+    rows = {
+        (row.verdict.partition(":")[0], str(row.code), str(row.code_if_met), str(row.code_if_missed))
+        for row in TABLE.values()
+    }
+    assert documented == rows
+
+
+@pytest.mark.parametrize("met", [None, False])
+def test_what_failed_is_named_first_with_its_most_frequent_text_and_lost_connections(met: bool | None) -> None:
+    entries = [*steady(200), *REFUSED, *TIMED_OUT]
+    first, *others = verdict_lines(judge(report(entries, connections_lost=2), met))
+    assert first == "FAILED: 101 of 301 requests failed (33.6%): 100 rejected, 1 timed out"
+    assert others == [
+        "  most often, 34 times: UNAVAILABLE: text 0",
+        "  siege lost its connection to the server 2 times",
+    ]
+
+
+def test_of_an_invalid_run_what_failed_is_named_before_the_limit() -> None:
+    _, failed, _, late, *_ = verdict_lines(judge(report([*LATE, *REFUSED])))
+    assert failed.startswith("  100 of 1,100 requests failed")
+    assert late.startswith("  siege itself was late")
+
+
+def test_objectives_that_are_met_allow_what_failed_and_it_is_still_told() -> None:
+    first, failed, _ = verdict_lines(judge(report([*steady(), *REFUSED]), objectives_met=True))
+    assert first == "VALID: the load was the one asked for, and the objectives allow what failed"
+    assert failed == "  100 of 1,100 requests failed (9.1%): 100 rejected"
+
+
+def test_a_connection_that_was_lost_without_a_failure_changes_nothing() -> None:
+    assert judge(report(steady(), connections_lost=1)) == Verdict("valid")
+
+
+def test_failures_of_a_closed_loop_fail_it_as_well() -> None:
+    assert judge(report(REFUSED, loop="closed")).result == "failed"
+
+
 @pytest.mark.parametrize(
-    ("entries", "verdict", "objective_met", "code"),
+    ("info", "cause"),
     [
-        ([plain(OK)], None, None, 0),
-        ([plain(OK)], Verdict(True), None, 0),
-        ([plain(grpc.StatusCode.INTERNAL)], Verdict(True), None, 1),
-        ([plain(DROPPED)], None, None, 1),
-        ([plain(OK)], Verdict(False, "generator"), None, 3),
-        ([plain(grpc.StatusCode.INTERNAL)], Verdict(False, "generator"), False, 3),
-        ([plain(OK)], Verdict(False, "server"), True, 4),
-        ([plain(DROPPED)], Verdict(False, "cap"), None, 4),
-        ([plain(OK)], Verdict(True), False, 5),
-        ([plain(grpc.StatusCode.INTERNAL)], Verdict(True), True, 0),
+        ({"cpu": (0.97,)}, "siege itself was busy: its event loop used 97% of a core"),
+        (
+            {"cpu": (0.2,), "cores": 2, "busy_cores": 1.9},
+            "siege used 0.20 cores, everything else 1.70, of 2: siege shares its cores with the server or others; run "
+            "it on another machine",
+        ),
+        (
+            {"cpu": (0.2,), "cores": 2, "busy_cores": 0.5},
+            "siege used 0.20 cores, everything else 0.30, of 2: there was",
+        ),
     ],
 )
-def test_the_exit_code_says_what_went_wrong(
-    entries: list[Entry], verdict: Verdict | None, objective_met: bool | None, code: int
-) -> None:
-    assert exit_code(report(entries), verdict, objective_met) == code
+def test_a_late_siege_says_where_the_cores_went_and_what_to_do(info: dict[str, object], cause: str) -> None:
+    verdict = judge(report(LATE, **info))
+    late, why, accept = verdict.reasons
+    assert late.startswith("siege itself was late")
+    assert why.startswith(cause)
+    assert accept.startswith("--max-lag 10ms accepts that much")
+    assert verdict.remarks == ()

@@ -113,7 +113,7 @@ def test_a_schedule_that_cannot_be_is_refused_with_its_part_and_bound(schedule: 
         ("--rate 5 --concurrency 2", "--concurrency is a closed loop, which has neither --rate nor --schedule"),
         ("--schedule sine:1:1:1 --concurrency 2", "--concurrency is a closed loop"),
         ("--rate 5 --duration 1 --count 1", "--duration and --count exclude each other"),
-        ("--rate 5 --warmup -1", "'--warmup': -1.0 is not in the range 0<x<=86400"),
+        ("--rate 5 --warmup -1", "'--warmup': -1 is not above 0 and up to 86400s"),
         ("--rate 5 --warmup nan", "'--warmup': 'nan' is not"),
         ("--rate 5 --arrival-seed -1", "'--arrival-seed': -1 is not in the range x>=0"),
         ("--concurrency 0", "'--concurrency': 0 is not in the range 1<=x<=100000"),
