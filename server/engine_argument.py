@@ -49,6 +49,7 @@ class EngineArgument(click.ParamType[EngineSource]):
     """`[NAME=]PATH[,SETTING=VALUE]...`; the name defaults to that of the file without its suffix."""
 
     name = "[name=]path[,setting=value]..."
+    takes_tables = True
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
         try:

@@ -93,11 +93,12 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
 def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str | dict[str, Any]]:
     """A TOML value as it would stand on the command line, so that one set of checks serves both.
 
-    Where a flag is repeatable, its type may also take tables.
+    A type that `takes_tables` is given those as they are.
     """
     if flag.multiple:
         values = setting if isinstance(setting, list) else [setting]
-        if not all(isinstance(value, str | dict) for value in values):
+        allowed = (str, dict) if getattr(flag.type, "takes_tables", False) else str
+        if not all(isinstance(value, allowed) for value in values):
             raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
         return values
     # In Python a bool is a number, too, but `--port true` is none.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -28,59 +29,51 @@ class Server:
     All runs on the asyncio loop in which it is started, and in threads of its own. It takes over no signal, configures
     no logging and changes nothing else of the process: that is for `serve`. There can be several in one process, and
     one that has stopped can be started again.
+
+    Known once it has started: `port` of gRPC and `metrics_port`, which the system chose where the configuration has 0,
+    and `models`, what there is to say of each by its name. `is_hanging`: whether a run of an engine still goes on in
+    this process after `stop`, without a caller.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.port = 0
         self.metrics_port = 0
-        self._service: Service | Supervisor | None = None
-        self._endpoint: MetricsEndpoint | None = None
-
-    @property
-    def port(self) -> int:
-        """The port of gRPC, which the system chose if that of the configuration is 0; 0 before it has started."""
-        return self._service.port if self._service is not None else 0
-
-    @property
-    def models(self) -> Mapping[str, str]:
-        """What there is to say of each model, by its name; none before it has started."""
-        return self._service.summaries if self._service is not None else {}
-
-    @property
-    def is_hanging(self) -> bool:
-        """Whether, after `stop`, a run of an engine still goes on in this process, without a caller."""
-        return self._service is not None and self._service.is_hanging
+        self.models: Mapping[str, str] = {}
+        self.is_hanging = False
+        self._running: Service | Supervisor | None = None
 
     @property
     def unfinished(self) -> str:
         """What an end at once would leave undone."""
-        return self._service.unfinished if self._service is not None else "nothing started"
+        return self._running.unfinished if self._running is not None else "nothing unfinished"
 
     async def start(self) -> None:
         """Loads all engines and listens; returns once all is served.
 
-        Raises `EngineError` for an engine that cannot be loaded and `StartError` for a port that cannot be had. Nothing
+        Raises `EngineError` for an engine that cannot be loaded and `StartError` for a port that cannot be had; nothing
         is left running or listening then.
         """
-        if self._endpoint is not None:
+        if self._running is not None:
             raise RuntimeError("the server has been started already")
         self._lost = asyncio.Event()
         uses_gpu = any(needs_gpu(source.path, self.config.device) for source in self.config.sources)
         self._gpus = GpuSampler(is_expected=uses_gpu)
-        self._service = (Service if self.config.workers == 1 else Supervisor)(self.config, self._lost.set)
-        self._endpoint = MetricsEndpoint(self._families, lambda: self._require_service().is_ready)
+        service = self._running = (Service if self.config.workers == 1 else Supervisor)(self.config, self._lost.set)
+        self._endpoint = MetricsEndpoint(partial(self._families, service), lambda: service.is_ready)
         log_starting(self.config)
         try:
-            await self._service.load()
+            await service.load()
             # The metrics port before gRPC: once gRPC answers, everything does.
             with start_error_for("--metrics", self.config, self.config.metrics):
                 self.metrics_port = await self._endpoint.start(self.config.host, self.config.metrics)
-            await self._service.listen()
+            await service.listen()
         except BaseException:
-            await self._service.abort()
+            await service.abort()
             await self._endpoint.stop()
-            self._service = self._endpoint = None
+            self._running = None
             raise
+        self.port, self.models = service.port, service.summaries
         self._gpus.start()
         log_ready(self)
 
@@ -89,17 +82,19 @@ class Server:
 
         Accepted requests are answered, for at most `config.drain_timeout`; new ones are refused meanwhile.
         """
-        endpoint, service = self._endpoint, self._require_service()
-        if endpoint is None:
+        service = self._running
+        if service is None:
             raise RuntimeError("the server is not running")
-        self._endpoint = None
         try:
             code = await service.drain()
+            self.is_hanging = service.is_hanging
         finally:
             service.kill()
             # Metrics are served to the end of the drain, which is what they are watched for.
-            await endpoint.stop()
+            await self._endpoint.stop()
             self._gpus.stop()
+            # With it go its engines.
+            self._running = None
         log_stopped(code)
         return code
 
@@ -109,8 +104,8 @@ class Server:
 
     def kill(self) -> None:
         """Ends the workers, if there are any, at once."""
-        if self._service is not None:
-            self._service.kill()
+        if self._running is not None:
+            self._running.kill()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -121,10 +116,5 @@ class Server:
     ) -> None:
         await self.stop()
 
-    def _require_service(self) -> Service | Supervisor:
-        if self._service is None:
-            raise RuntimeError("the server has not been started")
-        return self._service
-
-    async def _families(self) -> Iterator[Metric]:
-        return all_families(await self._require_service().stats(), self._gpus)
+    async def _families(self, service: Service | Supervisor) -> Iterator[Metric]:
+        return all_families(await service.stats(), self._gpus)

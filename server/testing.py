@@ -13,12 +13,10 @@ As a fixture of pytest:
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from threading import Thread
-from typing import Any
 
 from yais.server.config import Config
 from yais.server.server import Server
@@ -34,27 +32,24 @@ def run_in_thread(config: Config) -> Iterator[Server]:
     or `StartError` when the server cannot start.
     """
     server = Server(config)
-    started: Future[Callable[[], Any]] = Future()
-    thread = Thread(target=asyncio.run, args=(_serve(server, started),), name="yais-server")
+    started: Future[None] = Future()
+    leaving: Future[None] = Future()
+    thread = Thread(target=asyncio.run, args=(_serve(server, started, leaving),), name="yais-server")
     thread.start()
     try:
-        leave = started.result()
-        try:
-            yield server
-        finally:
-            leave()
+        started.result()
+        yield server
     finally:
+        leaving.set_result(None)
         thread.join()
 
 
-async def _serve(server: Server, started: "Future[Callable[[], Any]]") -> None:
-    """Gives `started` what ends this when it is called in another thread, or the error of the start."""
-    loop, leaving = asyncio.get_running_loop(), asyncio.Event()
+async def _serve(server: Server, started: "Future[None]", leaving: "Future[None]") -> None:
     try:
         await server.start()
-    except Exception as error:
+    except BaseException as error:
         started.set_exception(error)
         return
-    started.set_result(partial(loop.call_soon_threadsafe, leaving.set))
-    await leaving.wait()
+    started.set_result(None)
+    await asyncio.wrap_future(leaving)
     await server.stop()

@@ -231,7 +231,8 @@ def build_prepared(prepared: PreparedBuild, options: BuildOptions, monitor: Moni
         config.clear_flag(network.library.module.BuilderFlag.REQUIRE_USER_ALLOCATION)
         plan, logged = _build(network, config)
     if plan is None:
-        raise BuildError(f"{network.library.title} cannot build '{network.definition.name}': {logged}")
+        name = network.definition.name.removesuffix(DECLARED_BATCH).removesuffix(NO_BATCH)
+        raise BuildError(f"{network.library.title} cannot build '{name}': {logged}")
     if options.timing_cache and network.library.features.has_timing_cache:
         save_timing_cache(config, options.timing_cache)
     return bytes(plan)

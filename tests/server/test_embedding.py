@@ -108,7 +108,7 @@ def test_a_server_that_has_stopped_can_be_started_again_in_another_loop(model: P
 
 async def test_a_server_is_started_and_stopped_in_turn(model: Path) -> None:
     server = Server(local(model))
-    with pytest.raises(RuntimeError, match="not been started"):
+    with pytest.raises(RuntimeError, match="not running"):
         await server.stop()
     async with server:
         with pytest.raises(RuntimeError, match="started already"):

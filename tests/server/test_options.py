@@ -180,6 +180,7 @@ def test_a_file_that_makes_no_sense_is_a_usage_error_that_names_it(tmp_path: Pat
         ('quick = "perhaps"', "Invalid value for '--quick': 'perhaps' is not a valid boolean"),
         ("name = [1]", "Invalid value for '--name': [1] is not a list of strings"),
         ("name = 1", "Invalid value for '--name': 1 is not a list of strings"),
+        ("name = [{a = 1}]", "Invalid value for '--name': [{'a': 1}] is not a list of strings"),
         ('name = [["a"]]', "Invalid value for '--name': [['a']] is not a list of strings"),
     ],
 )

@@ -221,6 +221,8 @@ def test_a_setting_that_cannot_be_is_refused_with_its_name_and_bound(
         ("engine = 5", "--engine"),
         ("engine = [5]", "--engine"),
         ('engine = ""', "--engine"),
+        ("[[engine]]\ncontexts = 1", "--engine"),
+        ('[[engine]]\npath = "m.onnx"\ncontexs = 1', "did you mean 'contexts'?"),
         ("version = true", "version"),
     ],
 )
@@ -229,7 +231,7 @@ def test_a_setting_of_the_file_that_cannot_be_is_refused_with_its_name(
 ) -> None:
     toml = tmp_path / "c.toml"
     toml.write_text(setting)
-    engine = [] if setting.startswith("engine") else ["--engine", "m.onnx"]
+    engine = [] if "engine" in setting else ["--engine", "m.onnx"]
     assert name in command.refused(*engine, "--config", str(toml))
 
 
@@ -410,10 +412,10 @@ def test_a_run_that_hangs_is_left_behind(
     codes: list[int] = []
 
     async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
+        self.server.is_hanging = True
         return end
 
     monkeypatch.setattr(ServerProcess, "serve", serve)
-    monkeypatch.setattr(Server, "is_hanging", True)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])

@@ -180,6 +180,7 @@ def cuGraphInstantiate(handle: int, flags: int) -> int:
     graph = _found(simulation.machine().graphs, handle)
     executable = Executable(graph.operations, graph.device)
     simulation.machine().executables[executable.handle] = executable
+    simulation.machine().recorded += 1
     log("instantiate", executable.handle, len(graph.operations))
     return executable.handle
 

@@ -62,7 +62,7 @@ class Device:
 
 @dataclass(eq=False)
 class Machine:
-    """What there is, by handle. `gone`: what ended with its context, and not before.
+    """What there is, by handle. `recorded`: how many executables there ever were. `gone`: what ended with its context.
 
     `calls`: in the order in which they were made; `done`: what the devices have run."""
 
@@ -74,6 +74,7 @@ class Machine:
     events: dict[int, Event] = field(default_factory=dict)
     graphs: dict[int, Graph] = field(default_factory=dict)
     executables: dict[int, Executable] = field(default_factory=dict)
+    recorded: int = 0
     captures: list[Capture] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
@@ -117,7 +118,7 @@ class Machine:
         self.host.clear(device.context)
 
     def report(self) -> dict[str, Any]:
-        """What is left at the end; all of it is empty when everything was given back and nothing done wrong."""
+        """What is left at the end, empty when everything was given back and nothing done wrong; and `recorded`."""
         return {
             "violations": list(self.violations),
             "memory": {device.number: device.memory.used for device in self.devices if device.memory.used},
@@ -126,6 +127,7 @@ class Machine:
             "streams": len(self.streams),
             "events": len(self.events),
             "executables": len(self.executables),
+            "recorded": self.recorded,
         }
 
 
