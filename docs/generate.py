@@ -43,8 +43,10 @@ def _setting(option: click.Option, context: click.Context) -> str:
     default = computed.rstrip("]") or extra.get("default", "").strip("()") or ("required" if option.required else "")
     metavar = option.make_metavar(context).lower().replace(" range", "")
     bounds = extra.get("range", "").replace("<=x<=", " to ")
-    flag, variable = option.opts[0], f"YAIS_{str(option.name).upper()}"
-    cells = (f"`{flag}`<br>`{variable}`", f"{metavar} {bounds}".strip(), default, text)
+    names = f"`{option.opts[0]}`"
+    if option.allow_from_autoenv:
+        names += f"<br>`YAIS_{str(option.name).upper()}`"
+    cells = (names, f"{metavar} {bounds}".strip(), default, text)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -166,5 +166,5 @@ def _open_built(path: Path, library: "Library", device: "CudaDevice", options: E
     try:
         return TensorRtEngine(plan, library, device, options)
     except PlanError as error:
-        logger.warning("The plan '%s' is built again: %s", plan, str(error))
+        logger.warning("Rebuilding the plan '%s': %s", plan, str(error))
     return TensorRtEngine(find(broken=broken), library, device, options)

@@ -52,7 +52,7 @@ Examples:
     callback=read_toml,
     is_eager=True,
     expose_value=False,
-    help="A TOML file of settings named like these flags.",
+    help="TOML file of settings; its keys are the names of these flags.",
 )
 @click.option(
     "--engine",
@@ -62,13 +62,13 @@ Examples:
     help="An engine to serve; repeatable. Settings of its own: contexts, buffers, threads, max-batch-size,"
     " max-queue-delay, max-queue-size.",
 )
-@click.option("--host", default=_DEFAULTS["host"], help="The address to listen on.")
-@click.option("--port", type=_bounded("port"), default=_DEFAULTS["port"], help="gRPC; 0 lets the system choose.")
+@click.option("--host", default=_DEFAULTS["host"], help="Address to listen on.")
+@click.option("--port", type=_bounded("port"), default=_DEFAULTS["port"], help="Port for gRPC; 0 picks a free one.")
 @click.option(
     "--metrics",
     type=_bounded("metrics"),
     default=_DEFAULTS["metrics"],
-    help="Metrics and health over HTTP; 0 lets the system choose.",
+    help="Port for metrics and health over HTTP; 0 picks a free one.",
 )
 @click.option(
     "--workers",
@@ -80,51 +80,51 @@ Examples:
     "--contexts",
     type=_bounded("contexts"),
     default=_DEFAULTS["contexts"],
-    help="Batches that run at once, for each model.",
+    help="Batches of each model that run at once.",
 )
 @click.option(
     "--buffers",
     type=_bounded("buffers"),
-    help="Batches of each model that are being filled, run or read.  [default: contexts + 2]",
+    help="Batches of each model that are filled, run or read at once.  [default: contexts + 2]",
 )
 @click.option(
     "--threads",
     type=_bounded("threads"),
-    help="CPU threads of one run.  [default: cores / contexts of all models of all workers]",
+    help="CPU threads per run.  [default: cores / contexts of all models of all workers]",
 )
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default=_DEFAULTS["device"],
-    help="What ONNX files run on. On a GPU, TensorRT builds a plan at the first start, and keeps it.",
+    help="Device for ONNX files. On a GPU, TensorRT builds a plan at the first start and caches it.",
 )
 @click.option(
     "--devices",
     type=IntegerList(),
     default=",".join(map(str, _DEFAULTS["devices"])),
-    help="The GPUs over which contexts are spread, such as 0,1.",
+    help="GPUs to spread the contexts over, such as 0,1.",
 )
 @click.option(
     "--workspaces",
     type=_bounded("workspaces"),
-    help="Contexts of a GPU that compute at once; the others copy.  [default: 4, at most the contexts of one GPU]",
+    help="Contexts of one GPU that compute at once; the others copy.  [default: 4, at most the contexts of one GPU]",
 )
 @click.option(
     "--cuda-graphs",
     type=click.BOOL,
     default=_DEFAULTS["cuda_graphs"],
-    help="Whether runs on a GPU are recorded, for batches of 1, 2, 4 and so on, to which others are filled up.",
+    help="Record runs on a GPU as CUDA graphs, for batches of 1, 2, 4 and so on; other batches are padded.",
 )
 @click.option(
     "--plan-cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for plans that are built of ONNX files.  [default: yais/plans in the user's cache folder]",
+    help="Folder for plans built from ONNX files.  [default: yais/plans in the user's cache folder]",
 )
 @click.option(
     "--run-timeout",
     type=Duration("s", maximum=BOUNDS["run_timeout"][1]),
     default=f"{_DEFAULTS['run_timeout']:g}s",
-    help="How long a run on a GPU may take before the GPU counts as lost; seconds without a unit, 0 for any time.",
+    help="How long a run on a GPU may take before the GPU counts as lost; seconds without a unit, 0 for no limit.",
 )
 @click.option(
     "--max-batch-size",
@@ -147,38 +147,38 @@ Examples:
     "--max-message-size",
     type=ByteSize(*BOUNDS["max_message_size"]),
     default=f"{_DEFAULTS['max_message_size'] // 2**20}MiB",
-    help="The largest request.",
+    help="Largest request in bytes.",
 )
 @click.option(
     "--transport",
     type=click.Choice(["native", "grpcio"]),
     default=_DEFAULTS["transport"],
     show_default="native, where it was built",
-    help="What speaks gRPC: YAIS's own transport, or grpcio's.",
+    help="gRPC implementation: YAIS's own, or grpcio's.",
 )
 @click.option(
     "--drain-timeout",
     type=Duration("s", maximum=BOUNDS["drain_timeout"][1]),
     default=f"{_DEFAULTS['drain_timeout']:g}s",
-    help="How long accepted requests may take once a signal came; seconds without a unit.",
+    help="How long accepted requests may take after the first signal; seconds without a unit.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
-    help="The lowest level that is logged, on stderr.",
+    help="Lowest level to log, on stderr.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["default", "ISO8601", "json"], case_sensitive=False),
     default="default",
-    help="Lines as Triton writes them, with either of its timestamps, or one JSON object per line and no banner.",
+    help="Format of the log: either of Triton's, or one JSON object per line, without a banner.",
 )
 @click.option(
     "--print-config",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Print all settings as a file for --config, each with where it comes from, and exit.",
+    help="Print all settings and where each comes from, as a file for --config, and exit.",
 )
 @version_option
 @click.pass_context
@@ -191,15 +191,15 @@ def main(
     print_config: bool,
     **settings: Any,
 ) -> None:
-    """Serves models over gRPC, with their metrics beside it.
+    """Serves models over gRPC, and their metrics over HTTP.
 
-    Each flag is also an environment variable, YAIS_ and its name in capitals (blanks separate several engines),
-    and a key of the file that --config names. The command line comes before the environment, that before the file, and
-    the file before the defaults.
+    Each flag can also be set by an environment variable, YAIS_ and its name in capitals (spaces separate several
+    engines), or by a key of the TOML file that --config names. The command line takes precedence over the environment,
+    the environment over the file, and the file over the defaults.
 
-    Exit codes: 0 after a complete drain, 1 when accepted requests were dropped at the end of --drain-timeout, 2 for
-    settings that cannot be, 3 when the server cannot start, 4 when one of several workers ended by itself and the
-    others have drained, 5 when a GPU was lost. A second signal ends it at once, with 128 + its number.
+    Exit codes: 0 after a complete drain; 1 when --drain-timeout passed before every accepted request was answered; 2
+    for invalid settings; 3 when the server cannot start; 4 when a worker exited unexpectedly and the others have
+    drained; 5 when a GPU was lost. A second signal ends the server at once, with 128 plus the signal's number.
     """
     log_to_stderr(LogSettings(log_level.upper(), log_format))
     # Whatever concerns one flag alone, click has checked by now.

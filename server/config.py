@@ -76,7 +76,7 @@ class Config:
         self._check_gpus()
         # Two ports that the system chooses differ.
         if self.port and self.port == self.metrics:
-            raise ConfigError(f"--metrics: port {self.metrics} is that of --port")
+            raise ConfigError(f"--metrics: port {self.metrics} is already used by --port")
         # Each running context holds a buffer.
         if self.buffers is not None and self.buffers < self.contexts:
             raise ConfigError(f"--buffers: {self.buffers} is less than --contexts {self.contexts}")
@@ -87,7 +87,7 @@ class Config:
         for source in self.sources:
             self._check_model(source)
         if self.transport == "native" and not has_native():
-            raise ConfigError("--transport: 'native' was not built into this installation; 'grpcio' is there")
+            raise ConfigError("--transport: 'native' was not built into this installation; use 'grpcio'")
 
     @property
     def sources(self) -> tuple[EngineSource, ...]:

@@ -10,7 +10,7 @@ logger = logging.getLogger("yais.server")
 
 
 class ExitCode(IntEnum):
-    """What a process exits with; click adds 2 for settings that cannot be, and a second signal 128 + its number."""
+    """What a process exits with; click adds 2 for invalid settings, and a second signal 128 + its number."""
 
     DRAINED = 0
     UNANSWERED = 1

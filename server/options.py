@@ -82,7 +82,7 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
         flag = flags.get(key.replace("-", "_"))
         if flag is None:
             near = suggest(key.replace("_", "-"), {str(name).replace("_", "-") for name in flags})
-            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command{near}", ctx, param)
+            raise click.BadParameter(f"'{value}' sets '{key}', which is not a flag of this command{near}", ctx, param)
         if flag.name in defaults:
             raise click.BadParameter(f"'{value}' sets '{key}' twice", ctx, param)
         defaults[flag.name] = _as_written(flag, setting, ctx)

@@ -49,7 +49,7 @@ class Supervisor:
     @property
     def unfinished(self) -> str:
         """What an end at once would leave undone."""
-        return f"{len(self._workers)} workers with it"
+        return f"{len(self._workers)} workers killed"
 
     async def load(self) -> None:
         """Starts the workers, which load all engines. Raises `StartError`."""

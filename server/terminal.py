@@ -20,7 +20,7 @@ def banner(server: "Server") -> str:
     ]
     # Contexts and buffers are those of one worker.
     if workers > 1:
-        lines.append(f"  workers   {workers}, each with all that follows")
+        lines.append(f"  workers   {workers}, each serving the models below")
     lines += [f"  model     {name}: {text}" for name, text in server.models.items()]
     first = shlex.quote(next(iter(server.models)))
     lines += [

@@ -32,8 +32,8 @@ _INTERRUPTED = 130
     help=f"""Builds an engine from SOURCE, and prints its path: a TensorRT plan where OUTPUT ends in .engine or .plan,
 and an ONNX file where it ends in .onnx.\n\n{LISTING}
 
-Exit codes: 0 when it was built, or --dry-run found nothing against it; 1 when not; 2 for options that cannot be; 130
-after Ctrl-C.
+Exit codes: 0 when the engine was built, or --dry-run found no problem; 1 otherwise; 2 for invalid options; 130 after
+Ctrl-C.
 """,
     epilog="""\b
 Examples:
@@ -49,46 +49,46 @@ Examples:
     "-o",
     "--output",
     type=_FILE,
-    help="The file to write.  [default: for a file, beside it with the suffix .engine; otherwise an ONNX file in the "
+    help="File to write.  [default: for a file, next to it with the suffix .engine; otherwise an ONNX file in the "
     "user's cache folder]",
 )
-@click.option("--dry-run", is_flag=True, help="Only parse, and say what TensorRT does not take of it, and where.")
+@click.option("--dry-run", is_flag=True, help="Only parse, and report what TensorRT does not support, and where.")
 @click.option(
     "--input",
     "pixels",
     type=click.Choice(["fp32", "uint8"]),
-    help="How efficientnet-lite0 takes a picture: FP32 NCHW, normalised, or UINT8 NHWC, as it is.  [default: fp32]",
+    help="Input of efficientnet-lite0: normalised FP32 NCHW, or raw UINT8 NHWC.  [default: fp32]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="What seeded weights are drawn from.  [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed for random weights.  [default: 0]")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-    help="What layers compute in.  [default: as the model is]",
+    help="Precision that layers compute in.  [default: the model's own]",
 )
 @click.option(
     "--calibrate",
     "calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of pictures that a model is run on, to find its ranges for --precision int8.",
+    help="Folder of pictures to run the model on, to find its ranges for --precision int8.",
 )
-@click.option("--calibration-pictures", type=click.IntRange(min=1), help="How many of them.  [default: 128]")
+@click.option(
+    "--calibration-pictures", type=click.IntRange(min=1), help="Number of pictures to calibrate on.  [default: 128]"
+)
 @click.option(
     "--calibration-scaling",
     type=click.Choice(get_args(Scaling)),
     help="How their pixels are scaled for an input of FP32: (x - 127) / 128 for lite, x / 127.5 - 1 for inception, "
     "x / 255 for unit, by ImageNet's mean and deviation, or not at all.  [default: lite]",
 )
-@click.option("--min-batch", type=_BATCH, multiple=True, help="The smallest batch.  [default: 1]")
-@click.option(
-    "--opt-batch", type=_BATCH, multiple=True, help="The batch to be fastest at.  [default: that of --max-batch]"
-)
+@click.option("--min-batch", type=_BATCH, multiple=True, help="Smallest batch.  [default: 1]")
+@click.option("--opt-batch", type=_BATCH, multiple=True, help="Batch to optimise for.  [default: that of --max-batch]")
 @click.option(
     "--max-batch",
     "--max-batch-size",
     "max_batch",
     type=_BATCH,
     multiple=True,
-    help="The largest batch. Given several times, with the two above or without, there is a range for each.  "
+    help="Largest batch. Repeat it, with or without the two above, for several ranges.  "
     "[default: what the model declares, otherwise 8]",
 )
 @click.option(
@@ -96,30 +96,32 @@ Examples:
     "shapes",
     type=ShapeParam(),
     multiple=True,
-    help="An input's dimensions, the batch left out, such as tokens=16:128:512 or x=3x64x64:3x224x224:3x512x512.",
+    help="Dimensions of an input without the batch, such as tokens=16:128:512 or x=3x64x64:3x224x224:3x512x512.",
 )
-@click.option("--workspace", type=SizeParam(), help="Memory for layers' scratch, such as 512MiB.  [default: the GPU's]")
-@click.option("--optimization-level", type=click.IntRange(0, 5), help="How long to look for fast kernels.")
-@click.option("--version-compatible", is_flag=True, help="A plan that later versions of TensorRT load as well.")
+@click.option("--workspace", type=SizeParam(), help="Scratch memory for layers, such as 512MiB.  [default: the GPU's]")
+@click.option("--optimization-level", type=click.IntRange(0, 5), help="How thoroughly to search for fast kernels.")
+@click.option("--version-compatible", is_flag=True, help="Build a plan that later versions of TensorRT can load.")
 @click.option(
     "--hardware-compatible",
     type=click.Choice(["ampere-plus", "same-compute-capability"]),
-    help="A plan that other GPUs load as well.",
+    help="Build a plan that other GPUs can load.",
 )
-@click.option("--weight-streaming", is_flag=True, help="A plan whose weights may stay in the host's memory.")
+@click.option("--weight-streaming", is_flag=True, help="Build a plan whose weights can stay in host memory.")
 @click.option(
-    "--timing-cache", type=_FILE, help="What was measured, for the next build.  [default: OUTPUT with .timing]"
+    "--timing-cache", type=_FILE, help="File of kernel timings that later builds reuse.  [default: OUTPUT with .timing]"
 )
-@click.option("--no-timing-cache", is_flag=True, help="Keep no such file.")
+@click.option("--no-timing-cache", is_flag=True, help="Neither read nor write kernel timings.")
 @click.option(
     "--capability",
     "capabilities",
     type=CapabilityParam(),
     multiple=True,
-    help="A GPU to build for, such as 8.6; TensorRT-RTX only.  [default: all that it knows]",
+    help="Compute capability to build for, such as 8.6; TensorRT-RTX only.  [default: all it supports]",
 )
 @click.option(
-    "--tensorrt", type=click.Choice(["tensorrt", "tensorrt-rtx"]), help="Which one.  [default: what is installed]"
+    "--tensorrt",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    help="Library to build with.  [default: the one installed]",
 )
 @version_option
 @click.pass_context

@@ -41,14 +41,14 @@ class Section:
 
 @click.command("engine-inspect", epilog=EXAMPLES)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--layers", is_flag=True, help="The layers of a plan, too.")
+@click.option("--layers", is_flag=True, help="Also print the layers of a plan.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @version_option
 def main(file: Path, layers: bool, as_json: bool) -> None:
-    """Prints what FILE holds, a plan or an ONNX model.
+    """Prints the contents of FILE, a TensorRT plan or an ONNX model.
 
-    A plan tells most where it can be loaded: by the TensorRT that built it, on a GPU of the kind that it was built for.
-    Elsewhere its header is printed, and why it cannot be loaded.
+    A plan shows most where it can be loaded: with the TensorRT that built it, on the kind of GPU that it was built for.
+    Elsewhere this prints its header, and why it cannot be loaded.
     """
     try:
         described = describe(file, layers)

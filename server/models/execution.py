@@ -88,8 +88,8 @@ def answer(requests: Sequence[Request], outputs: Outputs) -> list[Request]:
                 answered.append(request)
         # A model may give what no answer can carry, and the others in the batch have nothing to do with that.
         except Exception:
-            logger.exception("A result could not be made an answer")
-            request.refuse(EngineFailureError("The result could not be encoded; the server's log tells more"))
+            logger.exception("A result could not be encoded")
+            request.refuse(EngineFailureError("The result could not be encoded; see the server's log"))
         row += request.rows
     return answered
 

@@ -92,5 +92,5 @@ def warm_up(context: Context, engine: Engine) -> Context:
         except DeviceLostError:
             raise
         except EngineError as error:
-            logger.warning("A run on zeros failed: %s", error)
+            logger.warning("A warm-up run on zeros failed: %s", error)
     return context

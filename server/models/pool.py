@@ -244,7 +244,7 @@ class Pool:
         except Exception:
             failed_ns = monotonic_ns() - started
             logger.exception("A batch of %d request(s) failed", len(requests))
-            failure = EngineFailureError("The engine failed in an unexpected way; the server's log tells more")
+            failure = EngineFailureError("The engine failed unexpectedly; see the server's log")
             executions = [Execution(requests, failure, rows=0, started=started, infer_ns=failed_ns)]
         if self._may_run_on_loop:
             for execution in executions:

@@ -39,7 +39,7 @@ def test_a_file_of_bad_settings_ends_it_with_2_and_is_named(mlp: Path, tmp_path:
     file.write_text(f'prot = 1\nengine = ["{mlp}"]')
     done = run_command("--config", file)
     assert done.returncode == BAD_USAGE
-    assert f"'{file}' sets 'prot', which is no flag of this command" in " ".join(done.stderr.split())
+    assert f"'{file}' sets 'prot', which is not a flag of this command" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

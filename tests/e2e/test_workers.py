@@ -79,7 +79,7 @@ def is_ready(server: Serving) -> bool:
 
 
 def test_both_workers_serve_and_the_banner_tells_of_them(two: Pair) -> None:
-    assert "\n  workers   2, each with all that follows\n" in two.server.banner
+    assert "\n  workers   2, each serving the models below\n" in two.server.banner
     assert two.one
     assert two.other
     assert len(two.workers) == 2

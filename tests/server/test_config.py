@@ -12,7 +12,7 @@ from yais.server.config import Config, ConfigError
     ("names", "changes", "text"),
     [
         (("a", "b", "a"), {}, "--engine: the name 'a' is used more than once; give each as NAME=PATH"),
-        ((), {"metrics": 50051}, "--metrics: port 50051 is that of --port"),
+        ((), {"metrics": 50051}, "--metrics: port 50051 is already used by --port"),
         ((), {"buffers": 1}, "--buffers: 1 is less than --contexts 2"),
         (
             (),

@@ -159,7 +159,7 @@ def test_engines_of_one_source_do_not_mix_with_those_of_another(command: Command
         ("--engine m.onnx --port -1", "Invalid value for '--port': -1 is not in the range 0<=x<=65535"),
         ("--engine m.onnx --port x", "Invalid value for '--port': 'x' is not a valid integer range"),
         ("--engine m.onnx --metrics 65536", "Invalid value for '--metrics': 65536 is not in the range"),
-        ("--engine m.onnx --metrics 50051", "--metrics: port 50051 is that of --port"),
+        ("--engine m.onnx --metrics 50051", "--metrics: port 50051 is already used by --port"),
         ("--engine m.onnx --workers 0", "Invalid value for '--workers': 0 is not in the range 1<=x<=64"),
         ("--engine m.onnx --workers 65", "Invalid value for '--workers': 65 is not in the range 1<=x<=64"),
         ("--engine m.onnx --contexts 0", "Invalid value for '--contexts': 0 is not in the range 1<=x<=1024"),
@@ -293,6 +293,13 @@ def test_all_settings_are_printed_with_their_sources_and_nothing_is_started(comm
     assert "# buffers is not set; default: contexts + 2" in lines
 
 
+def test_engines_that_the_file_has_as_tables_are_printed_as_tables(command: Command, tmp_path: Path) -> None:
+    toml, printed = tmp_path / "c.toml", tmp_path / "printed.toml"
+    toml.write_text('[[engine]]\nname = "m"\npath = "a,b.onnx"\ncontexts = 2\n[[engine]]\npath = "c.onnx"')
+    printed.write_text(command("--config", str(toml), "--print-config").output)
+    assert command.configured("--config", str(printed)) == command.configured("--config", str(toml))
+
+
 @pytest.mark.parametrize("engine", ["m.onnx", 'a "b"\\c=d.onnx', "zoë\x7f.onnx"])
 def test_settings_that_are_printed_can_be_read_again(command: Command, tmp_path: Path, engine: str) -> None:
     given = [word for flag, (value, _, _) in FLAGS.items() for word in (f"--{flag}", value)]
@@ -356,9 +363,10 @@ def test_the_exit_code_is_that_of_the_server(command: Command, exit_code: int) -
 def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> None:
     text = " ".join(command("--help").output.split())
     assert (
-        "The command line comes before the environment, that before the file, and the file before the defaults" in text
-    )
-    assert "Exit codes: 0 after a complete drain, 1" in text
+        "The command line takes precedence over the environment, the environment over the file, and the file over the "
+        "defaults"
+    ) in text
+    assert "Exit codes: 0 after a complete drain; 1 when" in text
     assert "5 when a GPU was lost" in text
     assert all(f"--{flag} " in text for flag in FLAGS)
     assert command("--version").output == f"inference-grpc, version {version_text()}\n"

@@ -40,7 +40,7 @@ async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:
 
 async def test_the_number_of_workers_is_told_when_there_are_several() -> None:
     started = Started(workers=3, m=(FakeEngine(), options()))
-    assert banner(cast("Server", started)).splitlines()[3] == "  workers   3, each with all that follows"
+    assert banner(cast("Server", started)).splitlines()[3] == "  workers   3, each serving the models below"
 
 
 @pytest.mark.parametrize(("buffers", "text"), [(1, "1 context, 1 buffer"), (2, "1 context, 2 buffers")])

@@ -27,7 +27,7 @@ USAGE = {
     "--engine {mlp} --max-message-size large": "'large' is not a size; write a number and one of K, M, G, Ki, Mi, Gi",
     "--engine {mlp} --log-level loud": "Invalid value for '--log-level': 'loud' is not one of",
     "--engine {mlp} --buffers 1 --contexts 2": "--buffers: 1 is less than --contexts 2",
-    "--engine {mlp} --port 5000 --metrics 5000": "--metrics: port 5000 is that of --port",
+    "--engine {mlp} --port 5000 --metrics 5000": "--metrics: port 5000 is already used by --port",
     "--engine {mlp} --max-queue-delay 2ms --max-batch-size 0": "--max-queue-delay has no effect when batching is off",
     "--engine {mlp} --max-queue-delay 2ms --max-batch-size 1": "batching is off (--max-batch-size 1)",
     "--engine {mlp} --engine {mlp}": "--engine: the name 'mlp' is used more than once; give each as NAME=PATH",
@@ -38,9 +38,9 @@ USAGE = {
 FILES = {
     "surplus.toml": (
         'prot = 1\nengine = ["{mlp}"]',
-        "'{file}' sets 'prot', which is no flag of this command (did you mean port?)",
+        "'{file}' sets 'prot', which is not a flag of this command (did you mean port?)",
     ),
-    "table.toml": ("[server]\nport = 1\n", "'{file}' sets 'server', which is no flag of this command"),
+    "table.toml": ("[server]\nport = 1\n", "'{file}' sets 'server', which is not a flag of this command"),
     "broken.toml": ("port = ", "cannot read '{file}': Invalid value"),
     "bytes.toml": ("\xff\xfe", "cannot read '{file}'"),
     "range.toml": ('port = 70000\nengine = ["{mlp}"]', "'--port'"),

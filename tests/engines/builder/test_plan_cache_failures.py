@@ -127,7 +127,7 @@ def test_a_plan_that_is_damaged_is_built_again(
     run(opened())
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"The plan '{plan}' is built again: ")
+    assert warnings[0].startswith(f"Rebuilding the plan '{plan}': ")
     assert builds(simulation) == 2
     caplog.clear()
     run(opened())

@@ -185,7 +185,7 @@ async def test_an_answer_that_cannot_be_sent_fails_alone_and_leaves_nothing_behi
     assert numbers(await company.response()) == [5]
     assert await broken.outcome() == (
         grpc.StatusCode.INTERNAL,
-        "The result could not be encoded; the server's log tells more",
+        "The result could not be encoded; see the server's log",
     )
     assert "ValueError: too large" in caplog.text
     assert served.failures == {"BACKEND": 1}

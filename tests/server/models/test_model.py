@@ -58,7 +58,7 @@ async def test_a_warm_up_that_fails_is_logged_and_does_not_keep_the_model_from_b
     engine = FakeEngine(**fixed(1), on_run=fail_at_first)
     model = serve(engine, options(buffers=1))
     assert caplog.record_tuples == [
-        ("yais.server.models.model", logging.WARNING, "A run on zeros failed: not with zeros")
+        ("yais.server.models.model", logging.WARNING, "A warm-up run on zeros failed: not with zeros")
     ]
     answered = request(1)
     model.pool.add(answered)
@@ -175,7 +175,7 @@ async def test_a_result_that_cannot_be_made_an_answer_fails_alone(
     np.testing.assert_array_equal(company.replies[0], [[5]])
     (refusal,) = broken.replies
     assert isinstance(refusal, EngineFailureError)
-    assert str(refusal) == "The result could not be encoded; the server's log tells more"
+    assert str(refusal) == "The result could not be encoded; see the server's log"
     assert "ZeroDivisionError" in caplog.text
     assert model.recorder.read().successes == 1
 

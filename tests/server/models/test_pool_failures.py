@@ -16,7 +16,7 @@ from yais.server.models.batching import Batcher
 from yais.server.models.model import Model
 from yais.server.models.pool import Pool
 
-UNEXPECTED = "The engine failed in an unexpected way; the server's log tells more"
+UNEXPECTED = "The engine failed unexpectedly; see the server's log"
 
 
 def break_on(number: int, error: Exception) -> Callable[[Array], None]:
