@@ -89,6 +89,7 @@ def test_tensor_names_may_hold_colons(fake: FakeServer, run: Any) -> None:
 
 
 def test_arrays_of_a_file_are_sent_by_name(fake: FakeServer, run: Any, tmp_path: Path) -> None:
+    fake.models["identity"] = FakeModel((TensorMetadata("A", "FP64", (-1,)), TensorMetadata("B", "BYTES", (-1,))))
     np.savez(tmp_path / "inputs.npz", A=np.arange(3.0), B=np.array(["x", "yz"]))
     assert run(main, f"--count 1 --npz {tmp_path / 'inputs.npz'}").exit_code == 0
     assert sent(fake)["A"].tolist() == [0.0, 1.0, 2.0]
@@ -190,6 +191,7 @@ def test_a_server_without_models_is_an_error(fake: FakeServer, run: Any) -> None
 
 def test_bfloat16_from_a_file_of_raw_pairs_is_not_mistaken(fake: FakeServer, run: Any, tmp_path: Path) -> None:
     # numpy's file format forgets the extension type and yields void pairs, which the protocol cannot carry.
+    fake.models["identity"] = FakeModel((TensorMetadata("A", "BF16", (-1,)),))
     np.savez(tmp_path / "inputs.npz", A=np.zeros(2, ml_dtypes.bfloat16))
     result = run(main, f"--npz {tmp_path / 'inputs.npz'}")
     assert result.exit_code == 2
