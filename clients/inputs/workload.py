@@ -180,7 +180,7 @@ def _check_names(model: ServedModel, inputs: Arrays) -> Arrays:
     for name in inputs:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise ValueError(f"{name!r} is no input of {model.name}, which has {', '.join(known)}{hint}")
+            raise ValueError(f"{name!r} is not an input of {model.name}, which has {', '.join(known)}{hint}")
     return inputs
 
 

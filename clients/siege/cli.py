@@ -110,7 +110,7 @@ def parse_address(text: str) -> HostPort:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise ValueError(f"{host!r} is no name of a host") from None
+        raise ValueError(f"{host!r} is not a host name") from None
     return HostPort(host, int(port))
 
 

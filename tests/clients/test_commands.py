@@ -97,7 +97,7 @@ def test_a_mistyped_input_of_a_file_is_found_before_anything_is_sent(
         path.write_text('{"inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [1], "data": [1]}]}')
     result = run(command, f"{arguments} {option} {path}")
     assert result.exit_code == 2
-    assert "'INPUT' is no input of identity, which has INPUT0; did you mean 'INPUT0'?" in result.stderr
+    assert "'INPUT' is not an input of identity, which has INPUT0; did you mean 'INPUT0'?" in result.stderr
     assert fake.requests == []
 
 

@@ -141,7 +141,7 @@ def test_the_classes_of_a_picture_are_printed_best_first(fake: FakeServer, run: 
         ("--shape A:-1,3", "dimensions of at least 0"),
         ("--shape :3", "':3' is not NAME:d,d,..."),
         ("--picture {picture}", "--picture: model has 2 inputs, not one"),
-        ("--npz {picture}", "is no .npz file"),
+        ("--npz {picture}", "is not an .npz file"),
         ("--npz {complex}", "input 'A': the protocol has no datatype for dtype complex128"),
         ("--npz {pickled}", "cannot be read: Object arrays cannot be loaded"),
         ("--npz {picture} --picture {picture}", "--picture and --npz exclude each other"),
