@@ -4,19 +4,21 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-conformance test-gpu sanitize sanitize-gpu lint bench bench-full bench-gpu wheel clean
+.PHONY: help setup demo serve test test-conformance test-gpu sanitize sanitize-gpu lint docs bench bench-full bench-gpu wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 BIN := .venv/bin
 PROJECT := pyproject.toml setup.py $(wildcard proto/*.proto)
 EXTENSION := $(wildcard */*.pyx */*.pxd */*/*.pyx */*/*.pxd)
+# What the demo needs, and what developers need as well: a machine that has the second does not install the first.
+RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
+DEMO := $(or $(wildcard $(INSTALLED)),$(RUNNABLE))
 STUBBED := $(addprefix yais.,$(subst /,.,$(basename $(filter-out proto/%,$(wildcard */*.pyi */*/*.pyi)))))
 TENSORRT_STUBS := build/typing/tensorrt/__init__.pyi
 PEERS := build/peers/.complete
@@ -25,21 +27,21 @@ INTEROP := tests/conformance/interop
 INTEROP_PEERS := build/interop/.complete
 
 # What the extension is compiled with, and what tests and benchmarks hold it against.
-PACKAGES := gcc python3-dev pkg-config libnghttp2-dev \
-	g++ libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client
-APT_INSTALL := $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq --no-install-recommends
-install_missing = ! command -v dpkg-query >/dev/null || for package in $(1); do \
-	dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null | grep -q ^ii || { $(APT_INSTALL) $(1); break; }; done
+BUILD_PACKAGES := gcc python3-dev pkg-config libnghttp2-dev
+PACKAGES := $(BUILD_PACKAGES) g++ libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc nghttp2-client \
+	curl
+# Empty where Python can make virtual environments by itself.
+VENV_PACKAGE = $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
 
 help: ## show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(INSTALLED) ## make .venv with YAIS and all that its development needs
 
-demo: $(INSTALLED) ## serve a real model, classify a picture, lay siege to it, show the metrics that moved
+demo: $(DEMO) ## serve a real model, classify a picture, lay siege to it, show the metrics that moved
 	@$(BIN)/python demo/run.py
 
-serve: $(INSTALLED) ## the same server in the foreground; extra flags in ARGS
+serve: $(DEMO) ## the same server in the foreground; extra flags in ARGS
 	@exec $(BIN)/inference-grpc --engine "$$($(BIN)/python demo/engine.py)" $(ARGS)
 
 test: $(INSTALLED) $(PEERS) $(BROWSER) ## run the tests of what users see, in a few minutes; pytest flags in ARGS
@@ -70,6 +72,10 @@ lint: $(INSTALLED) $(TENSORRT_STUBS) ## check style, types and which way imports
 		--concise $(STUBBED)
 	$(BIN)/python tests/engines/tensorrt/check_versions.py
 
+docs: $(INSTALLED) ## build the documentation site in build/docs/site
+	$(BIN)/python docs/build.py build/docs
+	@echo "To read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs/site 8000"
+
 bench: $(INSTALLED) ## measure, side by side with other servers, and print the table; names of benchmarks in ARGS
 	bench/service/make_peers.sh
 	$(BIN)/python -m bench $(ARGS)
@@ -90,12 +96,21 @@ clean: ## remove everything that was made here
 $(TENSORRT_STUBS): $(INSTALLED) tests/engines/tensorrt/make_stubs.py
 	@$(BIN)/python tests/engines/tensorrt/make_stubs.py $@
 
-# Where nothing but the extension has changed, no more than that is done again.
-$(INSTALLED): $(PROJECT) $(EXTENSION)
+# Where nothing but the extension has changed, the developers' build is repeated in place; the demo's goes through pip.
+define make_venv
 	@[ -n "$(PYTHON)" ] || { echo "YAIS needs Python 3.11 or newer: apt-get install python3"; exit 1; }
-	@$(call install_missing,$(PACKAGES))
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT_INSTALL) python3-venv; }
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@.ci/apt-install $(1) $(VENV_PACKAGE)
+	@[ -x $(BIN)/python ] || { echo "== Virtual environment: .venv"; $(PYTHON) -m venv .venv; }
+	@echo "== Python packages, and YAIS with its extension modules"
+endef
+
+$(RUNNABLE): $(PROJECT) $(EXTENSION)
+	$(call make_venv,$(BUILD_PACKAGES))
+	@$(BIN)/pip install --quiet --editable '.[build,picture]'
+	@touch $@
+
+$(INSTALLED): $(PROJECT) $(EXTENSION)
+	$(call make_venv,$(PACKAGES))
 	$(if $(filter $(PROJECT),$?),$(BIN)/pip install --quiet --editable '.[dev]',$(BIN)/python setup.py --quiet build_ext --inplace)
 	@touch $@
 
@@ -105,7 +120,7 @@ $(PEERS): tests/e2e/make_peers.sh
 
 # A page is looked at in it.
 $(BROWSER):
-	@$(call install_missing,chromium)
+	@.ci/apt-install chromium
 	@mkdir -p $(@D) && touch $@
 
 $(INTEROP_PEERS): $(INTEROP)/make_interop_peers.sh $(INTEROP)/interop.proto $(wildcard $(INTEROP)/cpp/*)

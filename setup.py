@@ -96,6 +96,7 @@ class BuildExt(build_ext):
             extension.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
             extension.extra_compile_args = ["-O3", *cflags]
             extension.extra_link_args = libs
+        self.parallel = True
         super().build_extensions()
 
 

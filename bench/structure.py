@@ -169,26 +169,15 @@ async def _crossed(max_queue_delay: float) -> tuple[list[str], list[str]]:
 
 def _config(max_queue_delay: float) -> Config:
     return Config(
-        engines=(EngineSource("identity", engine("identity")),),
+        engines=[EngineSource("identity", engine("identity"))],
         host="127.0.0.1",
         port=0,
         metrics=0,
-        contexts=1,
-        buffers=None,
         threads=1,
         max_batch_size=8,
         max_queue_delay=max_queue_delay,
-        max_queue_size=1024,
         max_message_size=2**20,
         drain_timeout=1.0,
-        transport="native",
-        workers=1,
-        device="cpu",
-        devices=(0,),
-        workspaces=None,
-        cuda_graphs=False,
-        plan_cache=None,
-        run_timeout=0.0,
     )
 
 

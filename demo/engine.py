@@ -13,6 +13,7 @@ def demo_engine() -> Path:
     """The engine's path; raises CalledProcessError when it cannot be built."""
     path = default_path(MODEL)
     if not path.exists():
+        print(f"== The demo's engine, once: {path}", file=sys.stderr)
         builder = Path(sys.executable).with_name("engine-build")
         subprocess.run([builder, MODEL, "-o", path], check=True, stdout=sys.stderr)
     return path

@@ -17,8 +17,17 @@ BIN = Path(sys.executable).parent
 PICTURE = Path(__file__).with_name("coffee.jpg")
 RATE, SECONDS = 20, 10
 DETAIL = re.compile("_bucket|_summary_us")
+ASIDE = re.compile(r" \(.*cached requests\)")
 
 Samples = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """The metrics at one moment: what each family means, and its samples."""
+
+    helps: dict[str, str]
+    samples: Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,6 @@ def serving(engine: Path) -> Iterator[Served]:
         try:
             yield started(server)
         finally:
-            title("Draining")
             server.send_signal(signal.SIGTERM)
             code = server.wait()
     print(f"The server exited with {code}.")
@@ -85,19 +93,26 @@ def run(name: str, *arguments: str) -> None:
     subprocess.run([BIN / name, *arguments], check=True)
 
 
-def scrape(served: Served) -> Samples:
+def scrape(served: Served) -> Scrape:
     with urlopen(served.metrics) as response:
         lines = response.read().decode().splitlines()
+    helps = (line.split(" ", 3)[2:] for line in lines if line.startswith("# HELP "))
     samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in samples}
+    return Scrape(dict(helps), {name: float(value) for name, value in samples})
 
 
-def moved(before: Samples, after: Samples) -> Iterator[str]:
-    """One line for each figure of the service that changed; of the many, only those that a first look needs."""
-    shown = (name for name in after if name.startswith(("yais_", "nv_inference_")) and not DETAIL.search(name))
-    for name in shown:
-        if after[name] != before[name]:
-            yield f"  {name:<85} {before[name]:>9.6g} -> {after[name]:.6g}"
+def moved(before: Scrape, after: Scrape) -> Iterator[str]:
+    """Each family of the service that changed, what it means, and its samples; of the many, those for a first look."""
+    last = ""
+    for name, value in after.samples.items():
+        if not name.startswith(("yais_", "nv_inference_")) or DETAIL.search(name) or value == before.samples[name]:
+            continue
+        base = name.partition("{")[0]
+        family = base if base in after.helps else base.rpartition("_")[0]
+        if family != last:
+            yield f"{family}: {ASIDE.sub('', after.helps[family])}"
+            last = family
+        yield f"  {name.removeprefix(family):<65} {before.samples[name]:>9.6g} -> {value:.6g}"
 
 
 def title(text: str) -> None:

@@ -13,7 +13,7 @@ from yais.engines.base import (
     Shape,
     TensorSpec,
 )
-from yais.engines.open import open_engine
+from yais.engines.open import needs_gpu, open_engine
 
 __all__ = [
     "Array",
@@ -27,5 +27,6 @@ __all__ = [
     "Run",
     "Shape",
     "TensorSpec",
+    "needs_gpu",
     "open_engine",
 ]

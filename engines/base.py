@@ -109,7 +109,14 @@ class Engine(Protocol):
     def max_batch_size(self) -> int:
         """The most rows in one run; 0 when the model has no batch dimension."""
 
+    @property
+    def declares_batch(self) -> bool:
+        """Whether the file itself says that its first dimension is a batch; otherwise that is only likely."""
+
     def create_context(self) -> Context: ...
+
+    def close(self) -> None:
+        """Gives back what it has on a device; neither it nor its contexts are used any more."""
 
 
 @dataclass(frozen=True, slots=True)

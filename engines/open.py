@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from yais.engines.base import Context, Device, Engine, EngineError, EngineOptions, TensorSpec
@@ -22,13 +23,18 @@ logger = logging.getLogger(__name__)
 def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
     """Loads the engine in `path`.
 
-    Raises `EngineError` when it is missing, not a regular file, of no known type, or broken.
+    Raises `EngineError` when it is missing, out of reach, not a regular file, of no known type, or broken.
     """
     options = options or EngineOptions()
     backend = _BACKENDS.get((path.suffix.lower(), options.device))
-    if not path.exists():
-        raise EngineError(f"engine '{path}': no such file")
-    if not path.is_file():
+    try:
+        mode = path.stat().st_mode
+    # No path has a null byte, which is a ValueError.
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise EngineError(f"engine '{path}': no such file") from error
+    except OSError as error:
+        raise EngineError(f"engine '{path}': {error.strerror}") from error
+    if not S_ISREG(mode):
         raise EngineError(f"engine '{path}': not a regular file")
     if backend is None:
         known = ", ".join(dict.fromkeys(suffix for suffix, _ in _BACKENDS))
@@ -91,6 +97,11 @@ _BACKENDS: dict[tuple[str, Device], Callable[[Path, EngineOptions], Engine]] = {
 }
 
 
+def needs_gpu(path: Path, device: Device) -> bool:
+    """Whether the engine in `path` runs on a GPU when `device` is asked for."""
+    return _BACKENDS.get((path.suffix.lower(), device)) not in (None, _open_onnx)
+
+
 class SpreadEngine:
     """One model on several GPUs: `engines` are of one file, and contexts are made on each in turn."""
 
@@ -118,10 +129,18 @@ class SpreadEngine:
     def max_batch_size(self) -> int:
         return min(engine.max_batch_size for engine in self._engines)
 
+    @property
+    def declares_batch(self) -> bool:
+        return self._engines[0].declares_batch
+
     def create_context(self) -> Context:
         engine = self._engines[self._made % len(self._engines)]
         self._made += 1
         return engine.create_context()
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
 
 
 def _spread(options: EngineOptions, open_on: Callable[[int, EngineOptions], Engine]) -> Engine:

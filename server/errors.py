@@ -26,6 +26,8 @@ class ServiceError(Exception):
     """Base of all errors that reach a caller; `str()` is the text that it reads."""
 
     status: ClassVar[StatusCode]
+    # What the log's sum of refusals calls it.
+    kind: ClassVar[str]
     reason: ClassVar[Reason] = "OTHER"
 
 
@@ -33,12 +35,14 @@ class InvalidRequestError(ServiceError):
     """The request contradicts the protocol or the model."""
 
     status = StatusCode.INVALID_ARGUMENT
+    kind = "invalid"
 
 
 class UnreadableError(ServiceError):
     """The request's bytes are no message of its kind."""
 
     status = StatusCode.INTERNAL
+    kind = "unreadable"
 
     def __init__(self) -> None:
         super().__init__("Unable to parse request")
@@ -48,18 +52,21 @@ class UnsupportedError(ServiceError):
     """The request asks for a part of the protocol that is not served."""
 
     status = StatusCode.UNIMPLEMENTED
+    kind = "unsupported"
 
 
 class NotFoundError(ServiceError):
     """No such model, version or shared-memory region."""
 
     status = StatusCode.NOT_FOUND
+    kind = "not found"
 
 
 class EngineFailureError(ServiceError):
     """The engine failed on this request."""
 
     status = StatusCode.INTERNAL
+    kind = "engine failure"
     reason = "BACKEND"
 
 
@@ -67,6 +74,7 @@ class LostDeviceError(ServiceError):
     """The device that the engine runs on is gone, and the server is about to exit; another one may answer."""
 
     status = StatusCode.UNAVAILABLE
+    kind = "device lost"
     reason = "BACKEND"
 
 
@@ -74,6 +82,7 @@ class QueueFullError(ServiceError):
     """The model's queue is at its bound."""
 
     status = StatusCode.UNAVAILABLE
+    kind = "queue full"
     reason = "REJECTED"
 
     def __init__(self, bound: int) -> None:
@@ -84,6 +93,7 @@ class DrainingError(ServiceError):
     """The server is about to exit."""
 
     status = StatusCode.UNAVAILABLE
+    kind = "draining"
     reason = "REJECTED"
 
     def __init__(self, text: str = "GRPC server is shutting down and has stopped accepting new requests.") -> None:
@@ -94,6 +104,7 @@ class ExpiredError(ServiceError):
     """The caller's deadline passed before the request reached a context."""
 
     status = StatusCode.DEADLINE_EXCEEDED
+    kind = "deadline exceeded"
     reason = "REJECTED"
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from yais.server.config import Config
+from yais.server.log import LogSettings
 
 _LENGTH = struct.Struct("!I")
 
@@ -24,7 +25,7 @@ class Setup:
     number: int
     config: Config
     port: int
-    log_level: int
+    log: LogSettings
 
 
 class Command(Enum):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yais.server.config import EngineSource
+from yais.server.setting_sources import FILE, is_setting, suggest
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -63,21 +63,6 @@ class IntegerList(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, texts))
 
 
-class EngineArgument(click.ParamType[EngineSource]):
-    """`PATH` or `NAME=PATH`; the name defaults to that of the file without its suffix."""
-
-    name = "[name=]path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> EngineSource:
-        name, equals, path = str(value).partition("=")
-        # "=" may also be in a folder's name.
-        if not equals or "/" in name:
-            name, path = Path(str(value)).stem, str(value)
-        if not name or not path:
-            self.fail(f"{value!r} is not [NAME=]PATH", param, ctx)
-        return EngineSource(name, Path(path))
-
-
 def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Makes a file's settings the defaults of the command's flags, which the environment and the command line override.
 
@@ -85,17 +70,19 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     """
     if value is None:
         return None
+    ctx.meta[FILE] = value
     try:
         settings = tomllib.loads(value.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"cannot read '{value}': {error}", ctx, param) from error
-    flags = {flag.name: flag for flag in ctx.command.params if isinstance(flag, click.Option) and flag.expose_value}
+    flags = {flag.name: flag for flag in ctx.command.params if is_setting(flag)}
     # Sorted, so that which of two errors is reported does not depend on the file's order.
     defaults = {}
     for key, setting in sorted(settings.items()):
         flag = flags.get(key.replace("-", "_"))
         if flag is None:
-            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command", ctx, param)
+            near = suggest(key.replace("_", "-"), {str(name).replace("_", "-") for name in flags})
+            raise click.BadParameter(f"'{value}' sets '{key}', which is no flag of this command{near}", ctx, param)
         if flag.name in defaults:
             raise click.BadParameter(f"'{value}' sets '{key}' twice", ctx, param)
         defaults[flag.name] = _as_written(flag, setting, ctx)
@@ -103,11 +90,14 @@ def read_toml(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     return value
 
 
-def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str]:
-    """A TOML value as it would stand on the command line, so that one set of checks serves both."""
+def _as_written(flag: click.Option, setting: Any, ctx: click.Context) -> str | list[str | dict[str, Any]]:
+    """A TOML value as it would stand on the command line, so that one set of checks serves both.
+
+    Where a flag is repeatable, its type may also take tables.
+    """
     if flag.multiple:
         values = setting if isinstance(setting, list) else [setting]
-        if not all(isinstance(value, str) for value in values):
+        if not all(isinstance(value, str | dict) for value in values):
             raise click.BadParameter(f"{setting!r} is not a list of strings", ctx, flag)
         return values
     # In Python a bool is a number, too, but `--port true` is none.

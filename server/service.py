@@ -1,10 +1,9 @@
 """Service of one process: its models behind gRPC, loaded, served, drained."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Iterable
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
@@ -12,7 +11,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
-from yais.engines import EngineError, open_engine
+from yais.engines import DeviceLostError, EngineError
 from yais.proto import grpc_service_pb2, model_config_pb2
 from yais.proto.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from yais.server.config import Config, EngineSource
@@ -20,13 +19,16 @@ from yais.server.errors import LostDeviceError
 from yais.server.exit_codes import ExitCode
 from yais.server.grpc.health import HealthService
 from yais.server.grpc.infer import InferMethod
-from yais.server.grpc.server import Registration, create_server
+from yais.server.grpc.server import GrpcServer, Registration, create_server
 from yais.server.grpc.v2 import InferenceService
 from yais.server.listening import start_error_for
 from yais.server.metrics.process_stats import ProcessReader, ProcessStats
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model, ModelOptions
+from yais.server.models.opening import open_batchable
 from yais.server.models.registry import Registry
+from yais.server.refusals import RefusalLog
+from yais.server.state_log import LoadMeter, log_drained
 from yais.server.terminal import summarise
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,6 @@ logger = logging.getLogger(__name__)
 _FLUSH_S = 1.0
 # How long the server goes on refusing after its last answer.
 _LATECOMERS_S = 0.1
-# New objects that have not been freed again, before the collector looks for cycles among them.
-_COLLECT_AT = 20_000
 # How often runs that go on in threads are looked at.
 _WATCH_S = 1.0
 
@@ -60,6 +60,7 @@ class Service:
         self._on_lost = on_lost
         self._shared_port = shared_port
         self._watching: asyncio.Task[None] | None = None
+        self._grpc: GrpcServer | None = None
         self._admission = Admission()
         self._process = ProcessReader()
 
@@ -80,38 +81,34 @@ class Service:
     async def load(self) -> None:
         """Loads and warms up all engines. Raises `EngineError`."""
         # One after the other: builds of plans measure kernels, which must have the GPU to themselves.
-        for source in self.config.engines:
-            self.models.add(await asyncio.to_thread(self._load, source, asyncio.get_running_loop()))
-        for model in self.models:
+        for source in self.config.sources:
+            model = await asyncio.to_thread(self._load, source, asyncio.get_running_loop())
             model.pool.start()
+            self.models.add(model)
 
     async def listen(self) -> None:
         """Serves from now on. Raises `StartError`."""
         self._health = HealthService(model.name for model in self.models)
-        self._grpc = create_server(
+        server = self._grpc = create_server(
             self.config.transport, self.config.max_message_size, shares_port=self._shared_port is not None
         )
-        infer = InferMethod(self.models, self._admission)
+        self._refusals = RefusalLog(asyncio.get_running_loop())
+        infer = InferMethod(self.models, self._admission, self._refusals)
         if self.config.transport == "native":
             infer.cache_templates()
-        registration = Registration(self._grpc, {f"/{_INFERENCE}/ModelInfer": infer})
+        registration = Registration(server, {f"/{_INFERENCE}/ModelInfer": infer}, self._refusals)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.models, self._admission), registration)
         add_HealthServicer_to_server(self._health, registration)  # type: ignore[arg-type]
         names = _INFERENCE, _HEALTH, reflection.SERVICE_NAME
         reflected = reflection.aio.ReflectionServicer(names, _served_contracts())
-        add_ServerReflectionServicer_to_server(reflected, self._grpc)
+        add_ServerReflectionServicer_to_server(reflected, server)
         port = self.config.port if self._shared_port is None else self._shared_port
         with start_error_for("--port", self.config, port):
-            self.port = self._grpc.add_insecure_port(f"{self.config.address}:{port}")
-        await self._grpc.start()
+            self.port = server.add_insecure_port(f"{self.config.address}:{port}")
+        await server.start()
         on_devices = [model for model in self.models if model.engine.device != "cpu"]
         if on_devices and self.config.run_timeout:
             self._watching = asyncio.create_task(watch(on_devices, self.config.run_timeout, self._on_device_lost))
-        # What is loaded by now stays; no collection needs to go through it while requests wait. Nor does what requests
-        # make need one, as it does not refer to itself; with many of them at once, collections were for nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AT)
 
     async def stats(self) -> ProcessStats:
         recorders = [model.recorder.read() for model in self.models]
@@ -126,28 +123,55 @@ class Service:
         self._health.drain()
         self._admission.close()
         logger.info("Draining: %d request(s) in flight", self._admission.in_flight)
+        began = monotonic()
         drained = await self._finish_accepted()
+        if drained:
+            log_drained(began)
         # grpc.aio cancels calls that wait to be taken up when it stops; those that come by now still get the reason.
         await asyncio.sleep(_LATECOMERS_S)
         self._health.stop()
         # Whoever has waited for --drain-timeout in vain is not to wait any longer.
+        assert self._grpc is not None
         await self._grpc.stop(_FLUSH_S if drained else 0)
+        self._refusals.flush()
         closed = [model.pool.close(_FLUSH_S) for model in self.models]
         self.is_hanging = not all(closed)
+        # For a process that goes on. What hangs still uses its engine, and a lost device takes no more calls.
+        if not (self.is_hanging or self._is_lost):
+            for model in self.models:
+                model.engine.close()
         if self._is_lost:
             return ExitCode.LOST_DEVICE
         return ExitCode.DRAINED if drained else ExitCode.UNANSWERED
+
+    async def abort(self) -> None:
+        """Ends what a failed start has begun."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._grpc is not None:
+            await self._grpc.stop(None)
+        for model in self.models:
+            model.pool.close(_FLUSH_S)
+            model.engine.close()
 
     def kill(self) -> None:
         """Has no process but the one that calls this, which sees to its own end."""
 
     def _load(self, source: EngineSource, loop: asyncio.AbstractEventLoop) -> Model:
-        config = self.config
-        engine = open_engine(source.path, config.engine_options)
+        meter = LoadMeter()
+        options, engine_options = (
+            ModelOptions.of(self.config.model_settings(source)),
+            self.config.engine_options(source),
+        )
+        engine = open_batchable(source, engine_options)
         try:
-            return Model(source.name, engine, ModelOptions.of(config), loop, self._on_device_lost)
+            model = Model(source.name, engine, options, loop, self._on_device_lost)
         except EngineError as error:
+            if not isinstance(error, DeviceLostError):
+                engine.close()
             raise EngineError(f"engine '{source.path}': {error}") from error
+        meter.log(model, source.path, engine_options)
+        return model
 
     def _on_device_lost(self, error: LostDeviceError) -> None:
         if not self._is_lost:

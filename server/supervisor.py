@@ -15,6 +15,7 @@ from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import StartError, port_of, reserve
+from yais.server.log import current_settings
 from yais.server.metrics.process_stats import ProcessReader, ProcessStats, merge
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Supervisor:
         # Before any worker loads, which may take minutes: a port that is taken is to be an error at once.
         self._reserved = reserve(self.config)
         self.port = port_of(self._reserved)
-        level = logging.getLogger().level
-        setups = [Setup(number + 1, self.config, self.port, level) for number in range(self.config.workers)]
+        log = current_settings()
+        setups = [Setup(number + 1, self.config, self.port, log) for number in range(self.config.workers)]
         starts = (worker.start(setup) for worker, setup in zip(self._workers, setups, strict=True))
         self.summaries, *_ = await asyncio.gather(*starts)
 
@@ -76,6 +77,11 @@ class Supervisor:
         logger.info("Draining %d workers", len(self._workers))
         # Codes are in the order of how bad they are.
         return max(await asyncio.gather(*(worker.drain() for worker in self._workers)))
+
+    async def abort(self) -> None:
+        """Ends what a failed start has begun."""
+        self.kill()
+        await asyncio.gather(*(worker.wait_gone() for worker in self._workers))
 
     def kill(self) -> None:
         """Ends all workers that are left at once, and lets go of the port."""
@@ -102,6 +108,7 @@ class WorkerProcess:
         self._number = number
         self._on_lost = on_lost
         self._process: subprocess.Popen[bytes] | None = None
+        self._monitoring: asyncio.Task[ExitCode] | None = None
         self._is_serving = self._is_draining = False
         self._end = ""
         # Of the questions that are open, in their order; a worker answers in the same.
@@ -130,6 +137,7 @@ class WorkerProcess:
     async def drain(self) -> ExitCode:
         """Has it drain, and waits for its end."""
         self._is_draining = True
+        assert self._monitoring is not None
         self._pipe.send(Command.DRAIN)
         return await self._monitoring
 
@@ -137,6 +145,11 @@ class WorkerProcess:
         """Ends it at once, unless it has ended."""
         if self._process is not None:
             self._process.kill()
+
+    async def wait_gone(self) -> None:
+        """Waits, after `kill`, until nothing of it goes on in this process."""
+        if self._monitoring is not None:
+            await self._monitoring
 
     def wait_killed(self, patience: float) -> None:
         """Waits until it is gone, `patience` seconds at most."""
@@ -155,6 +168,7 @@ class WorkerProcess:
 
     async def _ask(self, message: object) -> Any:
         """The answer to `message`; they come in the order of the questions. Raises EOFError when it has gone."""
+        assert self._monitoring is not None
         if self._monitoring.done():
             raise EOFError(self._end)
         answer = asyncio.get_running_loop().create_future()

@@ -1,6 +1,6 @@
-"""Terminal output of a server: its log, and its banner once it serves."""
+"""Banner of a server, which it prints once it serves."""
 
-import logging
+import shlex
 from typing import TYPE_CHECKING
 
 from yais import __version__
@@ -8,11 +8,6 @@ from yais.server.models.model import Model
 
 if TYPE_CHECKING:
     from yais.server.server import Server
-
-
-def log_to_stderr(level: str | int, process: str = "") -> None:
-    """`process` stands before the names of loggers, where several processes write to one log."""
-    logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s {process}%(name)s: %(message)s")
 
 
 def banner(server: "Server") -> str:
@@ -26,8 +21,8 @@ def banner(server: "Server") -> str:
     # Contexts and buffers are those of one worker.
     if workers > 1:
         lines.append(f"  workers   {workers}, each with all that follows")
-    lines += [f"  model     {name}: {text}" for name, text in server.summaries.items()]
-    first = next(iter(server.summaries))
+    lines += [f"  model     {name}: {text}" for name, text in server.models.items()]
+    first = shlex.quote(next(iter(server.models)))
     lines += [
         "Try",
         f"  client-sync --port {server.port} --model {first} --count 10",
@@ -39,9 +34,10 @@ def banner(server: "Server") -> str:
 def summarise(model: Model) -> str:
     size = model.engine.max_batch_size
     batch = f"batches of up to {size}" if size else "no batching"
-    contexts, buffers = _counted(model.options.contexts, "context"), _counted(model.options.buffers, "buffer")
+    contexts, buffers = counted(model.options.contexts, "context"), counted(model.options.buffers, "buffer")
     return f"{model.engine.platform} on {model.engine.device}, {batch}, {contexts}, {buffers}"
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """As in "1 context" or "2 contexts"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -12,8 +12,9 @@ from yais.engines import EngineError
 from yais.server.exit_codes import ExitCode, exit_process
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import StartError
+from yais.server.log import log_to_stderr
 from yais.server.service import Service
-from yais.server.terminal import log_to_stderr
+from yais.server.serving import tune_process
 
 logger = logging.getLogger("yais.server")
 
@@ -27,7 +28,7 @@ async def _work(sock: socket.socket) -> tuple[ExitCode, bool]:
     # The socket is the process's stdin, which a child inherits without an argument for its number.
     pipe = await MessagePipe.open(sock)
     setup: Setup = await pipe.receive()
-    log_to_stderr(setup.log_level, f"worker {setup.number} ")
+    log_to_stderr(setup.log, setup.number)
     lost = asyncio.Event()
     service = Service(setup.config, lost.set, setup.port)
     try:
@@ -64,6 +65,7 @@ async def _handle_commands(service: Service, pipe: MessagePipe) -> None:
         match await pipe.receive():
             case Command.LISTEN:
                 await service.listen()
+                tune_process(service.config.transport)
                 pipe.send(None)
             case Command.READ:
                 pipe.send(await service.stats())

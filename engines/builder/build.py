@@ -14,7 +14,7 @@ from yais.engines.builder.options import BuildOptions, capability_member, hardwa
 from yais.engines.builder.output import write_whole
 from yais.engines.builder.profiles import BatchRange, NetworkTensor, Profile, ShapeRange, plan_profiles
 from yais.engines.builder.progress import Monitor, make_monitor
-from yais.engines.tensorrt.bindings import NO_BATCH
+from yais.engines.tensorrt.bindings import DECLARED_BATCH, NO_BATCH
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.logger import Messages, make_logger
 from yais.engines.zoo import BuildError
@@ -209,8 +209,12 @@ def prepare(model: Path, options: BuildOptions, library: Library) -> PreparedBui
     options.check(library)
     with _rewritten(model, options) as (path, name, declared):
         network = parse(path, library)
-    has_none = declared == 0 or options.max_batch == 0
-    network.definition.name = name + NO_BATCH if has_none else name
+    if declared == 0 or options.max_batch == 0:
+        name += NO_BATCH
+    # Who asks for ranges of rows knows that they are rows.
+    elif declared or options.batches:
+        name += DECLARED_BATCH
+    network.definition.name = name
     return PreparedBuild(network, plan_profiles(network.inputs, network.outputs, options.bounds, declared))
 
 

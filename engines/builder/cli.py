@@ -16,6 +16,7 @@ from yais.engines.builder.progress import ProgressBar, run_interruptibly
 from yais.engines.builder.summary import describe_network, describe_plan, format_size
 from yais.engines.tensorrt.library import Library, find_library
 from yais.engines.zoo.catalogue import CATALOGUE
+from yais.version import version_option
 
 LISTING = "\b\nSOURCE is an ONNX file, or one of\n" + "\n".join(
     f"  {name:<20}{recipe.summary}" for name, recipe in CATALOGUE.items()
@@ -26,6 +27,7 @@ _INTERRUPTED = 130
 
 
 @click.command(
+    "engine-build",
     context_settings={"max_content_width": 100},
     help=f"""Builds an engine from SOURCE, and prints its path: a TensorRT plan where OUTPUT ends in .engine or .plan,
 and an ONNX file where it ends in .onnx.\n\n{LISTING}
@@ -119,6 +121,7 @@ Examples:
 @click.option(
     "--tensorrt", type=click.Choice(["tensorrt", "tensorrt-rtx"]), help="Which one.  [default: what is installed]"
 )
+@version_option
 @click.pass_context
 def main(ctx: click.Context, /, source: str, output: Path | None, dry_run: bool, **options: Any) -> None:
     # Defaults are those of `BuildOptions`, so that what was not given is left out here.

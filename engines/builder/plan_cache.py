@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # To be counted up when plans are built in another way.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def cached_plan(

@@ -18,6 +18,7 @@ from yais.engines.builder.summary import format_size
 from yais.engines.inspection.onnx_file import OnnxFile, describe_onnx
 from yais.engines.inspection.plan_file import BindingInfo, PlanFile, describe_plan
 from yais.engines.tensorrt.plan import read_header
+from yais.version import version_option
 
 EXAMPLES = """\b
 Examples:
@@ -38,10 +39,11 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
 
 
-@click.command(epilog=EXAMPLES)
+@click.command("engine-inspect", epilog=EXAMPLES)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--layers", is_flag=True, help="The layers of a plan, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@version_option
 def main(file: Path, layers: bool, as_json: bool) -> None:
     """Prints what FILE holds, a plan or an ONNX model.
 

@@ -182,12 +182,16 @@ class OrtEngine:
         self.inputs = model.inputs
         self.outputs = model.outputs
         self.max_batch_size = model.max_batch_size
+        self.declares_batch = model.declares_batch
         self._model = model
 
     def create_context(self) -> OrtContext | StringContext:
         # One string anywhere rules IO bindings out for the whole model.
         kind = StringContext if self._model.has_strings else OrtContext
         return kind(self.session, self._model)
+
+    def close(self) -> None:
+        """Has nothing on a device; the session goes with the last context."""
 
 
 def _decoded(name: str, array: Array) -> Array:

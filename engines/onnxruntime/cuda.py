@@ -135,10 +135,14 @@ class OrtCudaEngine:
         self.inputs = model.inputs
         self.outputs = model.outputs
         self.max_batch_size = model.max_batch_size
+        self.declares_batch = model.declares_batch
         self._make_context = make_context
 
     def create_context(self) -> Context:
         return self._make_context()
+
+    def close(self) -> None:
+        """Needs no call: sessions and page-locked memory go with the last that refers to them."""
 
 
 class GraphContext:

@@ -53,11 +53,15 @@ ONNX_TYPES: dict[np.dtype[Any], int] = dict(_TYPES.values())
 
 @dataclass(frozen=True, slots=True)
 class OrtModel:
-    """What goes into a model and comes out of it; `max_batch_size` is 0 when it has no batch dimension."""
+    """What goes into a model and comes out of it; `max_batch_size` is 0 when it has no batch dimension.
+
+    `declares_batch`: whether its file says so.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
+    declares_batch: bool
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -79,6 +83,7 @@ def read_model(session: ort.InferenceSession, options: EngineOptions) -> OrtMode
         tuple(_spec(node, largest) for node in session.get_inputs()),
         tuple(_spec(node, largest) for node in session.get_outputs()),
         largest,
+        MAX_BATCH_SIZE_KEY in session.get_modelmeta().custom_metadata_map,
     )
 
 

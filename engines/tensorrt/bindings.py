@@ -28,8 +28,10 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-# The end of a network's name whose first dimension is none of batches although it varies; a plan has no better place.
+# The end of a network's name whose first dimension is none of batches although it varies, or is declared to be one; a
+# plan has no better place.
 NO_BATCH = " (no batch dimension)"
+DECLARED_BATCH = " (batch dimension)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,14 @@ class Binding:
 class Bindings:
     """All of a plan; `profiles` is how many optimization profiles it has.
 
-    `is_batchable`: whether the first dimension of every tensor is the batch.
+    `is_batchable`: whether the first dimension of every tensor is the batch, which `declares_batch` says is declared.
     """
 
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     profiles: int
     is_batchable: bool
+    declares_batch: bool = False
 
     def max_batch_size(self, asked: int | None) -> int:
         """The largest batch of any profile, `asked` at most; 0 without a batch dimension.
@@ -97,7 +100,8 @@ def read_bindings(engine: "trt.ICudaEngine", library: Library) -> Bindings:
     outputs = tuple(_binding(engine, name, ()) for name in names if not is_input[name])
     all_vary = bool(inputs) and all(binding.shape[:1] == (-1,) for binding in (*inputs, *outputs))
     is_batchable = all_vary and not engine.name.endswith(NO_BATCH)
-    return Bindings(inputs, outputs, engine.num_optimization_profiles, is_batchable)
+    declares = engine.name.endswith(DECLARED_BATCH)
+    return Bindings(inputs, outputs, engine.num_optimization_profiles, is_batchable, declares)
 
 
 def tensor_spec(binding: Binding, has_batch: bool) -> TensorSpec:

@@ -125,6 +125,10 @@ class TensorRtEngine:
     def max_batch_size(self) -> int:
         return self._pool.layout.max_batch_size
 
+    @property
+    def declares_batch(self) -> bool:
+        return self._pool.layout.bindings.declares_batch
+
     def create_context(self) -> "TensorRtContext":
         """Raises `EngineError` where memory is short."""
         with self._device:
@@ -154,7 +158,7 @@ class TensorRtEngine:
         return self.run(buffers, rows)
 
     def close(self) -> None:
-        """Gives back what it has on the device, which no run may use any more."""
+        """As the contract says. Without it the device, which tells the slots of its resets, would keep them."""
         self._pool.close()
 
     def _repair(self, broken: SlotPool, is_counted: bool) -> None:

@@ -21,6 +21,7 @@ from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry
 from yais.server.models.request import Request
+from yais.server.refusals import RefusalLog
 
 if TYPE_CHECKING:
     from yais.server.grpc.templates import RequestTemplateCache
@@ -41,11 +42,15 @@ class InferCall(Request, Protocol):
 
 
 class InferMethod:
-    """Serves ModelInfer for the models of `registry`, as long as `admission` is open; called once for each call."""
+    """Serves ModelInfer for the models of `registry`, as long as `admission` is open; called once for each call.
 
-    def __init__(self, registry: Registry, admission: Admission) -> None:
+    What gets no result is counted in `refusals`, where there are any.
+    """
+
+    def __init__(self, registry: Registry, admission: Admission, refusals: RefusalLog | None = None) -> None:
         self._registry = registry
         self._admission = admission
+        self._refusals = refusals
         self._templates: RequestTemplateCache | None = None
 
     def cache_templates(self) -> None:
@@ -118,6 +123,8 @@ class InferMethod:
     def _fail(self, call: RawCall, model: Model | None, arrived: int, error: ServiceError) -> None:
         if model is not None:
             model.recorder.fail(error.reason, monotonic_ns() - arrived)
+        if self._refusals is not None:
+            self._refusals.add(error.kind)
         call.fail(error.status, status_details(error))
 
 

@@ -1,6 +1,7 @@
 """gRPC server under the services: the native transport's, or grpcio's under asyncio; and raw unary calls."""
 
 import asyncio
+import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,9 @@ from typing import Any, Literal, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from yais.server.grpc.status import UNREADABLE, CallContext, abort
+from yais.server.errors import UnsupportedError
+from yais.server.grpc.status import UNREADABLE, CallContext, abort, abort_with
+from yais.server.refusals import RefusalLog
 
 _UNLIMITED = -1
 # Beyond the usual bounds of a queue, so that a request is refused in words and does not wait inside of its client.
@@ -84,6 +87,10 @@ def has_native() -> bool:
     return True
 
 
+def default_transport() -> TransportName:
+    return "native" if has_native() else "grpcio"
+
+
 def create_server(name: TransportName, max_message_size: int, shares_port: bool = False) -> GrpcServer:
     """A server that takes requests of up to `max_message_size` bytes.
 
@@ -95,20 +102,22 @@ def create_server(name: TransportName, max_message_size: int, shares_port: bool 
         ("grpc.so_reuseport", int(shares_port)),
     ]
     if name == "grpcio":
-        # Several servers of one process add the same filter, which is kept once.
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         return grpc.aio.server(options=options)
     from yais import transport
 
-    transport.keep_freed()
     held = max(_HELD, _HELD_MESSAGES * max_message_size)
     return transport.server(
         options=[*options, ("grpc.max_concurrent_streams", _MAX_STREAMS), ("yais.max_held_bytes", held)]
     )
 
 
+def drop_log_of_leaving_callers() -> None:
+    """Leaves out of grpcio's log, for the whole process, what it says with a traceback whenever a caller has gone."""
+    # Several servers of one process add the same filter, which is kept once.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not so that a caller had gone when its answer was sent, which grpc.aio logs as an error with a traceback."""
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
@@ -120,12 +129,20 @@ class Registration:
     Its generic handlers know the same methods, and need a single task. Those made here give a request that cannot be
     parsed to the servicer as `UNREADABLE`, where transports would answer with the name of a Python class.
 
-    Methods in `raw` are served by their callbacks, which see the bytes, and not by the servicer.
+    Methods in `raw` are served by their callbacks, which see the bytes, and not by the servicer. Those that the
+    servicer leaves out are UNIMPLEMENTED in a sentence and counted in `refusals`: generated code raises an exception in
+    them, which transports log as an error, and name to the caller.
     """
 
-    def __init__(self, server: GrpcServer, raw: Mapping[str, RawCallback] | None = None) -> None:
+    def __init__(
+        self,
+        server: GrpcServer,
+        raw: Mapping[str, RawCallback] | None = None,
+        refusals: RefusalLog | None = None,
+    ) -> None:
         self._server = server
         self._raw = raw or {}
+        self._refusals = refusals
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Does nothing: the same methods come through the other call."""
@@ -133,6 +150,8 @@ class Registration:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         lenient = {
             name: handler._replace(request_deserializer=_lenient(handler.request_deserializer))
+            if _is_served(handler)
+            else _unserved(name, handler, self._refusals)
             for name, handler in handlers.items()
         }
         # Generated code gives names of methods; transports know them by their whole paths.
@@ -146,6 +165,24 @@ class Registration:
             self._server.add_registered_method_handlers(service, lenient)
             for name, callback in raw.items():
                 self._server.add_raw_method(paths[name], callback)
+
+
+def _is_served(handler: Any) -> bool:
+    # Of all methods, only those of generated base classes are plain functions.
+    method = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+
+
+def _unserved(name: str, handler: Any, refusals: RefusalLog | None) -> Any:
+    """A handler of the same kind that refuses every call of the method `name`, whatever it brings."""
+
+    async def refuse(request: object, context: CallContext) -> None:
+        if refusals is not None:
+            refusals.add(f"{name} (not implemented)")
+        await abort_with(context, UnsupportedError(f"This server does not implement {name}"))
+
+    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+    return handler._replace(request_deserializer=None, **{kind: refuse})
 
 
 def _awaited(callback: RawCallback) -> Any:

@@ -1,14 +1,17 @@
 """Metric families with their help texts: YAIS's own, and Triton's under Triton's names."""
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import psutil
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from yais import __version__
 from yais.server.metrics.gpu import GpuSampler
 from yais.server.metrics.process_stats import ProcessStats
 from yais.server.metrics.recorder import STAGES, BucketCounts, InferenceRecorder
+from yais.version import commit
 
 YAIS_QUANTILES = (0.5, 0.9, 0.99)
 TRITON_QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -157,8 +160,17 @@ def host_families() -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value)
 
 
+def build_info() -> Metric:
+    """What serves, as labels of a gauge that is always 1."""
+    labels = {"version": __version__, "commit": commit() or "unknown", "python": platform.python_version()}
+    family = Metric("yais_build_info", "Version of YAIS, its commit and its Python, as labels; always 1", "gauge")
+    family.add_sample("yais_build_info", labels, 1)
+    return family
+
+
 def all_families(stats: ProcessStats, gpus: GpuSampler) -> Iterator[Metric]:
-    """Of the models, the machine and the processes, in this order."""
+    """Of the build, the models, the machine and the processes, in this order."""
+    yield build_info()
     yield from yais_families(stats.recorders)
     yield GaugeMetricFamily(
         "yais_executor_queue_depth", "Requests that came in and are not answered yet", stats.in_flight

@@ -25,10 +25,14 @@ _TRITONS_ENERGY = "GPU energy consumption in joules since the Triton Server star
 
 
 class GpuSampler:
-    """The families of the latest sample; none without a GPU or driver, and none of what no GPU reports."""
+    """The families of the latest sample; none without a GPU or driver, and none of what no GPU reports.
 
-    def __init__(self, nvml: Nvml | None = None) -> None:
+    That there is no driver is worth a line of the log only where a GPU `is_expected`.
+    """
+
+    def __init__(self, nvml: Nvml | None = None, is_expected: bool = True) -> None:
         self._nvml = nvml or Nvml()
+        self._missing_level = logging.WARNING if is_expected else logging.DEBUG
         self._energy = EnergyMeter()
         self._families: list[Metric] = []
         self._is_lost = False
@@ -52,7 +56,7 @@ class GpuSampler:
         try:
             self._nvml.open()
         except NvmlError as error:
-            logger.info("No GPU readings: %s", error)
+            logger.log(self._missing_level, "No GPU readings: %s", error)
             return
         # Before the first period is over, so that the first scrape already has the GPUs.
         self.sample(monotonic())

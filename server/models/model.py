@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from yais.engines import Context, DeviceLostError, Engine, EngineError
-from yais.server.config import Config
+from yais.server.config import ModelSettings
 from yais.server.errors import LostDeviceError
 from yais.server.metrics.recorder import InferenceRecorder
 from yais.server.models.batching import Batcher
@@ -31,14 +31,12 @@ class ModelOptions:
     max_queue_size: int
 
     @classmethod
-    def of(cls, config: Config) -> "ModelOptions":
-        """What `config` says; it is the same for all models."""
-        delay = int(config.max_queue_delay * 1e9)
+    def of(cls, settings: ModelSettings) -> "ModelOptions":
         return cls(
-            contexts=config.contexts,
-            buffers=config.buffers_per_model,
-            max_queue_delay=delay,
-            max_queue_size=config.max_queue_size,
+            contexts=settings.contexts,
+            buffers=settings.buffers,
+            max_queue_delay=int(settings.max_queue_delay * 1e9),
+            max_queue_size=settings.max_queue_size,
         )
 
 

@@ -8,6 +8,7 @@ rows or other sizes of free dimensions bring out is not seen.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import ml_dtypes
 import numpy as np
@@ -22,6 +23,8 @@ _SIZES = (8, 32, 224)
 # orders. On a GPU they may also round products to TF32, which has the mantissa of FP16.
 _TOLERANCES = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-3}
 _COARSE_TOLERANCE = 2e-2
+# Elements of the inputs of all rows: what is larger than this is not worth the time and memory of a start.
+_MOST_ELEMENTS = 2**26
 _COARSE = frozenset({np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)})
 
 
@@ -49,6 +52,8 @@ def find_dependence(engine: Engine) -> str | None:
     random = np.random.default_rng(0)
     failure = ""
     for shapes, draw in _attempts(engine):
+        if rows * sum(map(prod, shapes)) > _MOST_ELEMENTS:
+            return f"its rows are too large to be tried: {failure or shapes}"
         specs = zip(engine.inputs, shapes, strict=True)
         inputs = [_random(random, spec, (rows, *shape), draw) for spec, shape in specs]
         try:

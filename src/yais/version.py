@@ -3,6 +3,9 @@
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import click
 
 from yais import __version__
 
@@ -30,3 +33,23 @@ def version_text() -> str:
     """As in `0.1.0 (commit 0388b2d4ac12)`, or just the version where the commit is not known."""
     known = commit()
     return f"{__version__} (commit {known})" if known else __version__
+
+
+def version_option(command: Any) -> Any:
+    """Decorator that gives a click command `--version`."""
+    # click's own takes a text, for which git would be asked at every import.
+    return click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=_print_version,
+        help="Show the version and exit.",
+    )(command)
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        click.echo(f"{ctx.command.name}, version {version_text()}")
+        ctx.exit()

@@ -98,7 +98,17 @@ def typed() -> onnx.ModelProto:
 
 def huge_row() -> onnx.ModelProto:
     """Its rows are so large that buffers for a large batch of them do not fit into any memory."""
-    return _identities([("INPUT0", TensorProto.FLOAT, ("batch", 2**31 - 1))], "OUT_")
+    return _identities([("INPUT0", TensorProto.FLOAT, ("batch", 2**31 - 1))], "OUT_", largest_batch=65536)
+
+
+def column_softmax() -> onnx.ModelProto:
+    """A softmax over the first axis, which is therefore none of independent rows; the file does not say so."""
+    return _columns("column_softmax", axis=0)
+
+
+def row_softmax() -> onnx.ModelProto:
+    """A softmax of each row; the file does not say that these are independent."""
+    return _columns("row_softmax", axis=1)
 
 
 def sequence() -> onnx.ModelProto:
@@ -113,7 +123,21 @@ def sequence() -> onnx.ModelProto:
 
 
 ALL = {
-    make.__name__: make for make in (numbers, typed, strings, two, mixed, picky, slow, slow_batches, huge_row, sequence)
+    make.__name__: make
+    for make in (
+        numbers,
+        typed,
+        strings,
+        two,
+        mixed,
+        picky,
+        slow,
+        slow_batches,
+        huge_row,
+        sequence,
+        column_softmax,
+        row_softmax,
+    )
 }
 
 
@@ -123,6 +147,16 @@ def save(name: str, folder: Path) -> Path:
     if not path.exists():
         onnx.save(ALL[name](), path)
     return path
+
+
+def _columns(name: str, axis: int) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["INPUT0"], ["OUTPUT0"], axis=axis)],
+        name,
+        [helper.make_tensor_value_info("INPUT0", TensorProto.FLOAT, ["rows", 4])],
+        [helper.make_tensor_value_info("OUTPUT0", TensorProto.FLOAT, ["rows", 4])],
+    )
+    return _model(graph)
 
 
 def _step() -> onnx.GraphProto:

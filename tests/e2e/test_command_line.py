@@ -7,6 +7,7 @@ import pytest
 from e2e.conftest import Engines
 from e2e.models import ALL
 from e2e.serving import HOST, run_command, run_server
+from yais.version import version_text
 
 PORTS = ["--port", "0", "--metrics", "0"]
 BAD_USAGE, FAILED_START = 2, 3
@@ -45,7 +46,7 @@ def test_a_file_of_bad_settings_ends_it_with_2_and_is_named(mlp: Path, tmp_path:
 def test_a_bad_variable_ends_it_with_2(mlp: Path) -> None:
     done = run_command("--engine", mlp, YAIS_CONTEXTS="many")
     assert done.returncode == BAD_USAGE
-    assert "Invalid value for '--contexts': 'many'" in done.stderr
+    assert "Invalid value for '--contexts' (environment variable YAIS_CONTEXTS): 'many'" in done.stderr
 
 
 def engine_file(name: str, folder: Path, mlp: Path) -> Path:
@@ -127,12 +128,18 @@ def test_help_tells_of_every_flag_and_exit_code() -> None:
     assert done.returncode == 0
     flags = (
         "engine host port metrics workers contexts buffers threads max-batch-size max-queue-delay max-queue-size "
-        "max-message-size drain-timeout log-level config version"
+        "max-message-size drain-timeout log-level log-format config print-config version"
     )
     assert [flag for flag in flags.split() if f"--{flag}" not in done.stdout] == []
     assert "Exit codes: 0" in done.stdout
 
 
-def test_version_tells_the_version() -> None:
+def test_version_tells_the_version_and_the_commit() -> None:
     done = run_command("--version")
-    assert (done.returncode, "0.1.0" in done.stdout) == (0, True)
+    assert (done.returncode, done.stdout) == (0, f"inference-grpc, version {version_text()}\n")
+
+
+def test_settings_are_printed_without_a_server(mlp: Path) -> None:
+    done = run_command("--engine", mlp, "--print-config", YAIS_CONTEXTS="2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "contexts = 2  # environment variable YAIS_CONTEXTS" in done.stdout.splitlines()

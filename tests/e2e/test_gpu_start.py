@@ -1,5 +1,7 @@
 """Servers that cannot start on a simulated GPU: they say why in a line, and end with an exit code of their own."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,10 +35,10 @@ def refusal(engine: Path, *flags: str, standins: Path = STANDINS, **facts: objec
     """The only line that a server logs of why it cannot start with this engine."""
     done = run_command("--engine", engine, *flags, *PORTS, **machine(standins, **facts))
     assert (done.returncode, done.stdout) == (FAILED_START, "")
-    (line,) = [line for line in done.stderr.splitlines() if " ERROR " in line]
+    (message,) = [json.loads(quoted) for quoted in re.findall(r"^E\d{4} .*?\] (.*)", done.stderr, re.MULTILINE)]
     assert "Traceback" not in done.stderr
-    assert f"yais.server: engine '{engine}': " in line
-    return line
+    assert message.startswith(f"engine '{engine}': ")
+    return str(message)
 
 
 @pytest.mark.parametrize("name", MACHINES)

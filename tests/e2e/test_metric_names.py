@@ -8,16 +8,6 @@ from e2e.peers import ROOT
 from e2e.scrape import parse
 from e2e.serving import Serving
 
-# Read by people who set up dashboards, alerts and autoscaling; deploy/ is also read by the machines themselves.
-PAGES = (
-    "README.md",
-    "docs/metrics.md",
-    "docs/tuning.md",
-    "docs/behaviour.md",
-    "docs/deployment.md",
-    "docs/gpu.md",
-    "docs/building.md",
-)
 # Families that only a machine with a GPU has.
 WITH_A_GPU = {
     "yais_gpus_power_usage",
@@ -29,7 +19,7 @@ WITH_A_GPU = {
     "nv_energy_consumption",
 }
 
-_METRIC = re.compile(r"\b(?:yais_(?:inference|gpus|executor)|nv)_[a-z0-9_]*[a-z0-9]\b")
+_METRIC = re.compile(r"\b(?:yais_(?:inference|gpus|executor|build)|nv)_[a-z0-9_]*[a-z0-9]\b")
 
 
 def metrics_in(text: str) -> set[str]:
@@ -38,8 +28,9 @@ def metrics_in(text: str) -> set[str]:
 
 
 def files() -> Iterator[Path]:
+    """Read by people who set up dashboards, alerts and autoscaling; deploy/ is also read by the machines themselves."""
     yield from (path for path in sorted((ROOT / "deploy").rglob("*")) if path.is_file())
-    yield from (ROOT / page for page in PAGES if (ROOT / page).exists())
+    yield from (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 
 
 @pytest.fixture(scope="module")

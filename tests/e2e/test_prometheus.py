@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -76,6 +76,9 @@ class Prometheus:
         try:
             with urlopen(f"{self._base}/-/ready", timeout=5):
                 return True
+        except HTTPError as error:
+            error.close()
+            return False
         except (URLError, ConnectionError):
             return False
 

@@ -13,6 +13,8 @@ from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 # On the transport with which the server listens; the whole suite runs on each.
 SENDING = ("--transport", TRANSPORT)
+# grpcio's server cancels a call that overtakes its GOAWAY.
+REFUSED = {"UNAVAILABLE", "CANCELLED"} if TRANSPORT == "grpcio" else {"UNAVAILABLE"}
 
 
 def at(server: Serving) -> list[str]:
@@ -44,7 +46,8 @@ def test_a_siege_goes_on_after_its_server_was_away(engines: Engines, tmp_path: P
     assert completed > 2 * 0.9 * RATE
     assert failed > 0
     assert siege.process.returncode == 1
-    assert set(re.findall(r"failed \d+ x (\w+): \S", report)) == {"UNAVAILABLE"}
+    codes = set(re.findall(r"failed \d+ x (\w+): \S", report))
+    assert {"UNAVAILABLE"} <= codes <= REFUSED
     assert "Traceback" not in (tmp_path / "errors").read_text()
 
 

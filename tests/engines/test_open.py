@@ -1,9 +1,12 @@
+import errno
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from engines import models
-from yais.engines import EngineError, EngineOptions, open_engine
+from yais.engines import Device, EngineError, EngineOptions, needs_gpu, open_engine
 from yais.engines import open as open_module
 
 
@@ -22,6 +25,21 @@ def test_an_onnx_file_is_opened_whatever_the_case_of_its_suffix(tmp_path: Path, 
 @pytest.mark.parametrize("name", ["missing.onnx", "missing.plan", "missing"])
 def test_a_missing_file_is_told(tmp_path: Path, name: str) -> None:
     assert refusal(tmp_path / name) == f"engine '{tmp_path / name}': no such file"
+
+
+def test_a_file_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_long = tmp_path / f"{'m' * 300}.onnx"
+    assert refusal(too_long) == f"engine '{too_long}': File name too long"
+    (tmp_path / "loop.onnx").symlink_to(tmp_path / "loop.onnx")
+    assert refusal(tmp_path / "loop.onnx").endswith("loop.onnx': Too many levels of symbolic links")
+    assert refusal(Path("m\0.onnx")) == "engine 'm\0.onnx': no such file"
+
+    # Root, as which tests may run, is kept out of no folder.
+    def stat(path: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert refusal(Path("folder/m.onnx")) == "engine 'folder/m.onnx': Permission denied"
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m"])
@@ -71,3 +89,17 @@ def test_a_backend_gets_the_path_and_the_options(tmp_path: Path, monkeypatch: py
     open_engine(path)
     open_engine(path, EngineOptions(3, 2, 1))
     assert seen == [(path, EngineOptions()), (path, EngineOptions(3, 2, 1))]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "needed"),
+    [
+        ("m.onnx", "cpu", False),
+        ("m.onnx", "cuda", True),
+        ("m.engine", "cpu", True),
+        ("m.PLAN", "cpu", True),
+        ("m.txt", "cuda", False),
+    ],
+)
+def test_a_gpu_is_needed_for_plans_and_wherever_it_is_asked_for(name: str, device: Device, needed: bool) -> None:
+    assert needs_gpu(Path(name), device) is needed

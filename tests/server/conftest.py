@@ -8,9 +8,10 @@ import pytest
 from server.fake_engine import FakeEngine, Gate, Serve, options
 from server.running_server import HOST, Launch, Running
 from server.running_service import Service
-from server.server_config import config
 from yais.server import service as service_module
+from yais.server.config import Config
 from yais.server.grpc.server import TransportName
+from yais.server.models import opening
 from yais.server.models.model import Model, ModelOptions
 
 
@@ -48,7 +49,7 @@ def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """What every engine file turns out to be."""
     engine = FakeEngine()
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    monkeypatch.setattr(opening, "open_engine", lambda path, options: engine)
     return engine
 
 
@@ -64,7 +65,8 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
     gc.freeze()
 
     async def start(*names: str, **changes: Any) -> Running:
-        settings = config(*names, **({"host": HOST, "port": 0, "metrics": 0, "contexts": 1} | changes))
+        paths = [f"{name}.onnx" for name in names or ("m",)]
+        settings = Config(paths, **({"host": HOST, "port": 0, "metrics": 0} | changes))
         started.append(await Running(settings).start())
         return started[-1]
 

@@ -39,6 +39,7 @@ class FakeEngine:
     max_batch_size: int = 8
     platform: str = "fake_numpy"
     device: str = "cpu"
+    declares_batch: bool = True
     run_ns: Callable[[], int] = lambda: LONG_NS
     copies_ns: tuple[int, int] = (0, 0)
     padding: int = 0
@@ -46,10 +47,14 @@ class FakeEngine:
     runs: list[Run] = field(default_factory=list)
     contexts: list["FakeContext"] = field(default_factory=list)
     overlaps: int = 0
+    closed: int = 0
 
     def create_context(self) -> "FakeContext":
         self.contexts.append(FakeContext(self))
         return self.contexts[-1]
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 class FakeContext:

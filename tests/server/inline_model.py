@@ -72,9 +72,13 @@ class Echo:
     kind: Kind
     platform: str = "fake_numpy"
     device: str = "cpu"
+    declares_batch: bool = True
 
     def create_context(self) -> "EchoContext":
         return EchoContext(self)
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 def echo(inputs: Sequence[TensorSpec], outputs: int, max_batch_size: int, kind: str = "plain") -> Echo:

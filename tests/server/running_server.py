@@ -17,6 +17,7 @@ from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.server import Server
+from yais.server.serving import ServerProcess
 
 HOST = "127.0.0.1"
 
@@ -30,7 +31,8 @@ class Running:
     def __init__(self, settings: Config) -> None:
         self.server = Server(settings)
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ended = asyncio.create_task(self.server.serve(lambda _: self._started.set_result(None)))
+        self._process = ServerProcess(self.server)
+        self.ended = asyncio.create_task(self._process.serve(lambda _: self._started.set_result(None)))
 
     async def start(self) -> "Running":
         async with asyncio.timeout(30):
@@ -54,7 +56,7 @@ class Running:
 
     async def stop(self) -> ExitCode:
         """Sends the first signal, unless that was done; a second would end this process."""
-        if not self.server._is_signalled:
+        if not self._process.is_signalled:
             signal.raise_signal(signal.SIGTERM)
         return await self.end()
 

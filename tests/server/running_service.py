@@ -17,6 +17,7 @@ from yais.server.grpc.v2 import InferenceService
 from yais.server.models.admission import Admission
 from yais.server.models.model import Model
 from yais.server.models.registry import Registry
+from yais.server.refusals import RefusalLog
 
 INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 RAW_PATH = f"/{INFERENCE.full_name}/ModelInfer"
@@ -44,7 +45,8 @@ class Service:
         self.registry = Registry()
         self.registry.add(model)
         self.door = Door()
-        infer = InferMethod(self.registry, self.door)
+        self.refusals = RefusalLog(asyncio.get_running_loop())
+        infer = InferMethod(self.registry, self.door, self.refusals)
         if transport == "native":
             infer.cache_templates()
         self.infer: Callable[[RawCall, memoryview], None] = infer
@@ -52,7 +54,8 @@ class Service:
     @asynccontextmanager
     async def run(self, transport: TransportName, max_message_size: int) -> AsyncIterator["Service"]:
         server = create_server(transport, max_message_size)
-        registration = Registration(server, {RAW_PATH: lambda call, message: self.infer(call, message)})
+        raw = {RAW_PATH: lambda call, message: self.infer(call, message)}
+        registration = Registration(server, raw, self.refusals)
         add_GRPCInferenceServiceServicer_to_server(InferenceService(self.registry, self.door), registration)
         add_HealthServicer_to_server(HealthService(["m"]), registration)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -21,8 +21,12 @@ class Described:
     max_batch_size: int = 0
     platform: str = "fake_numpy"
     device: str = "cpu"
+    declares_batch: bool = True
 
     def create_context(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
         raise NotImplementedError
 
 

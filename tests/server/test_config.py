@@ -1,11 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.server_config import config
 from yais.engines import EngineOptions
-from yais.server.config import ConfigError
+from yais.server.config import Config, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_settings_that_contradict_each_other_are_refused(
     names: tuple[str, ...], changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        config(*names, **changes)
+        Config(names or ["m"], **({"contexts": 2} | changes))
     assert str(caught.value) == text
 
 
@@ -61,13 +61,12 @@ def test_settings_that_contradict_each_other_are_refused(
     ids=str,
 )
 def test_settings_at_the_edge_of_a_contradiction_are_none(changes: dict[str, Any]) -> None:
-    assert config("a", "b", **changes).contexts == 2
+    assert Config(["a", "b"], **({"contexts": 2} | changes)).contexts == 2
 
 
 def test_engines_are_opened_as_the_settings_say() -> None:
-    settings = config(
-        "a",
-        "b",
+    settings = Config(
+        ["a", "b,contexts=4,threads=1,max-batch-size=0"],
         contexts=3,
         workers=4,
         threads=5,
@@ -78,9 +77,10 @@ def test_engines_are_opened_as_the_settings_say() -> None:
         cuda_graphs=False,
         plan_cache=Path("/plans"),
     )
-    assert settings.engine_options == EngineOptions(
+    first, second = map(settings.engine_options, settings.sources)
+    assert first == EngineOptions(
         contexts=3,
-        runs=24,
+        runs=28,
         threads=5,
         max_batch_size=6,
         device="cuda",
@@ -89,13 +89,15 @@ def test_engines_are_opened_as_the_settings_say() -> None:
         graphs=False,
         plan_cache=Path("/plans"),
     )
+    assert second == replace(first, contexts=4, threads=1, max_batch_size=0)
 
 
 @pytest.mark.parametrize(("buffers", "want"), [(None, 4), (2, 2), (9, 9)])
 def test_there_are_two_buffers_more_than_contexts_unless_set(buffers: int | None, want: int) -> None:
-    assert config(buffers=buffers).buffers_per_model == want
+    settings = Config(["m"], contexts=2, buffers=buffers)
+    assert settings.model_settings(settings.sources[0]).buffers == want
 
 
 def test_a_configuration_error_is_a_value_error_that_names_the_flag() -> None:
     with pytest.raises(ValueError, match=r"^--buffers"):
-        config(buffers=1)
+        Config(["m"], contexts=2, buffers=1)

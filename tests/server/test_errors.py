@@ -30,6 +30,10 @@ def test_every_error_has_a_status_and_a_reason_that_triton_knows(leaf: type[Serv
     assert not leaf.__subclasses__()
 
 
+def test_the_log_calls_each_error_by_a_name_of_its_own() -> None:
+    assert len({leaf.kind for leaf in LEAVES}) == len(LEAVES)
+
+
 def test_the_texts_are_tritons() -> None:
     assert str(DrainingError()) == "GRPC server is shutting down and has stopped accepting new requests."
     assert str(DrainingError("Server exiting")) == "Server exiting"

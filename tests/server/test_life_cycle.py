@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -19,14 +20,15 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from server.fake_engine import FakeEngine, Gate
 from server.running_server import HOST, Launch, in_flight, request
-from server.server_config import config
 from yais.engines import EngineError, EngineOptions
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from yais.server import service as service_module
+from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
+from yais.server.models import opening
 from yais.server.server import Server
 from yais.server.terminal import banner
+from yais.version import version_text
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ async def test_engines_are_opened_for_all_contexts_of_all_models(
         opened.append((path, options))
         return FakeEngine()
 
-    monkeypatch.setattr(service_module, "open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     await launch("a", "b", contexts=3, threads=2, max_batch_size=5)
     assert opened == [(Path(f"{name}.onnx"), EngineOptions(3, runs=6, threads=2, max_batch_size=5)) for name in "ab"]
 
@@ -99,6 +101,24 @@ async def test_a_draining_server_answers_what_it_accepted_and_refuses_the_rest(
     assert len((await accepted).raw_output_contents) == 1
     assert await running.ended == ExitCode.DRAINED
     assert "Draining: 1 request(s) in flight" in caplog.messages
+
+
+async def test_each_change_of_its_state_is_one_line_of_the_log(
+    launch: Launch, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "yais.server")
+    running = await launch("a", "b")
+    await running.stop()
+    lines = [record.message for record in caplog.records if not record.name.startswith("yais.server.models.")]
+    (starting, first, second, ready, draining, drained, stopped) = lines
+    assert starting.startswith(f"Starting YAIS {version_text()}: 2 engines, 1 process, transport ")
+    assert first.startswith("Loaded 'a' from ")
+    assert second.startswith("Loaded 'b' from ")
+    port, metrics_port = running.server.port, running.server.metrics_port
+    assert ready == f"Ready: gRPC on {HOST}:{port}, metrics on http://{HOST}:{metrics_port}/metrics"
+    assert draining == "Draining: 0 request(s) in flight"
+    assert re.fullmatch(r"Drained in \d+\.\d s", drained)
+    assert stopped == "Stopped: exit code 0 (drained)"
 
 
 @contextmanager
@@ -163,20 +183,15 @@ async def test_a_second_signal_exits_at_once(
 async def test_a_port_that_is_taken_is_a_failed_start_that_names_the_flag(flag: str) -> None:
     with socket.create_server((HOST, 0)) as taken:
         number = taken.getsockname()[1]
-        settings = replace(config(host=HOST, port=0, metrics=0, contexts=1), **{flag: number})
-        server = Server(settings)
+        settings = replace(Config(["m.onnx"], host=HOST, port=0, metrics=0), **{flag: number})
         with pytest.raises(StartError, match=f"^--{flag}: cannot listen on {HOST}:{number}: "):
-            await server.serve(lambda _: pytest.fail("has started"))
-        # What the exit of the process would end.
-        await server._endpoint.stop()
-        for model in server._service.models:
-            model.pool.close()
+            await Server(settings).start()
 
 
 async def test_an_engine_that_cannot_be_opened_is_a_failed_start(tmp_path: Path) -> None:
-    settings = config(str(tmp_path / "missing"), host=HOST, port=0, metrics=0)
+    settings = Config([tmp_path / "missing.onnx"], host=HOST, port=0, metrics=0)
     with pytest.raises(EngineError, match="no such file"):
-        await Server(settings).serve(lambda _: pytest.fail("has started"))
+        await Server(settings).start()
 
 
 async def test_an_engine_without_room_for_its_contexts_is_a_failed_start_that_names_it(
@@ -187,7 +202,7 @@ async def test_an_engine_without_room_for_its_contexts_is_a_failed_start_that_na
 
     monkeypatch.setattr(engine, "create_context", create_context)
     with pytest.raises(EngineError, match=r"^engine 'm\.onnx': no memory$"):
-        await Server(config(host=HOST, port=0, metrics=0)).serve(lambda _: pytest.fail("has started"))
+        await Server(Config(["m.onnx"], host=HOST, port=0, metrics=0)).start()
 
 
 def has_ipv6() -> bool:

@@ -4,7 +4,6 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from server.server_config import config
 from yais.server.config import Config
 from yais.server.listening import StartError, port_of, reserve, start_error_for
 
@@ -12,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def at(port: int, host: str = HOST) -> Config:
-    return config(host=host, port=port, metrics=0)
+    return Config(["m.onnx"], host=host, port=port, metrics=0)
 
 
 @contextmanager

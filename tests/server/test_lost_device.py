@@ -14,11 +14,12 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from server.fake_engine import FakeEngine, Gate, fixed
 from server.running_server import HOST, Launch, Running, in_flight, request
-from server.server_config import config
 from yais.engines import Array, DeviceLostError, EngineError
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from yais.server import service as service_module
+from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
+from yais.server.models import opening
 from yais.server.service import Service
 
 LOST = "GPU 0 is lost: its context broke 4 times in a row"
@@ -34,7 +35,7 @@ def gate(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """A closed gate in front of the runs of model `m`; the device of model `lost` is lost at its first run."""
     gate = Gate()
     engines = {"m": FakeEngine(on_run=gate.pass_through), "lost": FakeEngine(on_run=lose, device="cuda:0")}
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engines[path.stem])
+    monkeypatch.setattr(opening, "open_engine", lambda path, options: engines[path.stem])
     yield gate
     gate.open()
 
@@ -123,7 +124,7 @@ async def test_a_device_that_is_lost_before_anything_is_served_is_a_failed_start
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = FakeEngine(**fixed(1), on_run=lose, device="cuda:0")
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    monkeypatch.setattr(opening, "open_engine", lambda path, options: engine)
     with pytest.raises(EngineError, match=rf"^engine 'm\.onnx': {LOST}$"):
         await launch()
 
@@ -133,7 +134,7 @@ async def undrained(engine: FakeEngine) -> AsyncIterator[tuple[Service, list[str
     """A service that goes on when its device is lost, and a list that grows whenever it tells of that."""
     told: list[str] = []
     gc.freeze()
-    service = Service(config(host=HOST, port=0, contexts=1), lambda: told.append("lost"))
+    service = Service(Config(["m.onnx"], host=HOST, port=0), lambda: told.append("lost"))
     await service.load()
     await service.listen()
     yield service, told
@@ -167,7 +168,7 @@ async def test_a_run_on_a_gpu_that_does_not_end_in_time_is_a_lost_gpu(
 ) -> None:
     gate = Gate()
     engine = FakeEngine(on_run=gate.pass_through, device="cuda:0")
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: engine)
+    monkeypatch.setattr(opening, "open_engine", lambda path, options: engine)
     running = await launch(run_timeout=0.05, drain_timeout=0.05)
     call = running.infer(request(1))
     assert await running.end() == ExitCode.LOST_DEVICE
@@ -185,7 +186,7 @@ async def test_runs_on_a_cpu_may_take_as_long_as_they_do_and_others_if_that_is_a
     launch: Launch, monkeypatch: pytest.MonkeyPatch, device: str, run_timeout: float
 ) -> None:
     watched: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(service_module, "open_engine", lambda path, options: FakeEngine(device=device))
+    monkeypatch.setattr(opening, "open_engine", lambda path, options: FakeEngine(device=device))
     monkeypatch.setattr(service_module, "watch", lambda *given: watched.append(given))
     running = await launch(run_timeout=run_timeout)
     assert (await running.infer(request(1))).model_name == "m"

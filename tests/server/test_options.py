@@ -5,8 +5,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from yais.server.config import EngineSource
-from yais.server.options import ByteSize, Duration, EngineArgument, IntegerList, read_toml
+from yais.server.options import ByteSize, Duration, IntegerList, read_toml
 
 MS, S = Duration("ms", maximum=10), Duration("s", maximum=86400)
 
@@ -102,30 +101,6 @@ def test_what_is_no_list_of_numbers_is_refused(text: Any) -> None:
     with pytest.raises(click.BadParameter) as caught:
         IntegerList().convert(text, None, None)
     assert caught.value.message == f"{text!r} is not a list of numbers such as 0,1"
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "path"),
-    [
-        ("model.onnx", "model", "model.onnx"),
-        ("/a/b/model.v2.onnx", "model.v2", "/a/b/model.v2.onnx"),
-        ("model", "model", "model"),
-        ("m=model.onnx", "m", "model.onnx"),
-        ("m=/a/b.onnx", "m", "/a/b.onnx"),
-        ("m=a=b.onnx", "m", "a=b.onnx"),
-        ("/a=b/c.onnx", "c", "/a=b/c.onnx"),
-        ("./a=b.onnx", "a=b", "./a=b.onnx"),
-    ],
-)
-def test_an_engine_is_a_path_with_or_without_a_name(text: str, name: str, path: str) -> None:
-    assert EngineArgument().convert(text, None, None) == EngineSource(name, Path(path))
-
-
-@pytest.mark.parametrize("text", ["", "=", "m=", "=model.onnx"])
-def test_what_is_no_engine_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter) as caught:
-        EngineArgument().convert(text, None, None)
-    assert caught.value.message == f"{text!r} is not [NAME=]PATH"
 
 
 @click.command()

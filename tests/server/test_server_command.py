@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +16,10 @@ from yais.server import cli
 from yais.server.config import Config, EngineSource
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
+from yais.server.log import LogFormatter
 from yais.server.server import Server
+from yais.server.serving import ServerProcess
+from yais.version import version_text
 
 
 class Command:
@@ -55,7 +60,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_the_defaults_are_those_of_the_help_text(command: Command) -> None:
-    assert command.configured("--engine", "a/flowers.onnx") == Config(
+    config = command.configured("--engine", "a/flowers.onnx")
+    assert config == Config(["a/flowers.onnx"])
+    assert config == Config(
         engines=(EngineSource("flowers", Path("a/flowers.onnx")),),
         host="0.0.0.0",
         port=50051,
@@ -120,7 +127,7 @@ def test_each_flag_is_also_a_variable_and_a_key_of_the_file(command: Command, tm
 
 def test_every_flag_is_listed_here() -> None:
     own = {option.opts[0].removeprefix("--") for option in cli.main.params}
-    assert own == {*FLAGS, "engine", "config", "log-level", "version"}
+    assert own == {*FLAGS, "engine", "config", "log-level", "log-format", "print-config", "version"}
 
 
 def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
@@ -227,11 +234,71 @@ def test_a_setting_of_the_file_that_cannot_be_is_refused_with_its_name(
 
 
 @pytest.mark.parametrize(("variable", "value"), [("PORT", "x"), ("MAX_QUEUE_DELAY", "soon"), ("BUFFERS", "0")])
-def test_a_variable_that_cannot_be_is_refused_with_the_name_of_its_flag(
+def test_a_variable_that_cannot_be_is_refused_with_its_name_and_that_of_its_flag(
     command: Command, variable: str, value: str
 ) -> None:
     text = command.refused("--engine", "m.onnx", **{variable: value})
-    assert f"--{variable.lower().replace('_', '-')}" in text
+    assert f"'--{variable.lower().replace('_', '-')}' (environment variable YAIS_{variable}): " in text
+
+
+@pytest.mark.parametrize("setting", ["port = 70000", "port = [1]", 'port = "http"'])
+def test_a_setting_of_the_file_that_cannot_be_is_refused_with_the_file_and_the_key(
+    command: Command, tmp_path: Path, setting: str
+) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text(setting)
+    text = command.refused("--engine", "m.onnx", "--config", str(toml))
+    assert f"'--port' (key 'port' of file '{toml}'): " in text
+
+
+def test_settings_that_contradict_each_other_are_refused_with_their_sources(command: Command, tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text("buffers = 2")
+    text = command.refused("--engine", "m.onnx", "--config", str(toml), CONTEXTS="3")
+    assert (
+        f"--buffers: 2 is less than --contexts 3 (--buffers is set by key 'buffers' of file '{toml}'; "
+        "--contexts is set by environment variable YAIS_CONTEXTS)"
+    ) in text
+
+
+def test_variables_that_are_no_setting_are_told_with_what_may_have_been_meant(
+    command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.configured("--engine", "m.onnx", PROT="1", MAX_QUEU_SIZE="2", TEST_ZEBRA="3", PRINT_CONFIG="1")
+    (message,) = [text for text in caplog.messages if text.startswith("Unknown variables in the environment: ")]
+    assert "YAIS_PROT (did you mean YAIS_PORT?)" in message
+    assert "YAIS_MAX_QUEU_SIZE (did you mean YAIS_MAX_QUEUE_SIZE?)" in message
+    assert re.search(r"YAIS_TEST_ZEBRA(,|$)", message)
+    assert "YAIS_PRINT_CONFIG" in message
+
+
+def test_variables_that_are_settings_are_not_told(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    command.configured("--engine", "m.onnx", PORT="1", LOG_LEVEL="info")
+    assert not any("YAIS_PORT" in text or "YAIS_LOG_LEVEL" in text for text in caplog.messages)
+
+
+def test_all_settings_are_printed_with_their_sources_and_nothing_is_started(command: Command, tmp_path: Path) -> None:
+    toml = tmp_path / "c.toml"
+    toml.write_text('engine = ["m=a.onnx"]\ncuda-graphs = false')
+    result = command("--config", str(toml), "--print-config", "--max-queue-delay", "500us", CONTEXTS="2")
+    assert (result.exit_code, command.config) == (0, None)
+    lines = result.output.splitlines()
+    assert f"engine = [\"m=a.onnx\"]  # file '{toml}'" in lines
+    assert f"cuda-graphs = false  # file '{toml}'" in lines
+    assert 'max-queue-delay = "500us"  # command line' in lines
+    assert "contexts = 2  # environment variable YAIS_CONTEXTS" in lines
+    assert "port = 50051  # default" in lines
+    assert "# buffers is not set; default: contexts + 2" in lines
+
+
+@pytest.mark.parametrize("engine", ["m.onnx", 'a "b"\\c=d.onnx', "zoë\x7f.onnx"])
+def test_settings_that_are_printed_can_be_read_again(command: Command, tmp_path: Path, engine: str) -> None:
+    given = [word for flag, (value, _, _) in FLAGS.items() for word in (f"--{flag}", value)]
+    toml = tmp_path / "c.toml"
+    arguments = ["--engine", engine, *given, "--log-format", "json"]
+    toml.write_text(command(*arguments, "--print-config").output)
+    assert tomllib.loads(toml.read_text())["log-format"] == "json"
+    assert command.configured("--config", str(toml)) == command.configured(*arguments)
 
 
 def test_a_file_is_no_folder_for_plans(command: Command, tmp_path: Path) -> None:
@@ -266,6 +333,18 @@ def test_the_log_has_the_level_that_is_asked_for(command: Command, monkeypatch: 
     assert levels == [level.upper()]
 
 
+@pytest.mark.parametrize("log_format", ["default", "ISO8601", "json"])
+def test_the_log_has_the_format_that_is_asked_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    handlers: list[logging.Handler] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: handlers.extend(given["handlers"]))
+    command.configured("--engine", "m.onnx", "--log-format", log_format.upper())
+    formatter = handlers[0].formatter
+    assert isinstance(formatter, LogFormatter)
+    assert formatter.log_format == log_format
+
+
 @pytest.mark.parametrize("exit_code", ExitCode)
 def test_the_exit_code_is_that_of_the_server(command: Command, exit_code: int) -> None:
     command.exit_code = exit_code
@@ -280,16 +359,16 @@ def test_the_help_text_explains_precedence_and_exit_codes(command: Command) -> N
     assert "Exit codes: 0 after a complete drain, 1" in text
     assert "5 when a GPU was lost" in text
     assert all(f"--{flag} " in text for flag in FLAGS)
-    assert command("--version").output.startswith("main, version ")
+    assert command("--version").output == f"inference-grpc, version {version_text()}\n"
 
 
 def serving(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], ExitCode]) -> int:
     """What the command exits with when a server comes to this outcome."""
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return outcome()
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
     result = CliRunner().invoke(cli.main, ["--engine", "m.onnx"])
     assert isinstance(result.exception, SystemExit) or result.exit_code == 0
     return result.exit_code
@@ -322,11 +401,11 @@ def test_a_run_that_hangs_is_left_behind(
 ) -> None:
     codes: list[int] = []
 
-    async def serve(self: Server, on_started: Callable[[Server], None]) -> ExitCode:
-        self.is_hanging = True
+    async def serve(self: ServerProcess, on_started: Callable[[Server], None]) -> ExitCode:
         return end
 
-    monkeypatch.setattr(Server, "serve", serve)
+    monkeypatch.setattr(ServerProcess, "serve", serve)
+    monkeypatch.setattr(Server, "is_hanging", True)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", codes.append)
     CliRunner().invoke(cli.main, ["--engine", "m.onnx"])

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from server.server_config import config
 from yais.server import supervisor
+from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.listening import StartError
 from yais.server.supervisor import Supervisor
@@ -26,7 +26,7 @@ class Supervised:
 
     def __init__(self, end: str) -> None:
         self.lost = asyncio.Event()
-        settings = config(end, host=HOST, port=0, metrics=0, workers=2)
+        settings = Config([f"{end}.onnx"], host=HOST, port=0, metrics=0, workers=2)
         self.supervisor = Supervisor(settings, self.lost.set)
 
     async def start(self) -> Supervisor:

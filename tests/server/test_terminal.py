@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from server.fake_engine import FakeEngine, options
-from server.server_config import config
+from yais.server.config import Config
 from yais.server.models.model import Model, ModelOptions
 from yais.server.server import Server
 from yais.server.terminal import banner, summarise
@@ -15,10 +15,10 @@ class Started:
     """What the banner reads of a server."""
 
     def __init__(self, workers: int = 1, **models: tuple[FakeEngine, ModelOptions]) -> None:
-        self.config = config(host="127.0.0.1", workers=workers)
+        self.config = Config(["m.onnx"], host="127.0.0.1", workers=workers)
         self.port, self.metrics_port = 12345, 23456
         loop = asyncio.get_running_loop()
-        self.summaries = {name: summarise(Model(name, engine, pool, loop)) for name, (engine, pool) in models.items()}
+        self.models = {name: summarise(Model(name, engine, pool, loop)) for name, (engine, pool) in models.items()}
 
 
 async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:

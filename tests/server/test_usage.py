@@ -36,7 +36,10 @@ USAGE = {
 }
 
 FILES = {
-    "surplus.toml": ('prot = 1\nengine = ["{mlp}"]', "'{file}' sets 'prot', which is no flag of this command"),
+    "surplus.toml": (
+        'prot = 1\nengine = ["{mlp}"]',
+        "'{file}' sets 'prot', which is no flag of this command (did you mean port?)",
+    ),
     "table.toml": ("[server]\nport = 1\n", "'{file}' sets 'server', which is no flag of this command"),
     "broken.toml": ("port = ", "cannot read '{file}': Invalid value"),
     "bytes.toml": ("\xff\xfe", "cannot read '{file}'"),

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 from server.fake_engine import FakeEngine, Gate
-from server.server_config import config
 from yais.engines import Array, DeviceLostError, EngineOptions
 from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from yais.server import service as service_module
 from yais.server import worker as worker_module
+from yais.server.config import Config
 from yais.server.exit_codes import ExitCode
 from yais.server.ipc import Command, DeviceLoss, MessagePipe, Setup, StartFailure
 from yais.server.listening import port_of, reserve
+from yais.server.log import LogSettings
 from yais.server.metrics.process_stats import ProcessStats
+from yais.server.models import opening
 
 HOST = "127.0.0.1"
 
@@ -53,8 +54,8 @@ class Talk:
         return int(np.frombuffer(answer.raw_output_contents[0], "<i8")[0])
 
     def setup(self, **changes: Any) -> Setup:
-        settings = config(**({"host": HOST, "port": 0, "metrics": 0, "contexts": 1, "workers": 2} | changes))
-        return Setup(2, settings, self.port, logging.INFO)
+        settings = Config(["m.onnx"], **({"host": HOST, "port": 0, "metrics": 0, "workers": 2} | changes))
+        return Setup(2, settings, self.port, LogSettings())
 
 
 def lose(rows: Array) -> NoReturn:
@@ -64,7 +65,7 @@ def lose(rows: Array) -> NoReturn:
 @pytest.fixture
 async def talk() -> AsyncIterator[Talk]:
     gc.freeze()
-    reserved = reserve(config(host=HOST, port=0, metrics=0))
+    reserved = reserve(Config(["m.onnx"], host=HOST, port=0, metrics=0))
     ours, its = socket.socketpair()
     pipe = await MessagePipe.open(ours)
     talk = Talk(pipe, port_of(reserved), asyncio.create_task(worker_module._work(its)))
@@ -236,6 +237,6 @@ async def test_the_cores_are_shared_out_among_all_workers(talk: Talk, monkeypatc
         opened.append(options)
         return FakeEngine()
 
-    monkeypatch.setattr(service_module, "open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     await talk.ask(talk.setup(contexts=3, workers=4))
     assert opened == [EngineOptions(3, runs=12)]

@@ -1,7 +1,5 @@
 """The page in Chromium, without a network."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import WAIT_MS, launched
 from clients.made_runs import made_report
 from PIL import Image
-from playwright.sync_api import Browser, Locator, sync_playwright
+from playwright.sync_api import Browser, Locator
 from playwright.sync_api import Page as Tab
 
 from yais.clients.reporters.html import NamedReport
@@ -20,8 +19,6 @@ from yais.clients.reporters.html.plots import plots
 from yais.clients.stats.histogram import milliseconds
 from yais.clients.stats.report import Failure, Report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WAIT_MS = 60_000.0
 # How high the legend of one run is at most, which has the lines' colours, too.
 LEGEND_PX = 40
 
@@ -41,17 +38,8 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        absent = "no browser is installed: apt-get install chromium"
-        if os.environ.get("YAIS_REQUIRE_PEERS") == "1":
-            pytest.fail(absent)
-        pytest.skip(absent)
-    with sync_playwright() as driver:
-        # Chromium's sandbox refuses to work for root.
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=WAIT_MS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ the file of the model `identity`
 import asyncio
 import json
 import os
-import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +16,6 @@ import grpc
 import numpy as np
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 HOST = "127.0.0.1"
 PACKAGES = {
@@ -31,22 +28,15 @@ Answers = dict[str, Any]
 
 
 async def serve(model: Path) -> Answers:
-    from server_config import config
+    from yais.server import Config, Server
 
-    from yais.server.config import EngineSource
-    from yais.server.server import Server
-
-    sources = (EngineSource("identity", model),)
     transport = os.environ["YAIS_TRANSPORT"]
-    server = Server(config(engines=sources, host=HOST, port=0, metrics=0, transport=transport))
-    started = asyncio.Event()
-    serving = asyncio.create_task(server.serve(lambda _: started.set()))
-    await asyncio.wait([serving, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
+    server = Server(Config([model], host=HOST, port=0, metrics=0, transport=transport))
+    await server.start()
     asks = (ask_with_yais, ask_with_tritonclient, ask_by_reflection)
     address = f"{HOST}:{server.port}"
     answers = {ask.__name__: await asyncio.to_thread(ask, address) for ask in asks}
-    signal.raise_signal(signal.SIGTERM)
-    return answers | {"exit code": await serving}
+    return answers | {"exit code": await server.stop()}
 
 
 def ask_with_yais(address: str) -> Answers:

@@ -19,7 +19,7 @@ from yais.engines.builder.build import (
     build_prepared,
     prepare,
 )
-from yais.engines.tensorrt.bindings import NO_BATCH
+from yais.engines.tensorrt.bindings import DECLARED_BATCH, NO_BATCH
 from yais.engines.tensorrt.library import Library
 from yais.engines.tensorrt.plan import read_header
 from yais.engines.zoo import BuildError
@@ -72,7 +72,7 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_of_mlp(mlp: Path, rtx: Library) -> None:
     prepared = prepare(mlp, DEFAULTS, rtx)
     assert prepared.profiles == [{"INPUT0": ShapeRange((1, 64), (64, 64), (64, 64))}]
-    assert prepared.network.definition.name == "mlp"
+    assert prepared.network.definition.name == f"mlp{DECLARED_BATCH}"
     assert is_plan(build_plan(mlp, DEFAULTS, rtx))
 
 

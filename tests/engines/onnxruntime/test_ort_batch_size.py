@@ -42,6 +42,12 @@ def test_the_largest_batch_is_what_model_and_option_allow(
     assert opened(path, asked).max_batch_size == want
 
 
+@pytest.mark.parametrize(("entry", "asked"), [(None, None), (None, 4), ("16", None), ("16", 4), ("0", None)])
+def test_only_an_entry_of_the_file_declares_batches(tmp_path: Path, entry: str | None, asked: int | None) -> None:
+    path = models.identity(tmp_path / "m.onnx", max_batch_size=entry)
+    assert opened(path, asked).declares_batch is (entry is not None)
+
+
 @pytest.mark.parametrize("declared", ["", "x", "-1", "1.5", " 8", "8 "])
 def test_an_entry_that_is_no_number_is_told(tmp_path: Path, declared: str) -> None:
     path = models.identity(tmp_path / "m.onnx", max_batch_size=declared)

@@ -25,7 +25,7 @@ from onnx import TensorProto
 
 from engines import models
 from yais.engines import EngineError, InvalidInputError
-from yais.engines.tensorrt.bindings import NO_BATCH
+from yais.engines.tensorrt.bindings import DECLARED_BATCH, NO_BATCH
 
 TYPES = {
     TensorProto.FLOAT: np.float32,
@@ -162,6 +162,14 @@ def test_a_plan_says_in_its_name_that_its_first_dimension_is_no_batch(
     assert (pair.gpu.max_batch_size, pair.gpu.inputs[0].shape) == ((0, (-1, 2)) if is_marked else (16, (2,)))
     for rows in (1, 16, 5):
         pair.run(X=numbers(rows, 2))
+
+
+@pytest.mark.parametrize(("name", "declares"), [("identity", False), (f"identity{DECLARED_BATCH}", True)])
+def test_a_plan_says_in_its_name_that_its_model_declares_batches(
+    open_both: OpenBoth, path: Path, name: str, declares: bool
+) -> None:
+    pair = open_both(models.identity(path), only((1, 2), (16, 2)), about={"name": name})
+    assert (pair.gpu.max_batch_size, pair.gpu.declares_batch) == (16, declares)
 
 
 @pytest.mark.parametrize("has_batch", [True, False])

@@ -13,7 +13,7 @@ from yais.server.grpc.server import TransportName, deadline_after
 from yais.server.grpc.v2 import InferenceService
 
 SERVED = sorted({"ModelInfer", *(name for name in vars(InferenceService) if name[0].isupper())})
-UNSERVED = sorted(each.name for each in INFERENCE.methods if each.name not in SERVED and not each.client_streaming)
+UNSERVED = sorted(each.name for each in INFERENCE.methods if each.name not in SERVED)
 # A field of 5 bytes, of which one is there.
 GARBAGE = b"\x0a\x05x"
 
@@ -31,11 +31,34 @@ async def test_what_is_no_message_is_internal_with_tritons_text(channel: grpc.ai
 
 @pytest.mark.parametrize("sent", [b"", GARBAGE], ids=["empty", "garbage"])
 @pytest.mark.parametrize("rpc", UNSERVED)
-async def test_an_rpc_that_is_not_served_is_unimplemented_whatever_it_gets(
+async def test_an_rpc_that_is_not_served_is_unimplemented_in_a_sentence_whatever_it_gets(
     channel: grpc.aio.Channel, rpc: str, sent: bytes
 ) -> None:
     call = channel.unary_unary(f"/{INFERENCE.full_name}/{rpc}")(sent)
-    assert (await refusal(call))[0] == grpc.StatusCode.UNIMPLEMENTED
+    assert await refusal(call) == (grpc.StatusCode.UNIMPLEMENTED, f"This server does not implement {rpc}")
+
+
+async def test_calls_of_rpcs_that_are_not_served_are_one_line_of_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for rpc in ["LogSettings"] * 5 + ["ModelStreamInfer"] * 2:
+        await refusal(service.channel.unary_unary(f"/{INFERENCE.full_name}/{rpc}")(b""))
+    service.refusals.flush()
+    (record,) = caplog.records
+    assert "7 request(s)" in record.message
+    assert record.message.endswith(": 5 LogSettings (not implemented), 2 ModelStreamInfer (not implemented)")
+    assert record.exc_info is None
+
+
+async def test_refused_requests_are_counted_in_the_log_by_their_kind_and_answers_are_not(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    await service.model_infer(1)
+    for model in ("unknown", "unknown", "m"):
+        await refusal(GRPCInferenceServiceStub(service.channel).ModelInfer(pb.ModelInferRequest(model_name=model)))
+    service.refusals.flush()
+    (record,) = caplog.records
+    assert record.message.endswith(": 2 not found, 1 invalid")
 
 
 @pytest.mark.parametrize("path", ["/inference.GRPCInferenceService/Nothing", "/nothing.Nothing/ModelInfer"])

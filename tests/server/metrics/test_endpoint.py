@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.fake_engine import FakeEngine, options
 from server.fake_nvml import FakeNvml, two_gpus
+from yais import __version__
 from yais.server.metrics.exposition import MetricsEndpoint
 from yais.server.metrics.families import all_families
 from yais.server.metrics.gpu import GpuSampler
@@ -62,6 +63,7 @@ async def test_the_metrics_are_a_page_that_prometheus_reads(page: Page) -> None:
     assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["yais_executor_queue_depth"].samples[0].value == 3
+    assert families["yais_build_info"].samples[0].labels["version"] == __version__
     assert families["yais_gpus_power_usage"].samples[0].value == 71.5
     assert families["nv_inference_pending_request_count"].samples[0].value == 0
     assert families.keys() >= {

@@ -1,12 +1,15 @@
 import math
+import platform
 
 import numpy as np
 import pytest
 from prometheus_client.metrics_core import Metric
 
 from server.fake_requests import FakeRequest
+from yais import __version__
+from yais.server.metrics import families as families_module
 from yais.server.metrics.exposition import render
-from yais.server.metrics.families import host_families, triton_families, yais_families
+from yais.server.metrics.families import build_info, host_families, triton_families, yais_families
 from yais.server.metrics.recorder import LOAD_RATIO_BUCKETS, STAGE_BUCKETS_MS, STAGES, InferenceRecorder
 
 MS = 1_000_000
@@ -201,6 +204,15 @@ def test_every_model_has_its_own_series_in_one_family(recorder: InferenceRecorde
         assert {sample.labels["model"] for sample in family.samples} == {"add", "idle"}
     pending = by_name(families)["nv_inference_pending_request_count"]
     assert {sample.labels["model"]: sample.value for sample in pending.samples} == waiting
+
+
+def test_the_build_is_a_gauge_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {"version": __version__, "commit": "0388b2d4ac12", "python": platform.python_version()}
+    monkeypatch.setattr(families_module, "commit", lambda: "0388b2d4ac12")
+    (sample,) = build_info().samples
+    assert (sample.name, sample.labels, sample.value) == ("yais_build_info", labels, 1)
+    monkeypatch.setattr(families_module, "commit", lambda: None)
+    assert build_info().samples[0].labels["commit"] == "unknown"
 
 
 def test_the_machines_gauges_have_tritons_names() -> None:

@@ -197,15 +197,18 @@ def test_samples_are_two_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits == [2, 2, 2]
 
 
-def test_without_a_driver_the_thread_ends_and_the_log_says_why_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_expected", [True, False])
+def test_without_a_driver_the_thread_ends_and_the_log_says_why_in_one_line_where_a_gpu_was_asked_for(
+    caplog: pytest.LogCaptureFixture, is_expected: bool
+) -> None:
     caplog.set_level(logging.INFO)
     library = FakeNvml(*two_gpus())
     library.broken = {"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND}
-    sampler = GpuSampler(Nvml(library, {}))
+    sampler = GpuSampler(Nvml(library, {}), is_expected)
     sampler.start()
     sampler.stop()
     assert (text(sampler), library.calls) == ("", ["nvmlInit"])
-    assert caplog.messages == ["No GPU readings: NVML Shared Library Not Found"]
+    assert caplog.messages == ["No GPU readings: NVML Shared Library Not Found"] * is_expected
 
 
 def test_a_driver_that_hangs_keeps_neither_the_server_nor_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from server.fake_engine import LONG_NS, FakeEngine, Gate, Serve, fixed, options
 from server.fake_requests import FakeRequest, assert_answered, replies, request, requests
 from yais.engines import Array, DeviceLostError, EngineError, InvalidInputError, TensorSpec
-from yais.server.config import Config, EngineSource
+from yais.server.config import ModelSettings
 from yais.server.errors import EngineFailureError, LostDeviceError
 from yais.server.metrics.recorder import STAGES
 from yais.server.models.model import Model, ModelOptions
@@ -18,29 +17,10 @@ STRINGS = np.dtype(np.object_)
 
 
 def test_the_options_are_those_of_the_configuration() -> None:
-    config = Config(
-        (EngineSource("m", Path("m.onnx")),),
-        "0.0.0.0",
-        1,
-        2,
-        3,
-        None,
-        None,
-        None,
-        0.002,
-        77,
-        2**20,
-        drain_timeout=1,
-        transport="grpcio",
-        workers=1,
-        device="cpu",
-        devices=(0,),
-        workspaces=None,
-        cuda_graphs=True,
-        plan_cache=None,
-        run_timeout=60,
+    settings = ModelSettings(
+        contexts=3, buffers=5, threads=None, max_batch_size=None, max_queue_delay=0.002, max_queue_size=77
     )
-    assert ModelOptions.of(config) == ModelOptions(3, 5, 2_000_000, 77)
+    assert ModelOptions.of(settings) == ModelOptions(3, 5, 2_000_000, 77)
 
 
 async def test_there_are_as_many_contexts_as_buffers_each_warmed_up_with_one_row_of_zeros(serve: Serve) -> None:

@@ -43,14 +43,14 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> t
     """The next frame; SETTINGS and PING are answered. Raises IncompleteReadError at the end."""
     head = h2.frame_header(await reader.readexactly(h2.HEAD_BYTES))
     payload = await reader.readexactly(head.length)
-    if head.kind in (h2.SETTINGS, h2.PING) and not head.flags & h2.ACK:
-        writer.write(h2.frame(head.kind, h2.ACK, payload=payload if head.kind == h2.PING else b""))
+    if head.type in (h2.SETTINGS, h2.PING) and not head.flags & h2.ACK:
+        writer.write(h2.frame(head.type, h2.ACK, payload=payload if head.type == h2.PING else b""))
     return head, payload
 
 
 def _is_last(head: h2.FrameHeader) -> bool:
     """Whether nothing follows on the frame's stream."""
-    return head.kind == h2.RST_STREAM or (head.kind in _WITH_STREAM_END and bool(head.flags & h2.END_STREAM))
+    return head.type == h2.RST_STREAM or (head.type in _WITH_STREAM_END and bool(head.flags & h2.END_STREAM))
 
 
 def _headers(encoder: Encoder, stream: int, fields: Fields, flags: int = 0) -> bytes:
@@ -82,7 +82,7 @@ async def _serve(
         await reader.readexactly(len(h2.PREFACE))
         while True:
             head, payload = await _read(reader, writer)
-            if head.kind == h2.HEADERS:
+            if head.type == h2.HEADERS:
                 answers[head.stream] = answer(decoder.decode(payload, raw=True))
             if _is_last(head) and head.stream in answers:
                 writer.write(_bytes_of(answers.pop(head.stream), encoder, head.stream))
@@ -115,9 +115,9 @@ async def raw_call(to: int | socket.socket, extra: Fields = (), body: bytes = EM
     result, decoder, is_over = Received(), Decoder(), False
     while not is_over:
         head, payload = await _read(reader, writer)
-        if head.kind == h2.HEADERS:
+        if head.type == h2.HEADERS:
             result.blocks.append(decoder.decode(payload, raw=True))
-        elif head.kind == h2.DATA:
+        elif head.type == h2.DATA:
             result.data += payload
         is_over = _is_last(head)
     writer.close()
