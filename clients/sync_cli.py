@@ -6,6 +6,7 @@ from time import monotonic_ns
 
 import click
 import grpc
+import numpy as np
 
 from yais.clients.channel import round_robin_options
 from yais.clients.client import Client
@@ -13,17 +14,21 @@ from yais.clients.command import Command
 from yais.clients.inputs import images
 from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import FILE, POSITIVE, CommonOptions, common_options, end_command, run_info, signal_flag
-from yais.clients.protocol import Arrays, InferenceError
+from yais.clients.protocol import Arrays, InferenceError, TensorMetadata
 from yais.clients.stats.outcomes import STATUS_NUMBERS
 from yais.clients.stats.recorder import Recorder
 from yais.clients.stats.report import summarise
+from yais.proto.tensors import DATATYPES
 
 _COUNT = 100
+# Elements that are all printed, and columns.
+_SHORT, _WIDTH = 32, 100
 _CANCELLED = STATUS_NUMBERS[grpc.StatusCode.CANCELLED]
 
 EXAMPLES = """\b
 Examples:
   client-sync
+  client-sync --model mlp --count 1
   client-sync --picture coffee.jpg --top 3
   client-sync --model mlp --batch 8 --count 1000
   client-sync --model identity --shape INPUT0:1024 --inputs zeros
@@ -35,11 +40,17 @@ Examples:
 @click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or each picture once.")
 @click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")
 @click.option("--top", type=POSITIVE, default=5, show_default=True, help="Classes to print for a picture.")
-def main(common: CommonOptions, count: int | None, labels: Path | None, top: int) -> None:
+@click.option(
+    "--print/--no-print",
+    "shown",
+    default=None,
+    help="Whether to print the outputs of the last answer, long ones shortened; by default for --count 1.",
+)
+def main(common: CommonOptions, count: int | None, labels: Path | None, top: int, shown: bool | None) -> None:
     """Calls a model with one request in flight and prints the latencies.
 
     With --picture it also prints the most probable classes of the picture. Exits with 0 when all requests were
-    answered, 1 when one was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
+    answered, 1 when any was not, 2 for bad usage. Ctrl-C ends the run after the request in flight.
     """
     workload = announce(common)
     info = replace(run_info(common), loop="closed", schedule="one request at a time")
@@ -47,6 +58,8 @@ def main(common: CommonOptions, count: int | None, labels: Path | None, top: int
     recorder, outputs = call(common, workload, count or pictures_given)
     if common.picture and outputs:
         print_classes(outputs, labels, top)
+    if shown if shown is not None else count == 1:
+        print_outputs(outputs)
     end_command(summarise(recorder.tally, info))
 
 
@@ -63,6 +76,13 @@ def call(options: CommonOptions, workload: Workload, count: int) -> tuple[Record
                 break
             outputs = _exchange(client, workload, next(drawn), options.timeout, recorder) or outputs
     return recorder, outputs
+
+
+def print_outputs(outputs: Arrays) -> None:
+    """Each output below its name, datatype and shape, as numpy shows it."""
+    for name, array in outputs.items():
+        click.echo(TensorMetadata(name, DATATYPES[array.dtype.newbyteorder("=")], array.shape))
+        click.echo(np.array2string(array, threshold=_SHORT, max_line_width=_WIDTH))
 
 
 def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:

@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 30
 def load_npz(path: Path) -> Arrays:
     """The arrays by name. Raises ValueError, naming the file, when it cannot be read."""
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file")
+        raise ValueError(f"{path} is not an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -45,7 +45,7 @@ def load_json(path: Path) -> list[Arrays]:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     requests = content if isinstance(content, list) else [content]
     if not requests:
         raise ValueError(f"{path} holds no request")
@@ -86,13 +86,13 @@ class MemoryLimit:
 
 def _read_request(request: Any) -> Arrays:
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
-        raise ValueError('it is no object with a list of "inputs"')
+        raise ValueError('it is not an object with a list of "inputs"')
     if others := request.keys() - {"inputs"}:
         raise ValueError(f"{min(others)!r} is not sent: a request holds its inputs only")
     arrays: Arrays = {}
     for number, tensor in enumerate(request["inputs"]):
         if not isinstance(tensor, dict) or tensor.keys() != _FIELDS or not isinstance(tensor["name"], str):
-            raise ValueError(f'input {number} is no object of "name", "datatype", "shape" and "data"')
+            raise ValueError(f'input {number} is not an object of "name", "datatype", "shape" and "data"')
         if tensor["name"] in arrays:
             raise ValueError(f"input {tensor['name']!r} is there twice")
         try:
@@ -104,11 +104,11 @@ def _read_request(request: Any) -> Arrays:
 
 def _read_array(datatype: Any, shape: Any, data: Any) -> Array:
     if not isinstance(datatype, str) or datatype not in DTYPES:
-        raise ValueError(f"the datatype {datatype!r} is none of {', '.join(DTYPES)}")
+        raise ValueError(f"the datatype {datatype!r} is not one of {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"the shape {shape!r} is no list of dimensions of at least 0")
+        raise ValueError(f"the shape {shape!r} is not a list of dimensions of at least 0")
     if not isinstance(data, list):
-        raise ValueError("the data are no list")
+        raise ValueError("the data are not a list")
     return _convert_data(data, datatype).reshape(shape)
 
 

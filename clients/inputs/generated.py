@@ -7,6 +7,7 @@ from typing import Literal
 import click
 import numpy as np
 
+from yais.clients.inputs.names import did_you_mean
 from yais.clients.protocol import Array, Arrays, ModelMetadata, TensorMetadata
 from yais.proto.tensors import DTYPES
 
@@ -29,7 +30,8 @@ def generate_inputs(
     unknown = shapes.keys() - {tensor.name for tensor in metadata.inputs}
     if unknown:
         names = ", ".join(tensor.name for tensor in metadata.inputs)
-        raise click.UsageError(f"--shape {min(unknown)}: the inputs of {metadata.name} are {names}")
+        hint = did_you_mean(min(unknown), [tensor.name for tensor in metadata.inputs])
+        raise click.UsageError(f"--shape {min(unknown)}: the inputs of {metadata.name} are {names}{hint}")
     return {
         tensor.name: fill_array(tensor.datatype, _input_shape(tensor, rows, shapes.get(tensor.name)), filling, random)
         for tensor in metadata.inputs

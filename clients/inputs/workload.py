@@ -14,6 +14,7 @@ from yais.clients.client import Client
 from yais.clients.inputs import images
 from yais.clients.inputs.files import MemoryLimit, list_files, load_json, load_npz
 from yais.clients.inputs.generated import generate_inputs
+from yais.clients.inputs.names import did_you_mean
 from yais.clients.options import CommonOptions
 from yais.clients.protocol import Arrays, InferenceError, ModelMetadata, infer_request
 from yais.proto.grpc_service_pb2 import ModelInferRequest
@@ -128,8 +129,13 @@ def find_name(client: Client, timeout: float) -> str:
 
 
 def describe(client: Client, name: str, version: str, timeout: float) -> ServedModel:
-    """Asks the server. Raises InferenceError."""
-    metadata = client.model_metadata(name, version, timeout=timeout)
+    """Asks the server. Raises InferenceError, which names the models that there are where this one is unknown."""
+    try:
+        metadata = client.model_metadata(name, version, timeout=timeout)
+    except InferenceError as error:
+        if error.code is grpc.StatusCode.NOT_FOUND and (hint := _known_models(client, name, timeout)):
+            raise InferenceError(error.code, f"{error.details}{hint}") from error
+        raise
     try:
         config = client.model_config(name, version, timeout=timeout)
     except InferenceError as error:
@@ -144,7 +150,7 @@ def describe(client: Client, name: str, version: str, timeout: float) -> ServedM
 def find_inputs(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     """A choice for each batch size. Raises click's usage errors for options that do not fit the model."""
     if options.npz or options.json:
-        return (WeightedChoice(1.0, _files(options)),)
+        return (WeightedChoice(1.0, _files(model, options)),)
     return _images(model, options) if options.picture else _generated(model, options)
 
 
@@ -158,16 +164,36 @@ def draw(choices: Sequence[WeightedChoice[T]], *seed: int) -> Iterator[T]:
     return _draw_by_weight([cycle(choice.items) for choice in choices], [choice.weight for choice in choices], seed)
 
 
-def _files(options: CommonOptions) -> tuple[Arrays, ...]:
+def _known_models(client: Client, name: str, timeout: float) -> str:
+    """Empty where the server does not list its models, or has this one in another version."""
+    try:
+        known = sorted({statistics.name for statistics in client.model_statistics(timeout=timeout)})
+    except InferenceError:
+        return ""
+    if not known or name in known:
+        return ""
+    return f"; the server has {', '.join(known)}{did_you_mean(name, known)}"
+
+
+def _check_names(model: ServedModel, inputs: Arrays) -> Arrays:
+    known = [tensor.name for tensor in model.metadata.inputs]
+    for name in inputs:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"{name!r} is not an input of {model.name}, which has {', '.join(known)}{hint}")
+    return inputs
+
+
+def _files(model: ServedModel, options: CommonOptions) -> tuple[Arrays, ...]:
     (option,) = options.files
     memory = MemoryLimit(option)
     try:
         if options.json:
-            return tuple(map(memory.keep, load_json(options.json)))
+            return tuple(memory.keep(_check_names(model, inputs)) for inputs in load_json(options.json))
         files = list_files(options.npz, (".npz",)) if options.npz else []
         if not files:
             raise ValueError(f"{options.npz} holds no .npz files")
-        return tuple(memory.keep(load_npz(file)) for file in files)
+        return tuple(memory.keep(_check_names(model, load_npz(file))) for file in files)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=option) from error
 

@@ -15,6 +15,7 @@ import uvloop
 from yais.clients.channel import HostPort
 from yais.clients.command import Command, option_group
 from yais.clients.durations import Duration
+from yais.clients.inputs.names import did_you_mean
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, common_options, run_info
 from yais.clients.outputs import OutputFile, write_error
 from yais.clients.reporters.tabular import RequestLog
@@ -89,6 +90,14 @@ class Siege(Command):
         module, name = SUBCOMMANDS[given[0]].split(":")
         return getattr(import_module(module), name).main(given[1:], f"siege {given[0]}", **extra)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], SUBCOMMANDS)
+            raise click.UsageError(f"no command of siege is called {args[0]!r}{hint}")
+        return super().make_context(info_name, args, parent, **extra)
+
 
 def parse_address(text: str) -> HostPort:
     """Raises ValueError for what is neither PORT nor HOST:PORT."""
@@ -101,7 +110,7 @@ def parse_address(text: str) -> HostPort:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise ValueError(f"{host!r} is no name of a host") from None
+        raise ValueError(f"{host!r} is not a host name") from None
     return HostPort(host, int(port))
 
 

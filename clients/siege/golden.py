@@ -50,7 +50,7 @@ class Golden:
             self._right[request] = {name.removeprefix(prefix): left.pop(name) for name in names}
             self._prefixes[request] = prefix
         if left:
-            raise ValueError(f"{min(left)} belongs to none of the requests")
+            raise ValueError(f"{min(left)} belongs to no request")
 
     def check(self, request: bytes, answer: bytes) -> str | None:
         """None for a right answer, otherwise the sentence that says what differs.
@@ -121,7 +121,7 @@ def read_outputs(answer: bytes) -> Arrays:
     try:
         return infer_outputs(ModelInferResponse.FromString(answer))
     except DecodeError as error:
-        raise InferenceError(grpc.StatusCode.INTERNAL, "the answer is no ModelInferResponse") from error
+        raise InferenceError(grpc.StatusCode.INTERNAL, "the answer is not a ModelInferResponse") from error
 
 
 def read_message(answer: bytes) -> Arrays:

@@ -126,7 +126,7 @@ class ReportFile(OutputFile):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(str(value))
         if path.suffix not in FORMATS:
-            self.fail(f"'{path}' ends in none of {', '.join(FORMATS)}", param, ctx)
+            self.fail(f"'{path}' does not end in one of {', '.join(FORMATS)}", param, ctx)
         if path.suffix == ".html" and (reason := missing_libraries()):
             self.fail(reason, param, ctx)
         return super().convert(value, param, ctx)

@@ -16,6 +16,7 @@ from yais.clients.client import Client
 from yais.clients.command import option_group
 from yais.clients.inputs.files import list_files
 from yais.clients.inputs.generated import parse_weights
+from yais.clients.inputs.names import did_you_mean
 from yais.clients.inputs.workload import (
     ServedModel,
     WeightedChoice,
@@ -104,7 +105,8 @@ def prepare_mix(mix: Mix, options: CommonOptions) -> list[Workload]:
         raise click.UsageError("--batch: no model of --mix has a batch dimension (max_batch_size 0)")
     unknown = options.shape.keys() - {name for model in models for name in _input_names(model)}
     if unknown:
-        raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input")
+        hint = did_you_mean(min(unknown), [name for model in models for name in _input_names(model)])
+        raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input{hint}")
     workloads = []
     for model in models:
         shapes = {name: shape for name, shape in options.shape.items() if name in _input_names(model)}

@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 import grpc
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from clients.fake_server import FakeServer, Gate, echo
 from yais.clients import async_cli, sync_cli
+from yais.clients.inputs.files import save_npz
 from yais.clients.reporters import document
 from yais.clients.siege import cli as siege_cli
 from yais.clients.siege.transports import TransportName
@@ -73,6 +76,60 @@ def test_an_unknown_model_ends_with_the_server_s_text(run: Any, command: click.C
     result = run(command, f"{arguments} --model flowers")
     assert result.exit_code == 1
     assert "NOT_FOUND: Request for unknown model: 'flowers' is not found" in result.stderr
+
+
+@all_commands
+def test_a_mistyped_model_is_answered_with_the_nearest(run: Any, command: click.Command, arguments: str) -> None:
+    result = run(command, f"{arguments} --model Identty")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("is not found; the server has identity; did you mean 'identity'?\n")
+
+
+@pytest.mark.parametrize("option", ["--npz", "--json"])
+@all_commands
+def test_a_mistyped_input_of_a_file_is_found_before_anything_is_sent(
+    fake: FakeServer, run: Any, command: click.Command, arguments: str, option: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "inputs"
+    if option == "--npz":
+        save_npz(path, {"INPUT": np.zeros(2, np.float32)})
+    else:
+        path.write_text('{"inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [1], "data": [1]}]}')
+    result = run(command, f"{arguments} {option} {path}")
+    assert result.exit_code == 2
+    assert "'INPUT' is not an input of identity, which has INPUT0; did you mean 'INPUT0'?" in result.stderr
+    assert fake.requests == []
+
+
+def test_a_single_answer_is_printed_with_name_datatype_and_shape(run: Any) -> None:
+    result = run(sync_cli.main, "--count 1 --shape INPUT0:3 --inputs zeros")
+    assert result.stdout.splitlines()[1:4] == ["OUTPUT0 FP32[3]", "[0. 0. 0.]", "sent 1 = completed 1 + failed 0"]
+
+
+@pytest.mark.parametrize(("option", "is_printed"), [("--count 2", False), ("--count 2 --print", True)])
+def test_the_last_of_several_answers_is_printed_where_it_is_asked_for(run: Any, option: str, is_printed: bool) -> None:
+    assert (
+        "OUTPUT0 FP32[1000]\n[0. 0. 0. ... 0. 0. 0.]"
+        in run(sync_cli.main, f"{option} --shape INPUT0:1000 --inputs zeros").stdout
+    ) is is_printed
+
+
+def test_a_single_answer_can_be_left_out_and_one_that_failed_is_none(fake: FakeServer, run: Any) -> None:
+    assert "OUTPUT0 FP32[16]" not in run(sync_cli.main, "--count 1 --no-print").stdout
+
+    def refuse(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no")
+        raise AssertionError
+
+    fake.answer = refuse
+    result = run(sync_cli.main, "--count 1")
+    assert result.stdout.splitlines()[1] == "sent 1 = completed 0 + failed 1 (rejected 1)"
+
+
+def test_a_mistyped_command_of_siege_is_answered_with_the_nearest() -> None:
+    result = CliRunner().invoke(siege_cli.main, ["comapre", "a.json", "b.json"])
+    assert result.exit_code == 2
+    assert "no command of siege is called 'comapre'; did you mean 'compare'?" in result.stderr
 
 
 @pytest.mark.parametrize(

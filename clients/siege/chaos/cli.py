@@ -15,6 +15,7 @@ from yais.clients.channel import HostPort, parse_target
 from yais.clients.client import Client
 from yais.clients.command import Command
 from yais.clients.durations import Duration
+from yais.clients.inputs.names import did_you_mean
 from yais.clients.inputs.workload import announce
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, handle_signals
 from yais.clients.outputs import OutputFile, write_error, write_file
@@ -163,7 +164,9 @@ def _parse_attacks(context: click.Context, parameter: click.Parameter, names: tu
     attacks = all_attacks()
     unknown = [name for name in names if name not in attacks]
     if unknown:
-        raise click.BadParameter(f"no attack is called {unknown[0]!r}; siege chaos --list names them")
+        raise click.BadParameter(
+            f"no attack is called {unknown[0]!r}{did_you_mean(unknown[0], attacks)}; siege chaos --list names them"
+        )
     return [attacks[name] for name in names] or list(attacks.values())
 
 

@@ -88,7 +88,7 @@ def parse_schedule(text: str) -> Schedule:
     """Raises ValueError, naming the field and its bounds."""
     name, _, rest = text.partition(":")
     if name not in _FORMS:
-        raise ValueError(f"{text!r} is none of {', '.join(usages())}")
+        raise ValueError(f"{text!r} is not one of {', '.join(usages())}")
     usage, read = _FORMS[name]
     try:
         return read(text, rest)

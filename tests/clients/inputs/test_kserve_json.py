@@ -68,21 +68,21 @@ def test_a_list_holds_several_requests(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ([], "holds no request"),
-        (3, "request 0: it is no object with a list of"),
-        ({"inputs": {}}, "request 0: it is no object with a list of"),
-        ([{"inputs": []}, {}], "request 1: it is no object with a list of"),
+        (3, "request 0: it is not an object with a list of"),
+        ({"inputs": {}}, "request 0: it is not an object with a list of"),
+        ([{"inputs": []}, {}], "request 1: it is not an object with a list of"),
         ({"inputs": [], "outputs": []}, "request 0: 'outputs' is not sent"),
-        ({"inputs": [3]}, "input 0 is no object of"),
-        ({"inputs": [{**tensor([1]), "parameters": {}}]}, "input 0 is no object of"),
-        ({"inputs": [tensor([1], name=3)]}, "input 0 is no object of"),
+        ({"inputs": [3]}, "input 0 is not an object of"),
+        ({"inputs": [{**tensor([1]), "parameters": {}}]}, "input 0 is not an object of"),
+        ({"inputs": [tensor([1], name=3)]}, "input 0 is not an object of"),
         ({"inputs": [tensor([1]), tensor([1])]}, "input 'A' is there twice"),
-        ({"inputs": [tensor([1], "FLOAT")]}, "input 'A': the datatype 'FLOAT' is none of BOOL, UINT8, "),
-        ({"inputs": [tensor([1], ["FP32"])]}, "the datatype ['FP32'] is none of"),
-        ({"inputs": [tensor([1], shape=[-1])]}, "the shape [-1] is no list of dimensions of at least 0"),
+        ({"inputs": [tensor([1], "FLOAT")]}, "input 'A': the datatype 'FLOAT' is not one of BOOL, UINT8, "),
+        ({"inputs": [tensor([1], ["FP32"])]}, "the datatype ['FP32'] is not one of"),
+        ({"inputs": [tensor([1], shape=[-1])]}, "the shape [-1] is not a list of dimensions of at least 0"),
         ({"inputs": [tensor([1], shape=[True])]}, "the shape [True] is no list"),
         ({"inputs": [tensor([1], shape=1)]}, "the shape 1 is no list"),
         ({"inputs": [tensor([1, 2], shape=[3])]}, "cannot reshape"),
-        ({"inputs": [tensor("12", shape=[2])]}, "the data are no list"),
+        ({"inputs": [tensor("12", shape=[2])]}, "the data are not a list"),
         ({"inputs": [tensor([[1], [1, 2]], shape=[3])]}, "inhomogeneous"),
         ({"inputs": [tensor(["1.5"])]}, "the data are not FP32"),
         ({"inputs": [tensor([None])]}, "the data are not FP32"),
@@ -108,5 +108,5 @@ def test_what_cannot_be_sent_as_written_is_refused(tmp_path: Path, content: Any,
 def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "requests.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"requests\.json is no JSON: "):
+    with pytest.raises(ValueError, match=r"requests\.json is not JSON: "):
         load_json(path)

@@ -89,6 +89,7 @@ def test_tensor_names_may_hold_colons(fake: FakeServer, run: Any) -> None:
 
 
 def test_arrays_of_a_file_are_sent_by_name(fake: FakeServer, run: Any, tmp_path: Path) -> None:
+    fake.models["identity"] = FakeModel((TensorMetadata("A", "FP64", (-1,)), TensorMetadata("B", "BYTES", (-1,))))
     np.savez(tmp_path / "inputs.npz", A=np.arange(3.0), B=np.array(["x", "yz"]))
     assert run(main, f"--count 1 --npz {tmp_path / 'inputs.npz'}").exit_code == 0
     assert sent(fake)["A"].tolist() == [0.0, 1.0, 2.0]
@@ -140,7 +141,7 @@ def test_the_classes_of_a_picture_are_printed_best_first(fake: FakeServer, run: 
         ("--shape A:-1,3", "dimensions of at least 0"),
         ("--shape :3", "':3' is not NAME:d,d,..."),
         ("--picture {picture}", "--picture: model has 2 inputs, not one"),
-        ("--npz {picture}", "is no .npz file"),
+        ("--npz {picture}", "is not an .npz file"),
         ("--npz {complex}", "input 'A': the protocol has no datatype for dtype complex128"),
         ("--npz {pickled}", "cannot be read: Object arrays cannot be loaded"),
         ("--npz {picture} --picture {picture}", "--picture and --npz exclude each other"),
@@ -190,6 +191,7 @@ def test_a_server_without_models_is_an_error(fake: FakeServer, run: Any) -> None
 
 def test_bfloat16_from_a_file_of_raw_pairs_is_not_mistaken(fake: FakeServer, run: Any, tmp_path: Path) -> None:
     # numpy's file format forgets the extension type and yields void pairs, which the protocol cannot carry.
+    fake.models["identity"] = FakeModel((TensorMetadata("A", "BF16", (-1,)),))
     np.savez(tmp_path / "inputs.npz", A=np.zeros(2, ml_dtypes.bfloat16))
     result = run(main, f"--npz {tmp_path / 'inputs.npz'}")
     assert result.exit_code == 2

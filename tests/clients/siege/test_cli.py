@@ -79,9 +79,9 @@ def test_two_reports_can_be_compared(siege: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--report", "run.txt"), "'run.txt' ends in none of .json, .csv, .hgrm, .hlog, .html"),
+        (("--report", "run.txt"), "'run.txt' does not end in one of .json, .csv, .hgrm, .hlog, .html"),
         (("--report", "/no/such/folder/run.json"), "'--report': cannot write '/no/such/folder/run.json': No such file"),
-        (("--report", "/"), "'/' ends in none of .json"),
+        (("--report", "/"), "'/' does not end in one of .json"),
         (("--log", "/"), "'--log': cannot write '/': Is a directory"),
         (("--write-golden", "/dev/null/x.npz"), "'--write-golden': cannot write '/dev/null/x.npz': Not a directory"),
         (("--slo", "p99<fast"), "p99<fast"),

@@ -102,7 +102,7 @@ def test_an_output_that_is_missing_is_told_and_one_more_is_not() -> None:
 
 
 def test_an_answer_that_is_none_is_wrong() -> None:
-    assert one(Y=[1.0]).check(b"request", b"\xff") == "the answer is no ModelInferResponse"
+    assert one(Y=[1.0]).check(b"request", b"\xff") == "the answer is not a ModelInferResponse"
     cut = pb.ModelInferResponse(raw_output_contents=[b"123"])
     cut.outputs.add(name="Y", datatype="FP32", shape=[1])
     difference = one(Y=[1.0]).check(b"request", cut.SerializeToString())
@@ -133,7 +133,7 @@ def test_the_names_of_ten_requests_are_not_mixed_up() -> None:
         ([], "there is no answer to mlp/0"),
         (["mlp/0/Y"], "there is no answer to mlp/1"),
         (["Y"], "there is no answer to mlp/0"),
-        (["mlp/0/Y", "mlp/1/Y", "mlp/2/Y"], "mlp/2/Y belongs to none of the requests"),
+        (["mlp/0/Y", "mlp/1/Y", "mlp/2/Y"], "mlp/2/Y belongs to no request"),
     ],
 )
 def test_a_file_of_other_requests_is_refused(names: list[str], reason: str) -> None:
@@ -192,5 +192,5 @@ def test_the_bytes_of_another_method_have_to_be_the_same() -> None:
 
 
 def test_what_is_recorded_has_to_be_readable() -> None:
-    with pytest.raises(InferenceError, match="the answer is no ModelInferResponse"):
+    with pytest.raises(InferenceError, match="the answer is not a ModelInferResponse"):
         golden.record({"mlp/0": b"a"}, lambda request: b"\xff", golden.read_outputs)

@@ -240,7 +240,7 @@ def test_what_is_no_address_is_bad_usage(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("65536", "port 65536 is above 65535"), ("a..b:1", "'a..b' is no name of a host")]
+    ("text", "reason"), [("65536", "port 65536 is above 65535"), ("a..b:1", "'a..b' is not a host name")]
 )
 def test_an_address_that_nobody_has_is_bad_usage(text: str, reason: str) -> None:
     result = CliRunner().invoke(command, ["--metrics", text])

@@ -71,7 +71,7 @@ def test_each_schedule_is_made_of_its_numbers_in_their_order(schedule: str, firs
 @pytest.mark.parametrize(
     ("schedule", "problem"),
     [
-        ("often", "'often' is none of poisson, gamma:SHAPE, uniform, pulse:LOW:HIGH:PERIOD:DUTY, step:"),
+        ("often", "'often' is not one of poisson, gamma:SHAPE, uniform, pulse:LOW:HIGH:PERIOD:DUTY, step:"),
         ("poisson:3", "poisson: '3' has 1 numbers, not none"),
         ("gamma", "gamma:SHAPE: '' has 0 numbers, not one for each of SHAPE"),
         ("gamma:0", "gamma:SHAPE: SHAPE is 0, not from 0.01 to 10,000"),
