@@ -20,6 +20,7 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 T = TypeVar("T")
 
+# Numbers drawn by one call: each call costs some microseconds, whatever it draws.
 _AT_ONCE = 1024
 
 
@@ -99,6 +100,7 @@ def announce(options: CommonOptions) -> Workload:
     """Says what will be called. Exits with 1 when the server does not answer, with 2 for options that do not fit it."""
     with report_errors(options.target):
         workload = prepare(options)
+        # Made once before anything is sent, so that what the protocol cannot carry is an error of usage.
         for choice in workload.choices:
             for inputs in choice.items:
                 workload.request(inputs)
@@ -143,9 +145,27 @@ def describe(client: Client, name: str, version: str, timeout: float) -> ServedM
 
 def find_inputs(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     """A choice for each batch size. Raises click's usage errors for options that do not fit the model."""
-    if options.npz or options.json:
-        return (WeightedChoice(1.0, _files(options)),)
-    return _images(model, options) if options.picture else _generated(model, options)
+    if options.picture:
+        return _images(model, options)
+    if not options.npz and not options.json:
+        random, memory = np.random.default_rng(options.seed), MemoryLimit("--batch")
+        choices = []
+        for size, weight in _batch_sizes(model, options):
+            inputs = generate_inputs(model.metadata, size, options.shape, options.inputs, random)
+            choices.append(WeightedChoice(weight, (memory.keep(inputs),)))
+        return tuple(choices)
+    # Options see to it that there is only one kind of file.
+    (option,) = options.files
+    memory = MemoryLimit(option)
+    try:
+        if options.json:
+            return (WeightedChoice(1.0, tuple(map(memory.keep, load_json(options.json)))),)
+        files = list_files(options.npz, (".npz",)) if options.npz else []
+        if not files:
+            raise ValueError(f"{options.npz} holds no .npz files")
+        return (WeightedChoice(1.0, tuple(memory.keep(load_npz(file)) for file in files)),)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def draw(choices: Sequence[WeightedChoice[T]], *seed: int) -> Iterator[T]:
@@ -156,20 +176,6 @@ def draw(choices: Sequence[WeightedChoice[T]], *seed: int) -> Iterator[T]:
     if len(choices) == 1:
         return cycle(choices[0].items)
     return _draw_by_weight([cycle(choice.items) for choice in choices], [choice.weight for choice in choices], seed)
-
-
-def _files(options: CommonOptions) -> tuple[Arrays, ...]:
-    (option,) = options.files
-    memory = MemoryLimit(option)
-    try:
-        if options.json:
-            return tuple(map(memory.keep, load_json(options.json)))
-        files = list_files(options.npz, (".npz",)) if options.npz else []
-        if not files:
-            raise ValueError(f"{options.npz} holds no .npz files")
-        return tuple(memory.keep(load_npz(file)) for file in files)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _images(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
@@ -194,17 +200,6 @@ def _images(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[
         )
         choices.append(WeightedChoice(weight, tuple(memory.keep({tensor.name: batch}) for batch in batches)))
     return tuple(choices)
-
-
-def _generated(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
-    random = np.random.default_rng(options.seed)
-    memory = MemoryLimit("--batch")
-    return tuple(
-        WeightedChoice(
-            weight, (memory.keep(generate_inputs(model.metadata, size, options.shape, options.inputs, random)),)
-        )
-        for size, weight in _batch_sizes(model, options)
-    )
 
 
 def _batch_sizes(model: ServedModel, options: CommonOptions) -> list[tuple[int | None, float]]:
