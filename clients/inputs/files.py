@@ -15,6 +15,7 @@ from yais.proto.tensors import DTYPES
 
 _FIELDS = {"name", "datatype", "shape", "data"}
 
+# Of memory, for all requests that are sent in turn.
 MOST_BYTES = 1 << 30
 
 
@@ -23,6 +24,7 @@ def load_npz(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz file")
     try:
+        # Without pickles: one could run any code.
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -33,6 +35,7 @@ def save_npz(file: Path | BinaryIO, arrays: Arrays) -> None:
     """Unlike numpy's own function it takes any name and keeps the path as it is. Raises OSError."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
+            # Zip64 must be chosen before the size is known; without it an entry ends at 2 GiB.
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
@@ -44,6 +47,7 @@ def load_json(path: Path) -> list[Arrays]:
     """
     try:
         content = json.loads(path.read_bytes())
+    # json gives up so where lists are nested too deeply.
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     requests = content if isinstance(content, list) else [content]
@@ -87,6 +91,7 @@ class MemoryLimit:
 def _read_request(request: Any) -> Arrays:
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise ValueError('it is not an object with a list of "inputs"')
+    # "parameters", "outputs" and "id" are KServe's as well; to leave them out in silence would send another request.
     if others := request.keys() - {"inputs"}:
         raise ValueError(f"{min(others)!r} is not sent: a request holds its inputs only")
     arrays: Arrays = {}
@@ -96,20 +101,19 @@ def _read_request(request: Any) -> Arrays:
         if tensor["name"] in arrays:
             raise ValueError(f"input {tensor['name']!r} is there twice")
         try:
-            arrays[tensor["name"]] = _read_array(tensor["datatype"], tensor["shape"], tensor["data"])
+            datatype, shape, data = tensor["datatype"], tensor["shape"], tensor["data"]
+            if not isinstance(datatype, str) or datatype not in DTYPES:
+                raise ValueError(f"the datatype {datatype!r} is not one of {', '.join(DTYPES)}")
+            # `type`, not `isinstance`: true is an int in Python, and no dimension.
+            if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+                raise ValueError(f"the shape {shape!r} is not a list of dimensions of at least 0")
+            if not isinstance(data, list):
+                raise ValueError("the data are not a list")
+            # KServe's protocol lets data be flat or nested as the shape is, in row-major order either way.
+            arrays[tensor["name"]] = _convert_data(data, datatype).reshape(shape)
         except (ValueError, ArithmeticError) as error:
             raise ValueError(f"input {tensor['name']!r}: {error}") from error
     return arrays
-
-
-def _read_array(datatype: Any, shape: Any, data: Any) -> Array:
-    if not isinstance(datatype, str) or datatype not in DTYPES:
-        raise ValueError(f"the datatype {datatype!r} is not one of {', '.join(DTYPES)}")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"the shape {shape!r} is not a list of dimensions of at least 0")
-    if not isinstance(data, list):
-        raise ValueError("the data are not a list")
-    return _convert_data(data, datatype).reshape(shape)
 
 
 def _convert_data(data: list[Any], datatype: str) -> Array:
@@ -119,6 +123,7 @@ def _convert_data(data: list[Any], datatype: str) -> Array:
         if not all(isinstance(element, str) for element in strings.flat):
             raise ValueError("BYTES are written as texts")
         return strings
+    # What numpy makes of the data by itself shows which kind they are of, and which numbers are finite.
     natural = np.array(data)
     kinds = "b" if datatype == "BOOL" else "iu" if "INT" in datatype else "iuf"
     if natural.size and natural.dtype.kind not in kinds:

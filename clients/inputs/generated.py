@@ -14,7 +14,9 @@ from yais.proto.tensors import DTYPES
 Filling = Literal["random", "zeros"]
 Shapes = Mapping[str, tuple[int, ...]]
 
+# What a dimension of any size is, unless --shape says.
 _FREE_DIMENSION = 16
+# Of a BYTES element.
 _LETTERS = 8
 
 Sizes = Mapping[int, float]
@@ -50,6 +52,7 @@ def fill_array(datatype: str, shape: tuple[int, ...], filling: Filling, random: 
     if datatype == "BOOL":
         return random.integers(0, 2, shape).astype(dtype)
     if dtype.kind in "iu":
+        # Small enough for INT8: indices into a table, as tokens are, are more likely to be valid.
         return random.integers(0, 256 if datatype == "UINT8" else 128, shape).astype(dtype)
     return random.random(shape, np.float32).astype(dtype)
 
@@ -60,7 +63,17 @@ def parse_sizes(text: str) -> Sizes:
     `8`; `1..16`, all alike; `1:70,8:25,32:5`, by weight; `geometric:MEAN` or `geometric:MEAN:MOST`.
     """
     if text.startswith("geometric:"):
-        return _geometric_sizes(text)
+        # P(k) = p (1 - p)^(k - 1) with p = 1 / mean; cut at MOST, or else where less than 0.1 % is left.
+        _, mean_text, *most_text = text.split(":")
+        try:
+            mean = float(mean_text)
+        except ValueError:
+            mean = math.nan
+        if not 1 < mean <= 100 or len(most_text) > 1:
+            raise ValueError(f"{text!r} is not geometric:MEAN[:MOST] with a mean above 1 and up to 100")
+        stay = 1 - 1 / mean
+        most = _parse_size(most_text[0]) if most_text else math.ceil(math.log(_TAIL) / math.log(stay))
+        return {size: (1 - stay) * stay ** (size - 1) for size in range(1, min(most, _MOST_SIZES) + 1)}
     if ".." in text:
         first, _, last = text.partition("..")
         least, most = _parse_size(first), _parse_size(last)
@@ -74,7 +87,18 @@ def parse_weights(text: str, separator: str) -> dict[str, float]:
     """The weights by name, in the order of `text`; 1 where none is given. Raises ValueError, naming what is wrong."""
     weights: dict[str, float] = {}
     for part in text.split(","):
-        name, weight = _parse_weight(part.strip(), separator)
+        part = part.strip()
+        # The last separator: a name may have some of its own, as that of a file has.
+        name, found, number = part.rpartition(separator)
+        if not found:
+            name, number = part, "1"
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        # NaN is in no range.
+        if not name or not 0 < weight < math.inf:
+            raise ValueError(f"{part!r} is not NAME{separator}WEIGHT with a weight above 0")
         if name in weights:
             raise ValueError(f"{name!r} is there twice")
         weights[name] = weight
@@ -102,30 +126,3 @@ def _parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(f"{size} is not in the range x>=1")
     return size
-
-
-def _geometric_sizes(text: str) -> Sizes:
-    """P(k) = p (1 - p)^(k - 1) with p = 1 / mean; cut at `most`, or else where less than 0.1 % is left."""
-    _, mean_text, *most_text = text.split(":")
-    try:
-        mean = float(mean_text)
-    except ValueError:
-        mean = math.nan
-    if not 1 < mean <= 100 or len(most_text) > 1:
-        raise ValueError(f"{text!r} is not geometric:MEAN[:MOST] with a mean above 1 and up to 100")
-    stay = 1 - 1 / mean
-    most = _parse_size(most_text[0]) if most_text else math.ceil(math.log(_TAIL) / math.log(stay))
-    return {size: (1 - stay) * stay ** (size - 1) for size in range(1, min(most, _MOST_SIZES) + 1)}
-
-
-def _parse_weight(part: str, separator: str) -> tuple[str, float]:
-    name, found, text = part.rpartition(separator)
-    if not found:
-        name, text = part, "1"
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not name or not 0 < weight < math.inf:
-        raise ValueError(f"{part!r} is not NAME{separator}WEIGHT with a weight above 0")
-    return name, weight

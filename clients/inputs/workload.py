@@ -21,6 +21,7 @@ from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 T = TypeVar("T")
 
+# Numbers drawn by one call: each call costs some microseconds, whatever it draws.
 _AT_ONCE = 1024
 
 
@@ -100,6 +101,7 @@ def announce(options: CommonOptions) -> Workload:
     """Says what will be called. Exits with 1 when the server does not answer, with 2 for options that do not fit it."""
     with report_errors(options.target):
         workload = prepare(options)
+        # Made once before anything is sent, so that what the protocol cannot carry is an error of usage.
         for choice in workload.choices:
             for inputs in choice.items:
                 workload.request(inputs)
@@ -149,9 +151,16 @@ def describe(client: Client, name: str, version: str, timeout: float) -> ServedM
 
 def find_inputs(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
     """A choice for each batch size. Raises click's usage errors for options that do not fit the model."""
+    if options.picture:
+        return _images(model, options)
     if options.npz or options.json:
         return (WeightedChoice(1.0, _files(model, options)),)
-    return _images(model, options) if options.picture else _generated(model, options)
+    random, memory = np.random.default_rng(options.seed), MemoryLimit("--batch")
+    choices = []
+    for size, weight in _batch_sizes(model, options):
+        inputs = generate_inputs(model.metadata, size, options.shape, options.inputs, random)
+        choices.append(WeightedChoice(weight, (memory.keep(inputs),)))
+    return tuple(choices)
 
 
 def draw(choices: Sequence[WeightedChoice[T]], *seed: int) -> Iterator[T]:
@@ -185,6 +194,7 @@ def _check_names(model: ServedModel, inputs: Arrays) -> Arrays:
 
 
 def _files(model: ServedModel, options: CommonOptions) -> tuple[Arrays, ...]:
+    # Options see to it that there is only one kind of file.
     (option,) = options.files
     memory = MemoryLimit(option)
     try:
@@ -220,17 +230,6 @@ def _images(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[
         )
         choices.append(WeightedChoice(weight, tuple(memory.keep({tensor.name: batch}) for batch in batches)))
     return tuple(choices)
-
-
-def _generated(model: ServedModel, options: CommonOptions) -> tuple[WeightedChoice[Arrays], ...]:
-    random = np.random.default_rng(options.seed)
-    memory = MemoryLimit("--batch")
-    return tuple(
-        WeightedChoice(
-            weight, (memory.keep(generate_inputs(model.metadata, size, options.shape, options.inputs, random)),)
-        )
-        for size, weight in _batch_sizes(model, options)
-    )
 
 
 def _batch_sizes(model: ServedModel, options: CommonOptions) -> list[tuple[int | None, float]]:

@@ -22,9 +22,12 @@ _LINE = "%d,%d,%d,%s,%d\n"
 
 SECOND_COLUMNS = ("second", *(field.name for field in fields(Counts)), "in_flight", "p50_ms", "p99_ms", "max_ms")
 
+# HdrHistogram's default for percentile ticks per half distance.
 _TICKS = 5
+# Histograms count nanoseconds.
 _MS = 1e6
 
+# As HistogramLogWriter of the Java library writes it, so that HistogramLogAnalyzer and hdr-plot read it.
 _LOG_HEADER = "#[Histogram log format version 1.3]"
 _LOG_LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
 
@@ -51,6 +54,7 @@ class RequestLog:
         if self.error is not None:
             return
         times = np.stack((batch.due, batch.sent, batch.done)) - start
+        # One write and one format for a line: rows come by the hundred thousand.
         names = [self._names[status - LOWEST_STATUS] for status in batch.status.tolist()]
         rows = zip(*times.tolist(), names, batch.kind.tolist(), strict=True)
         try:
@@ -72,8 +76,10 @@ def by_second(report: Report) -> str:
 
 def spectrum(histogram: Histogram) -> str:
     """Values in milliseconds, at percentiles that come closer to 100 in `_TICKS` steps each time the rest halves."""
+    # The columns of HdrHistogram's outputPercentileDistribution, to the letter: plotters split at them.
     lines = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>16}", ""]
     for value, percentile, count in _steps(histogram):
+        # At 100 % it is infinite, and HdrHistogram leaves it out.
         rest = f" {1 / (1 - percentile / 100):16.2f}" if percentile < 100 else ""
         lines.append(f"{value / _MS:12.3f} {percentile / 100:14.12f} {count:10d}{rest}")
     lines += [
@@ -101,6 +107,7 @@ def histogram_log(report: Report) -> str:
 def _steps(histogram: Histogram) -> Iterator[tuple[int, float, int]]:
     """The first value that reaches each percentile, and how many there are up to it; the last one again for 100 %."""
     values, counts = (column.tolist() for column in histogram.steps())
+    # HdrHistogram's PercentileIterator: ticks of 10 % up to 50 %, of 5 % up to 75 %, and so on.
     level, total = 0.0, histogram.total
     for value, count in zip(values, accumulate(counts), strict=True):
         while 100.0 * count / total >= level:

@@ -1,7 +1,7 @@
 """Bokeh figures of the plots."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from bokeh.models import (
@@ -25,17 +25,17 @@ from bokeh.models.annotations.legends import Legend, LegendItem
 from bokeh.models.renderers.glyph_renderer import GlyphRenderer
 from bokeh.plotting import figure
 
-from yais.clients.reporters.html.plots import Axis, Plot, PlotLine, Values
+from yais.clients.reporters.html.plots import Axis, Plot
 
-# Generic in Bokeh's stubs alone.
-Renderers: TypeAlias = "list[GlyphRenderer[Any]]"
-
+# Pixels.
 _HEIGHT = 340
 _FONT = "system-ui, sans-serif"
 _INK, _FAINT = "#33383d", "#d9dde1"
 # On a logarithmic scale there is no 0; a microsecond is as little as anybody asks for.
 _LEAST = 1e-3
+# In percent, as HdrHistogram's plots have them: the last one is as far as a run of 10⁸ requests reaches.
 _QUANTILES = (0, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999, 99.9999, 99.99999, 99.999999)
+# The first line of what the pointer shows: its name, and the column of the source with its format.
 _FORMATS: dict[Axis, tuple[str, str]] = {
     "second": ("second", "@x{0,0}"),
     "percentile": ("percentile", "@percentile{0.[00000]} %"),
@@ -44,15 +44,14 @@ _FORMATS: dict[Axis, tuple[str, str]] = {
 
 def draw(plots: Sequence[Plot]) -> list[figure]:
     """The figures of one page; those with the same x are zoomed together."""
-    ranges = {axis: _x_range(axis, plots) for axis in _FORMATS}
+    ranges = {}
+    for axis in _FORMATS:
+        last = max((float(plot.x[-1]) for plot in plots if plot.axis == axis and plot.x.size), default=1.0)
+        # 1 / (1 - q) is 1 for q = 0, where the spectrum begins.
+        start = 1.0 if axis == "percentile" else 0.0
+        end = max(last, start + 1)
+        ranges[axis] = Range1d(start=start, end=end, bounds=(start, end))
     return [_draw(plot, ranges[plot.axis]) for plot in plots]
-
-
-def _x_range(axis: Axis, plots: Sequence[Plot]) -> Range1d:
-    last = max((plot.x[-1] for plot in plots if plot.axis == axis and plot.x.size), default=1.0)
-    start = 1.0 if axis == "percentile" else 0.0
-    end = max(float(last), start + 1)
-    return Range1d(start=start, end=end, bounds=(start, end))
 
 
 def _draw(plot: Plot, x_range: Range1d) -> figure:
@@ -69,12 +68,34 @@ def _draw(plot: Plot, x_range: Range1d) -> figure:
         tools=[],
     )
     source = _source(plot)
-    renderers = [_draw_line(drawn, line, source, number) for number, line in enumerate(plot.lines)]
-    y_range.renderers = [renderer for group in renderers for renderer in group]
-    _add_legends(drawn, plot, renderers)
+    runs: dict[int, list[LegendItem]] = {}
+    for number, line in enumerate(plot.lines):
+        renderers: list[GlyphRenderer[Any]] = [
+            drawn.line(
+                "x",
+                f"y{number}",
+                source=source,
+                line_color=line.colour,
+                line_dash=line.dash,
+                line_width=2,
+                line_join="round",
+                visible=line.shown,
+            )
+        ]
+        lone = f"lone{number}"
+        if lone in source.data:
+            renderers.append(drawn.scatter("x", lone, source=source, color=line.colour, size=6, visible=line.shown))
+        runs.setdefault(line.run, []).append(LegendItem(label=line.name, renderers=renderers))
+    # Not the pointer's guide, which comes later: it has the highest value of all lines, of hidden ones as well.
+    y_range.renderers = list(drawn.renderers)
+    # A legend for each run. What is added later stands above.
+    for run in sorted(runs, reverse=True):
+        legend = Legend(items=runs[run], orientation="horizontal", click_policy="hide")
+        legend.update(border_line_color=None, background_fill_alpha=0, label_text_font=_FONT, label_text_color=_INK)
+        legend.update(padding=0, margin=2, spacing=12, label_text_font_size="13px", location="left")
+        drawn.add_layout(legend, "above")
     _add_tools(drawn, plot, drawn.line("x", "highest", source=source, line_alpha=0))
-    _label(drawn, plot)
-    _style(drawn)
+    _style_axes(drawn, plot)
     return drawn
 
 
@@ -83,7 +104,12 @@ def _source(plot: Plot) -> ColumnDataSource:
     if plot.logarithmic:
         rows = rows.clip(_LEAST)
     columns = {f"y{number}": row for number, row in enumerate(rows)}
-    columns |= {f"lone{number}": lone for number, row in enumerate(rows) if not np.isnan(lone := _lone(row)).all()}
+    for number, row in enumerate(rows):
+        # A line does not show values without a neighbour: they become points.
+        known = np.pad(~np.isnan(row), 1)
+        lone = np.where(known[:-2] | known[2:], np.nan, row)
+        if not np.isnan(lone).all():
+            columns[f"lone{number}"] = lone
     if plot.axis == "percentile":
         columns["percentile"] = 100 * (1 - 1 / plot.x)
     # What the pointer finds, wherever it is above or below a value.
@@ -91,48 +117,12 @@ def _source(plot: Plot) -> ColumnDataSource:
     return ColumnDataSource({"x": plot.x, "highest": highest, **columns})
 
 
-def _lone(row: Values) -> Values:
-    """The values without a neighbour, which a line does not show."""
-    known = np.pad(~np.isnan(row), 1)
-    return np.where(known[:-2] | known[2:], np.nan, row)
-
-
-def _draw_line(drawn: figure, line: PlotLine, source: ColumnDataSource, number: int) -> Renderers:
-    drawn_line = drawn.line(
-        "x",
-        f"y{number}",
-        source=source,
-        line_color=line.colour,
-        line_dash=line.dash,
-        line_width=2,
-        line_join="round",
-        visible=line.shown,
-    )
-    lone = f"lone{number}"
-    if lone not in source.data:
-        return [drawn_line]
-    return [drawn_line, drawn.scatter("x", lone, source=source, color=line.colour, size=6, visible=line.shown)]
-
-
-def _add_legends(drawn: figure, plot: Plot, renderers: Sequence[Renderers]) -> None:
-    """One for each run, below each other. A click hides a line, or shows it."""
-    items = [
-        (line.run, LegendItem(label=line.name, renderers=group))
-        for line, group in zip(plot.lines, renderers, strict=True)
-    ]
-    # What is added later stands above.
-    for run in sorted({run for run, _ in items}, reverse=True):
-        legend = Legend(items=[item for of, item in items if of == run], orientation="horizontal", click_policy="hide")
-        legend.update(border_line_color=None, background_fill_alpha=0, label_text_font=_FONT, label_text_color=_INK)
-        legend.update(padding=0, margin=2, spacing=12, label_text_font_size="13px", location="left")
-        drawn.add_layout(legend, "above")
-
-
 def _add_tools(drawn: figure, plot: Plot, guide: "GlyphRenderer[Any]") -> None:
     values = [(line.name, f"@y{number}{{0,0.[000]}}") for number, line in enumerate(plot.lines)]
     hover = HoverTool(
         renderers=[guide], mode="vline", point_policy="follow_mouse", tooltips=[_FORMATS[plot.axis], *values]
     )
+    # They always work: not `visible` only keeps their buttons out of the toolbar.
     hover.visible = False
     crosshair = CrosshairTool(dimensions="height", line_color=_INK, line_alpha=0.35)
     crosshair.visible = False
@@ -142,7 +132,8 @@ def _add_tools(drawn: figure, plot: Plot, guide: "GlyphRenderer[Any]") -> None:
     drawn.toolbar.update(logo=None, active_drag=zoom, active_scroll=None, autohide=True)
 
 
-def _label(drawn: figure, plot: Plot) -> None:
+def _style_axes(drawn: figure, plot: Plot) -> None:
+    """For light paper; the page turns it round for a dark one."""
     drawn.yaxis.axis_label = plot.y_label
     if plot.logarithmic:
         drawn.yaxis.ticker = LogTicker(mantissas=[1, 2, 5])
@@ -151,17 +142,13 @@ def _label(drawn: figure, plot: Plot) -> None:
     if plot.axis == "second":
         drawn.xaxis.axis_label = "second of the run"
         drawn.xaxis.formatter = NumeralTickFormatter(format="0,0.[0]")
-        return
-    ticks = [round(1 / (1 - quantile / 100)) for quantile in _QUANTILES]
-    labels = (f"{quantile:.9g} %" for quantile in _QUANTILES)
-    drawn.xaxis.axis_label = "percentile"
-    drawn.xaxis.ticker = FixedTicker(ticks=ticks)
-    drawn.xaxis.major_label_overrides = dict(zip(ticks, labels, strict=True))
-    drawn.xaxis.major_label_policy = NoOverlap()
-
-
-def _style(drawn: figure) -> None:
-    """For light paper; the page turns it round for a dark one."""
+    else:
+        ticks = [round(1 / (1 - quantile / 100)) for quantile in _QUANTILES]
+        labels = (f"{quantile:.9g} %" for quantile in _QUANTILES)
+        drawn.xaxis.axis_label = "percentile"
+        drawn.xaxis.ticker = FixedTicker(ticks=ticks)
+        drawn.xaxis.major_label_overrides = dict(zip(ticks, labels, strict=True))
+        drawn.xaxis.major_label_policy = NoOverlap()
     drawn.update(background_fill_color=None, border_fill_color=None, outline_line_color=None, min_border_right=24)
     drawn.grid.grid_line_color = _FAINT
     for axis in drawn.axis:

@@ -21,7 +21,6 @@ from yais.clients.reporters.html.plots import Plot, plots
 from yais.clients.reporters.html.tables import tables
 from yais.clients.reporters.text import verdict_lines
 from yais.clients.stats.histogram import milliseconds
-from yais.clients.stats.report import Report
 from yais.clients.stats.slo import Assessment, objectives_met
 from yais.clients.stats.verdict import Result, judge
 
@@ -51,13 +50,21 @@ class RunSummary:
     def of(cls, run: NamedReport) -> Self:
         verdict = judge(run.report, objectives_met(run.assessments))
         sentence, *reasons = verdict_lines(verdict)
+        latency, counts = run.report.latency, run.report.counts
+        # Latency has no percentiles where nothing completed.
+        percentiles = (KeyFigure(name, f"{milliseconds(latency.ms[name])} ms") for name in ("p50", "p99") if latency.ms)
         return cls(
             name=run.name,
             result=verdict.result,
             sentence=sentence,
             reasons=tuple(map(str.strip, reasons)),
             assessments=run.assessments,
-            figures=_key_figures(run.report),
+            figures=(
+                KeyFigure("answered", f"{run.report.rate_answered:,.1f}/s"),
+                *percentiles,
+                KeyFigure("failed", f"{counts.failed:,}"),
+                KeyFigure("dropped", f"{counts.dropped:,}"),
+            ),
         )
 
 
@@ -76,16 +83,24 @@ def page(runs: Sequence[NamedReport]) -> str:
     policy names its own scripts by their digests.
     """
     figures, scripts = _figures(plots(runs))
+    # Content-Security-Policy, Level 3: a script in the page runs only if its digest is listed.
+    digests = (base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii") for script in scripts)
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    policy = (
+        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
     environment = Environment(
         loader=PackageLoader(_PACKAGE, ""),
         autoescape=True,
+        # A name that a template gets wrong is an error, not an empty text.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     text = environment.get_template("page.html").render(
         title=f"siege: {', '.join(run.name or run.report.info.target for run in runs)}",
-        policy=_security_policy(scripts),
+        policy=policy,
         style=Markup(files(_PACKAGE).joinpath("style.css").read_text("ascii")),
         scripts=[Markup(script) for script in scripts],
         summaries=[RunSummary.of(run) for run in runs],
@@ -95,19 +110,6 @@ def page(runs: Sequence[NamedReport]) -> str:
     return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _key_figures(report: Report) -> tuple[KeyFigure, ...]:
-    counts = report.counts
-    percentiles = (
-        KeyFigure(name, f"{milliseconds(report.latency.ms[name])} ms") for name in ("p50", "p99") if report.latency.ms
-    )
-    return (
-        KeyFigure("answered", f"{report.rate_answered:,.1f}/s"),
-        *percentiles,
-        KeyFigure("failed", f"{counts.failed:,}"),
-        KeyFigure("dropped", f"{counts.dropped:,}"),
-    )
-
-
 def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
     """With the scripts that draw them: none where nothing is to be drawn."""
     drawn = {plot.name: plot for plot in shown if plot.lines}
@@ -115,19 +117,10 @@ def _figures(shown: Sequence[Plot]) -> tuple[list[Figure], list[str]]:
         return [Figure(plot, None) for plot in shown], []
     figures: dict[str, Model] = dict(zip(drawn, draw(list(drawn.values())), strict=True))
     script, elements = components(figures, wrap_script=False)
+    # Inline: the page must open without a network, in years as well.
     library = Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw
     # Escaped letters change nothing in JavaScript's literals and comments, which is where others than ASCII's stand.
     scripts = [
         re.sub("[^\\x00-\\x7f]+", lambda letters: json.dumps(letters[0])[1:-1], each) for each in (*library, script)
     ]
     return [Figure(plot, Markup(elements[plot.name]) if plot.name in drawn else None) for plot in shown], scripts
-
-
-def _security_policy(scripts: Sequence[str]) -> str:
-    """The page may run these scripts, and show what is in it."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii") for script in scripts)
-    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-    return (
-        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )

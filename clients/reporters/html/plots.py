@@ -68,16 +68,36 @@ class Quantity:
 
 def lines_of(runs: Sequence[NamedReport], quantities: Sequence[Quantity], length: int) -> tuple[PlotLine, ...]:
     """A line of each run's quantity, but for those without any value."""
-    lines = [
-        _plot_line(run, number, quantity, length, alone=len(runs) == 1)
-        for number, run in enumerate(runs)
-        for quantity in quantities
-    ]
+    alone = len(runs) == 1
+    lines = []
+    for number, run in enumerate(runs):
+        for quantity in quantities:
+            values = quantity.of(run.report)
+            line = PlotLine(
+                run=number,
+                name=quantity.name if alone else f"{run.name}: {quantity.name}",
+                # Runs of different lengths share an x.
+                values=np.pad(values, (0, length - values.size), constant_values=np.nan),
+                colour=quantity.colour if alone else _RUN_COLOURS[number % len(_RUN_COLOURS)],
+                dash=quantity.dash if alone else quantity.among,
+                shown=alone or quantity.leading,
+            )
+            lines.append(line)
     return tuple(line for line in lines if not np.isnan(line.values).all())
 
 
 def plots(runs: Sequence[NamedReport]) -> tuple[Plot, ...]:
-    return _throughput_plot(runs), _latency_plot(runs), _spectrum_plot(runs), _lag_plot(runs), _in_flight_plot(runs)
+    in_flight = Quantity(
+        "in flight", lambda report: np.array([second.in_flight for second in report.intervals], float), _BLUE
+    )
+    text = "Requests without an answer at the end of each second. What grows steadily is a server that falls behind."
+    return (
+        _throughput_plot(runs),
+        _latency_plot(runs),
+        _spectrum_plot(runs),
+        _lag_plot(runs),
+        _plot_by_second(runs, [in_flight], name="in-flight", title="In flight", text=text, y_label="requests"),
+    )
 
 
 def rests(count: int) -> Values:
@@ -94,18 +114,6 @@ def values_at(distribution: Distribution, x: Values) -> Values:
     values = np.full(x.size, np.nan)
     values[: own.size] = distribution.opened().values_at(percentiles.tolist()) / 1e6
     return values
-
-
-def _plot_line(run: NamedReport, number: int, quantity: Quantity, length: int, *, alone: bool) -> PlotLine:
-    values = quantity.of(run.report)
-    return PlotLine(
-        run=number,
-        name=quantity.name if alone else f"{run.name}: {quantity.name}",
-        values=np.pad(values, (0, length - values.size), constant_values=np.nan),
-        colour=quantity.colour if alone else _RUN_COLOURS[number % len(_RUN_COLOURS)],
-        dash=quantity.dash if alone else quantity.among,
-        shown=alone or quantity.leading,
-    )
 
 
 def _throughput_plot(runs: Sequence[NamedReport]) -> Plot:
@@ -146,14 +154,6 @@ def _latency_plot(runs: Sequence[NamedReport]) -> Plot:
         y_label="milliseconds",
         logarithmic=True,
     )
-
-
-def _in_flight_plot(runs: Sequence[NamedReport]) -> Plot:
-    in_flight = Quantity(
-        "in flight", lambda report: np.array([second.in_flight for second in report.intervals], float), _BLUE
-    )
-    text = "Requests without an answer at the end of each second. What grows steadily is a server that falls behind."
-    return _plot_by_second(runs, [in_flight], name="in-flight", title="In flight", text=text, y_label="requests")
 
 
 def _plot_by_second(

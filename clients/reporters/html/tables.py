@@ -90,12 +90,24 @@ def tables(runs: Sequence[NamedReport]) -> tuple[Table, ...]:
     rates = (Row(name, tuple(_text(of(run.report)) for run in runs)) for name, of in _RATES.items())
     info = (Row(name, tuple(_text(of(run.report.info)) for run in runs)) for name, of in _INFO.items())
     known = tuple(row for row in info if any(cell != _NONE for cell in row.cells))
+    # Runs need not have the same models, nor the same failures: each has tables of its own.
+    models, failures = [], []
+    model_heads = tuple(Head(text) for text in ("sent", "completed", "p50, ms", "p99, ms"))
+    failure_heads = (Head("requests"), Head("what was said"))
+    for run in runs:
+        rows = []
+        for model in run.report.kinds:
+            percentiles = (_cell(model.latency, name) for name in ("p50", "p99"))
+            rows.append(Row(model.name, (f"{model.counts.sent:,}", f"{model.counts.completed:,}", *percentiles)))
+        models.append(Table("kinds", _titled("Models of the mix", run, runs), (model_heads,), tuple(rows)))
+        said = tuple(Row(each.status, (f"{each.count:,}", each.text)) for each in run.report.failures)
+        failures.append(Table("failures", _titled("Failures", run, runs), (failure_heads,), said, numeric=False))
     made = (
         _counts(runs),
         _percentiles(runs),
         Table("rates", "Rates and times", _names(runs), tuple(rates)),
-        *_models(runs),
-        *_failures(runs),
+        *models,
+        *failures,
         Table("info", "What was run", _names(runs), known, numeric=False),
     )
     return tuple(table for table in made if table.rows)
@@ -141,32 +153,6 @@ def _percentiles(runs: Sequence[NamedReport]) -> Table:
 def _cell(distribution: Distribution | None, name: str) -> str:
     value = None if distribution is None else distribution.ms.get(name)
     return _NONE if value is None else milliseconds(value)
-
-
-def _models(runs: Sequence[NamedReport]) -> list[Table]:
-    heads = tuple(Head(text) for text in ("sent", "completed", "p50, ms", "p99, ms"))
-    tables = []
-    for run in runs:
-        rows = []
-        for model in run.report.kinds:
-            percentiles = (_cell(model.latency, name) for name in ("p50", "p99"))
-            rows.append(Row(model.name, (f"{model.counts.sent:,}", f"{model.counts.completed:,}", *percentiles)))
-        tables.append(Table("kinds", _titled("Models of the mix", run, runs), (heads,), tuple(rows)))
-    return tables
-
-
-def _failures(runs: Sequence[NamedReport]) -> list[Table]:
-    heads = (Head("requests"), Head("what was said"))
-    return [
-        Table(
-            "failures",
-            _titled("Failures", run, runs),
-            (heads,),
-            tuple(Row(failure.status, (f"{failure.count:,}", failure.text)) for failure in run.report.failures),
-            numeric=False,
-        )
-        for run in runs
-    ]
 
 
 def _names(runs: Sequence[NamedReport], columns: int = 1) -> tuple[tuple[Head, ...], ...]:
