@@ -33,7 +33,7 @@ _FONT = "system-ui, sans-serif"
 _INK, _FAINT = "#33383d", "#d9dde1"
 # On a logarithmic scale there is no 0; a microsecond is as little as anybody asks for.
 _LEAST = 1e-3
-# In percent, as HdrHistogram's plots have them: the last one is as far as a run of 10⁸ requests reaches.
+# In percent; the last one is as far as a run of 10^8 requests reaches.
 _QUANTILES = (0, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999, 99.9999, 99.99999, 99.999999)
 # The first line of what the pointer shows: its name, and the column of the source with its format.
 _FORMATS: dict[Axis, tuple[str, str]] = {
