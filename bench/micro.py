@@ -180,21 +180,20 @@ class AnsweredRequest:
 
 
 def run_recording(size: Size) -> list[RecordingRow]:
-    with pinned(choose_cores().server):
-        return [_recording_row(batch, size) for batch in BATCHES]
-
-
-def _recording_row(batch: int, size: Size) -> RecordingRow:
     methods: list[RecordRequests] = [_recorder, _histograms, _summaries]
-    rounds = [[_recording_cost(method, size.requests, batch) for method in methods] for _ in range(size.rounds)]
-    recorder, histogram, summary = (Spread.of(column) for column in zip(*rounds, strict=True))
-    return RecordingRow(f"batches of {batch}", recorder, histogram, summary)
-
-
-def _recording_cost(method: RecordRequests, count: int, batch: int) -> float:
-    started = process_time_ns()
-    method(count, batch)
-    return (process_time_ns() - started) / count
+    rows = []
+    with pinned(choose_cores().server):
+        for batch in BATCHES:
+            # Methods take turns, so that a slower spell of the machine strikes all of them.
+            costs: list[list[float]] = [[] for _ in methods]
+            for _ in range(size.rounds):
+                for method, of_method in zip(methods, costs, strict=True):
+                    started = process_time_ns()
+                    method(size.requests, batch)
+                    of_method.append((process_time_ns() - started) / size.requests)
+            recorder, histogram, summary = map(Spread.of, costs)
+            rows.append(RecordingRow(f"batches of {batch}", recorder, histogram, summary))
+    return rows
 
 
 def _recorder(count: int, batch: int) -> None:
@@ -239,14 +238,13 @@ class SiegeRecorderRow:
 
 
 def run_siege_recorder(size: Size) -> list[SiegeRecorderRow]:
+    rows = []
     with pinned(choose_cores().load):
-        return [_siege_recorder_row(case, failures, size) for case, failures in FAILURES.items()]
-
-
-def _siege_recorder_row(case: str, failures: int, size: Size) -> SiegeRecorderRow:
-    rounds = [(_recording(size.requests, failures), _observing(size.requests)) for _ in range(size.rounds)]
-    recorder, histogram = (Spread.of(column) for column in zip(*rounds, strict=True))
-    return SiegeRecorderRow(case, recorder, histogram, SIEGE_RECORDER_BOUND)
+        for case, failures in FAILURES.items():
+            rounds = [(_recording(size.requests, failures), _observing(size.requests)) for _ in range(size.rounds)]
+            recorder, histogram = (Spread.of(column) for column in zip(*rounds, strict=True))
+            rows.append(SiegeRecorderRow(case, recorder, histogram, SIEGE_RECORDER_BOUND))
+    return rows
 
 
 def _recording(requests: int, failures: int) -> float:

@@ -47,7 +47,7 @@ def load_json(path: Path) -> list[Arrays]:
     """
     try:
         content = json.loads(path.read_bytes())
-    # json gives up so where lists are nested too deeply.
+    # RecursionError is json's answer to lists that are nested too deeply.
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     requests = content if isinstance(content, list) else [content]

@@ -27,7 +27,7 @@ _TICKS = 5
 # Histograms count nanoseconds.
 _MS = 1e6
 
-# As HistogramLogWriter of the Java library writes it, so that HistogramLogAnalyzer and hdr-plot read it.
+# As HistogramLogWriter of the Java library writes it, so that HistogramLogProcessor reads it.
 _LOG_HEADER = "#[Histogram log format version 1.3]"
 _LOG_LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
 

@@ -71,6 +71,7 @@ class Subchannel:
 
     async def _follow(self) -> None:
         while True:
+            # A channel that is IDLE, as after a GOAWAY, does not connect by itself.
             state = self._channel.get_state(try_to_connect=True)
             if state is not self.state:
                 self.losses += self.is_ready
@@ -227,6 +228,8 @@ class Resolver:
                 is_known = False
 
     async def _wait(self, lost: asyncio.Event) -> None:
+        # As gRPC's clients do (C-core: GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS): a server that is down must not
+        # become a flood of queries.
         await asyncio.sleep(self._interval.minimum)
         try:
             async with asyncio.timeout(self._interval.maximum - self._interval.minimum):
@@ -256,6 +259,7 @@ async def connect(
     Raises click's exception when there is none, ValueError for a target that cannot be.
     """
     target = parse_target(endpoint.target)
+    # Calls name the server as the user did, though a subchannel only knows an address: virtual hosts go by it.
     authority = None if target.name is None else str(target.name)
     resolver = Resolver(target, resolve, interval)
     balancer = RoundRobinBalancer(
@@ -297,6 +301,7 @@ def _format_address(host: str, port: int, flow: int = 0, scope: int = 0) -> str:
 async def _wait_until_connected(balancer: RoundRobinBalancer, target: str, within: float) -> None:
     try:
         async with asyncio.timeout(within):
+            # All of them, so that the first requests are spread as the later ones are; too slow ones get theirs later.
             await balancer.settle()
     except TimeoutError:
         if not balancer.is_ready:

@@ -45,6 +45,7 @@ class Sample:
 
     def shows_fewer(self, risk: float) -> bool:
         over, total = self.share.over + self.in_flight, self.share.total + self.in_flight
+        # Kish's effective sample size: n / design effect.
         over, total = math.ceil(over / self.design_effect), int(total / self.design_effect)
         return shows_fewer(over, total, float(self.share.allowed), risk)
 
@@ -79,6 +80,7 @@ class Judge:
 
     def shown(self, samples: Sequence[Sample]) -> ProbeOutcome | None:
         """What it shows with confidence; None for nothing."""
+        # Bonferroni: the chance that any check is wrong is at most the sum of their chances.
         risk = (1 - self.confidence) / self.checks
         # Any one of them makes a miss, and has its part of the risk; all of them are needed for the opposite.
         if any(each.shows_more(risk / len(samples)) for each in samples):
@@ -112,6 +114,7 @@ async def find_max(load: LoadConfig, info: RunInfo, judge: Judge, search: Search
         cost = replace(info, cpu=(sent.cpu,), cores=cores.cores, busy_cores=cores.busy())
         return summarise(recorder.tally, replace(cost, schedule=str(arrivals), rate_asked=rate))
 
+    # Pings have a connection of their own, open all through: no probe's end takes it along.
     async with connect(replace(load.endpoint, connections=1), load.timeout) as balancer:
         idle = IdleDetector(make_ping(load, balancer.picker))
         show_point = partial(click.echo, err=True)

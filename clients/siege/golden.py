@@ -16,6 +16,7 @@ from yais.proto.grpc_service_pb2 import ModelInferResponse
 
 Read = Callable[[bytes], Arrays]
 
+# numpy's kinds: bool, int, unsigned and object (BYTES); bytes and str, which .npz files have for texts; float.
 _EXACT = "biuO"
 _TEXTS = "SU"
 _FLOATS = "f"
@@ -149,5 +150,6 @@ def _equal(expected: Array, actual: Array, tolerance: Tolerance) -> Array:
         return np.asarray(expected == actual, np.bool_)
     if "O" in (expected.dtype.kind, actual.dtype.kind):
         return np.zeros(expected.shape, np.bool_)
+    # In float64: a tolerance may be finer than FP16 or BF16 are. A NaN is right where one is expected.
     values, right = actual.astype(np.float64), expected.astype(np.float64)
     return np.isclose(values, right, tolerance.relative, tolerance.absolute, equal_nan=True)

@@ -84,6 +84,7 @@ class InFlight:
         due, sent, kind, request, may_repeat = self._calls.pop(call)
         if call.status == OK:
             self._succeed(call, due, sent, kind, request)
+        # gRPC's transparent retry (gRFC A6): once for REFUSED_STREAM and for streams above a GOAWAY's last one.
         elif may_repeat and call.was_refused:
             self._send(due, sent, kind, request, may_repeat=False)
         else:

@@ -10,6 +10,7 @@ from yais.clients.stats.verdict import SiegeExitCode
 ProbeOutcome = Literal["kept", "missed", "invalid"]
 SearchEnd = Literal["found", "none", "ceiling", "generator", "unsteady", "interrupted"]
 
+# A server that misses even this part of the start misses for another reason than the rate.
 _DEEPEST = 1000
 
 SCHEMA = "yais.siege.curve/1"
@@ -98,6 +99,7 @@ class Search:
             self._doubted = None
         if outcome == "missed":
             self._missed = rate
+            # Higher rates that were kept before were luck.
             self._kept = [kept for kept in self._kept if kept < rate]
             if not self._kept and rate <= self._start / _DEEPEST:
                 self._end = "none"

@@ -18,6 +18,7 @@ from yais.proto import grpc_service_pb2 as pb
 from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 _SHM = Path("/dev/shm")
+# Bytes: a cache line, so that no two tensors share one.
 _ALIGNMENT = 64
 
 

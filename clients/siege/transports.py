@@ -122,6 +122,7 @@ class _TaskCall:
         self._task = asyncio.create_task(self._follow())
 
     def cancel(self, status: int, details: str, /) -> None:
+        # False for one that is over, whose status stands.
         if self._call.cancel():
             self.status, self.details = status, details
 

@@ -30,6 +30,7 @@ HALF_OCTAVE = 1 << _HALF_BITS
 # What a 64-bit duration can need.
 MOST_SLOTS = (63 - _DIRECT_BITS + 2) * HALF_OCTAVE
 
+# AbstractHistogram.java: a version's base cookie, and 0x10 for counts of variable length (ZigZag LEB128).
 _COMPRESSED_COOKIE = 0x1C849304 | 0x10
 _PLAIN_COOKIE = 0x1C849303 | 0x10
 _OUTER = struct.Struct(">II")
@@ -38,6 +39,7 @@ _INNER = struct.Struct(">IIIIQQd")
 _DIGITS = 3
 # Histograms of one range can be added without a conversion, which not every reader knows.
 _LEAST_HIGHEST = 3600 * 10**9
+# Bytes that HdrHistogram's ZigZagEncoding needs at most, in its LEB128-64b9B variant.
 _LONGEST_TOKEN = 9
 
 
@@ -59,6 +61,7 @@ class Histogram:
         filled = np.flatnonzero(self.counts)
         counts = self.counts[filled]
         size = np.min_scalar_type(int(counts.max(initial=0)))
+        # Slots need 16 bits (MOST_SLOTS is below 65,536), counts as many as the largest does.
         return _filled, (self.counts.size, filled.astype(np.uint16), counts.astype(size))
 
     @property
@@ -141,6 +144,7 @@ def milliseconds(value: float) -> str:
 
 def encode_histogram(histogram: Histogram) -> str:
     body = _packed(_tokens(histogram.counts))
+    # The range's end, from which readers work out how many slots to make.
     highest = max(histogram.value_at(100), _LEAST_HIGHEST)
     payload = zlib.compress(_INNER.pack(_PLAIN_COOKIE, len(body), 0, _DIGITS, 1, highest, 1.0) + body)
     return base64.b64encode(_OUTER.pack(_COMPRESSED_COOKIE, len(payload)) + payload).decode()
@@ -208,12 +212,14 @@ def _grown(counts: NDArray[np.int64], size: int = 0) -> NDArray[np.int64]:
 def _tokens(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Each count, after the number of empty slots before it, negative, where there are any."""
     filled = np.flatnonzero(counts)
+    # Those after the last filled slot are not written.
     empty = np.diff(filled, prepend=-1) - 1
     pairs: NDArray[np.int64] = np.column_stack((-empty, counts[filled])).ravel()
     return pairs[np.flatnonzero(pairs)]
 
 
 def _counts(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    # An absurd number of empty slots may overflow, and is then below 0.
     ends = np.cumsum(np.where(tokens < 0, -tokens, 1))
     slots = int(ends.max(initial=0))
     if slots > MOST_SLOTS or ends.min(initial=0) < 0:
@@ -225,6 +231,7 @@ def _counts(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _packed(tokens: NDArray[np.int64]) -> bytes:
     """Seven bits a byte, the least first; the top bit says that more follow. No token is 0."""
+    # Small numbers of either sign become small ones without: 0, -1, 1, -2 are 0, 1, 2, 3.
     zigzag = (tokens << 1) ^ (tokens >> 63)
     longest = -(-int(zigzag.max(initial=1)).bit_length() // 7)
     rest = zigzag[:, None] >> np.arange(0, 7 * (longest + 1), 7)

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+# gRPC's numbers begin at 0 and end at 16; siege's own lie below.
 OK = 0
 DROPPED = -1
 WRONG = -2
@@ -19,6 +20,7 @@ STATUS_NAMES = MappingProxyType(
     {number: code.name for code, number in STATUS_NUMBERS.items()} | {DROPPED: "DROPPED", WRONG: "WRONG"}
 )
 
+# Statuses are indices into arrays, counted from here.
 LOWEST_STATUS = WRONG
 STATUSES = max(STATUS_NAMES) - LOWEST_STATUS + 1
 

@@ -30,10 +30,12 @@ _BATCH_FOR_SINK = 1024
 FailureRecord = tuple[int, int, str]
 """When a request was due, how it ended, and what was said about that."""
 
+# A text may hold an address or an id, so that each is another: only so many are kept, for memory's sake.
 _DISTINCT_TEXTS = 16
 _OTHER_TEXTS = "(other texts)"
 
 _DROPPED = OUTCOMES.index("dropped")
+# Columns of the table by second: first the outcomes, then these.
 _OFFERED, _SENT, _LATE, _CARRIED = range(len(OUTCOMES), len(OUTCOMES) + 4)
 _COLUMNS = _CARRIED + 1
 
@@ -231,6 +233,7 @@ class Recorder:
 
     def _fold(self) -> None:
         batch, failures = RecordBatch.of(self._entries), self._failures
+        # Cleared first: what is folded is not to be counted twice if that fails.
         self._clear()
         self._tally.fold(batch)
         self._tally.fail(failures)
@@ -307,6 +310,7 @@ class Seconds:
 
     def in_flight(self) -> list[int]:
         """At the end of each second."""
+        # What was dropped has an outcome, but never was in flight.
         ended = self._table[:, : len(OUTCOMES)].sum(axis=1) - self._table[:, _DROPPED]
         in_flight: list[int] = np.cumsum(self._table[:, _SENT] - ended + self._table[:, _CARRIED]).tolist()
         return in_flight
@@ -319,6 +323,7 @@ class Seconds:
     def _add(self, seconds: Nanoseconds, columns: int | NDArray[np.intp], times: int = 1) -> None:
         if seconds.size:
             self._reserve(int(seconds.max()) + 1)
+            # Not `+=`, which would count a second once, however often it is among the indices.
             np.add.at(self._table.reshape(-1), seconds * _COLUMNS + columns, times)
 
     def _reserve(self, seconds: int) -> None:

@@ -8,6 +8,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+# A term smaller than this share of the sum no longer changes it in double precision.
 _NEGLIGIBLE = 2.0**-56
 
 
@@ -21,6 +22,7 @@ def at_most(count: int, total: int, share: float) -> float:
     if count < 0 or share >= 1:
         return 0.0
     if count > total * share:
+        # Above the mean the other tail is summed: its terms fall as well, and nothing cancels.
         return 1.0 - _tail(total - count - 1, total, 1 - share)
     return _tail(count, total, share)
 
@@ -63,6 +65,7 @@ def share_interval(count: int, total: int, confidence: float) -> tuple[float, fl
     if not total:
         return 0.0, 1.0
     risk = (1 - confidence) / 2
+    # The exact interval: its ends are where `count` would just be too many, or too few, at this risk.
     low = _solve(lambda share: at_least(count, total, share) > risk) if count else 0.0
     high = _solve(lambda share: at_most(count, total, share) <= risk) if count < total else 1.0
     return low, high
@@ -78,12 +81,14 @@ def design_effect(overs: Sequence[int], totals: Sequence[int]) -> float:
     if not 0 < over < total:
         return 1.0
     share = over / total
+    # The variance between batches over that of a binomial of a batch's mean size, share * (1 - share) * size.
     squares = sum((part - share * whole) ** 2 for part, whole in zip(overs, totals, strict=True))
     return max(squares / (len(overs) - 1) / (share * (1 - share) * total / len(overs)), 1.0)
 
 
 def _tail(count: int, total: int, share: float) -> float:
     """The sum of the binomial terms from `count` down, which fall from there: `count` is at most total * share."""
+    # The binomial coefficient alone would overflow: logarithms add up first.
     term = math.exp(
         math.lgamma(total + 1)
         - math.lgamma(count + 1)
@@ -102,6 +107,7 @@ def _tail(count: int, total: int, share: float) -> float:
 def _solve(holds: Callable[[float], bool]) -> float:
     """The least share from which on `holds` is true."""
     low, high = 0.0, 1.0
+    # 2^-60 is below what a double distinguishes next to 1.
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)

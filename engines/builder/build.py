@@ -132,8 +132,26 @@ def _fault(error: "trt.ParserError", logged: str) -> Fault:
 
 def make_config(network: ParsedNetwork, options: BuildOptions, profiles: list[Profile]) -> "trt.IBuilderConfig":
     """Raises `BuildError` for a profile that TensorRT refuses."""
+    trt, features = network.library.module, network.library.features
     config = network.builder.create_builder_config()
-    _apply(options, config, network.library)
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.weight_streaming:
+        config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
+    elif features.compiles_at_run_time:
+        # A run that takes memory cannot be recorded as a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if options.hardware_compatible:
+        level = trt.HardwareCompatibilityLevel.__members__[hardware_member(options.hardware_compatible)]
+        config.hardware_compatibility_level = level
+    if options.capabilities:
+        config.num_compute_capabilities = len(options.capabilities)
+    for index, capability in enumerate(options.capabilities):
+        config.set_compute_capability(trt.ComputeCapability.__members__[capability_member(capability)], index)
     for profile in profiles:
         made = network.builder.create_optimization_profile()
         for name, shape in profile.items():
@@ -143,7 +161,7 @@ def make_config(network: ParsedNetwork, options: BuildOptions, profiles: list[Pr
             texts = ", ".join(map(str, profile.values()))
             raise BuildError(f"TensorRT refuses the shapes {texts}: {network.messages.take()}")
     # Without a cache of the user's, TensorRT keeps one for this build alone.
-    if options.timing_cache and network.library.features.has_timing_cache:
+    if options.timing_cache and features.has_timing_cache:
         load_timing_cache(config, options.timing_cache)
     return config
 
@@ -167,28 +185,6 @@ def save_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
         write_whole(path, bytes(config.get_timing_cache().serialize()))
     except BuildError as error:
         logger.warning("the timing cache is lost: %s", error)
-
-
-def _apply(options: BuildOptions, config: "trt.IBuilderConfig", library: Library) -> None:
-    trt = library.module
-    if options.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
-    if options.optimization_level is not None:
-        config.builder_optimization_level = options.optimization_level
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options.weight_streaming:
-        config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
-    elif library.features.compiles_at_run_time:
-        # A run that takes memory cannot be recorded as a CUDA graph.
-        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-    if options.hardware_compatible:
-        level = trt.HardwareCompatibilityLevel.__members__[hardware_member(options.hardware_compatible)]
-        config.hardware_compatibility_level = level
-    if options.capabilities:
-        config.num_compute_capabilities = len(options.capabilities)
-    for index, capability in enumerate(options.capabilities):
-        config.set_compute_capability(trt.ComputeCapability.__members__[capability_member(capability)], index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,21 +217,20 @@ def find_samples(folder: Path, count: int) -> list[Path]:
 def read_samples(paths: Sequence[Path], inputs: Sequence[ModelInput], scaling: Scaling) -> Iterator[Feeds]:
     """What the model is run on for each file. Raises `BuildError` that names a file which does not fit."""
     for path in paths:
-        arrays = _arrays(path, inputs) if path.suffix.lower() in _ARRAYS else _picture(path, inputs, scaling)
-        yield {tensor.name: tensor.batch(arrays[tensor.name], path) for tensor in inputs}
-
-
-def _picture(path: Path, inputs: Sequence[ModelInput], scaling: Scaling) -> Feeds:
-    if len(inputs) != 1:
-        raise BuildError(f"{path}: a model of {len(inputs)} inputs takes no pictures; calibrate it on .npz files")
-    (wanted,) = inputs
-    row = fit_picture(path, wanted.dtype, wanted.shape, scaling)
-    if row is None:
-        raise BuildError(
-            f"{path}: input '{wanted.name}', {wanted.dtype.name} {list(wanted.shape)}, takes no picture: it is neither "
-            "float32 [., 3, H, W] nor uint8 [., H, W, 3]; calibrate it on .npy files"
-        )
-    return {wanted.name: row}
+        if path.suffix.lower() in _ARRAYS:
+            arrays = _arrays(path, inputs)
+            yield {tensor.name: tensor.batch(arrays[tensor.name], path) for tensor in inputs}
+            continue
+        if len(inputs) != 1:
+            raise BuildError(f"{path}: a model of {len(inputs)} inputs takes no pictures; calibrate it on .npz files")
+        (wanted,) = inputs
+        row = fit_picture(path, wanted.dtype, wanted.shape, scaling)
+        if row is None:
+            raise BuildError(
+                f"{path}: input '{wanted.name}', {wanted.dtype.name} {list(wanted.shape)}, takes no picture: it is "
+                "neither float32 [., 3, H, W] nor uint8 [., H, W, 3]; calibrate it on .npy files"
+            )
+        yield {wanted.name: wanted.batch(row, path)}
 
 
 def _arrays(path: Path, inputs: Sequence[ModelInput]) -> Feeds:

@@ -133,7 +133,17 @@ class BuildCommand:
         given = {name: self.given[name] for name in _OF_BUILDS if name in self.given}
         if self.is_plan and not self.dry_run and not {"timing_cache", "no_timing_cache"} & self.given.keys():
             given["timing_cache"] = self.path.with_suffix(".timing")
-        return BuildOptions(**given, batches=self._ranges(), shapes=dict(self.given.get("shapes", ())))
+        bounds = dict(zip(("minimum", "optimum", "maximum"), _OF_BATCHES, strict=True))
+        rows = {bound: self.given[name] for bound, name in bounds.items() if name in self.given}
+        # The first of each flag belong together, and so on.
+        counts = sorted({len(values) for values in rows.values()})
+        if len(counts) > 1:
+            raise BuildError("--min-batch, --opt-batch, --max-batch: those that are given must be given equally often")
+        batches = tuple(
+            BatchRange(**{bound: values[index] for bound, values in rows.items()})
+            for index in range(counts[0] if counts else 0)
+        )
+        return BuildOptions(**given, batches=batches, shapes=dict(self.given.get("shapes", ())))
 
     def onnx(self) -> bytes:
         """The recipe's ONNX file."""
@@ -153,7 +163,13 @@ class BuildCommand:
 
     def check(self) -> None:
         """Raises `click.UsageError` for what does not fit together, whatever is in the files."""
-        self._check_output()
+        for flag, path in (("--output", self.output), ("--timing-cache", self.given.get("timing_cache"))):
+            if path is not None and not path.parent.is_dir():
+                raise click.UsageError(f"{flag}: {path.parent} is not a folder")
+        if self.output is not None and self.output.suffix.lower() not in (".onnx", *PLANS):
+            raise click.UsageError(f"--output: the suffix of {self.output} is none of .onnx, {', '.join(PLANS)}")
+        if self.recipe is None and self.output and self.output.exists() and self.output.samefile(self.source):
+            raise click.UsageError(f"--output: {self.output} is SOURCE itself")
         self._check_recipe()
         if "calibration" in self.given and self.given.get("precision") != "int8":
             raise click.UsageError("--calibrate: only --precision int8 is calibrated")
@@ -172,15 +188,6 @@ class BuildCommand:
             self.options()
         except BuildError as error:
             raise click.UsageError(str(error)) from error
-
-    def _check_output(self) -> None:
-        for flag, path in (("--output", self.output), ("--timing-cache", self.given.get("timing_cache"))):
-            if path is not None and not path.parent.is_dir():
-                raise click.UsageError(f"{flag}: {path.parent} is not a folder")
-        if self.output is not None and self.output.suffix.lower() not in (".onnx", *PLANS):
-            raise click.UsageError(f"--output: the suffix of {self.output} is none of .onnx, {', '.join(PLANS)}")
-        if self.recipe is None and self.output and self.output.exists() and self.output.samefile(self.source):
-            raise click.UsageError(f"--output: {self.output} is SOURCE itself")
 
     def _check_recipe(self) -> None:
         for name, reason in _OF_RECIPES.items():
@@ -201,15 +208,3 @@ class BuildCommand:
             raise click.UsageError("--precision: an ONNX file is written to another only to change its precision")
         if len(self.given.get("max_batch", ())) > 1:
             raise click.UsageError("--max-batch: only plans have several ranges")
-
-    def _ranges(self) -> tuple[BatchRange, ...]:
-        bounds = dict(zip(("minimum", "optimum", "maximum"), _OF_BATCHES, strict=True))
-        given = {bound: self.given[name] for bound, name in bounds.items() if name in self.given}
-        # The first of each flag belong together, and so on.
-        counts = sorted({len(values) for values in given.values()})
-        if len(counts) > 1:
-            raise BuildError("--min-batch, --opt-batch, --max-batch: those that are given must be given equally often")
-        return tuple(
-            BatchRange(**{bound: values[index] for bound, values in given.items()})
-            for index in range(counts[0] if counts else 0)
-        )

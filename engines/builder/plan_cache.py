@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -46,7 +45,14 @@ def cached_plan(
     except OSError as error:
         raise EngineError(f"--plan-cache: cannot make the folder '{plan.parent}': {error.strerror}") from error
     # The lock is a file of its own, since the plan is replaced.
-    with _locked(plan.with_suffix(".lock")):
+    lock = plan.with_suffix(".lock")
+    try:
+        file = lock.open("w")
+    except OSError as error:
+        raise EngineError(f"--plan-cache: cannot write '{lock}': {error.strerror}") from error
+    with file:
+        # On the file, not on the process: a lock by fcntl() would not keep two threads apart. It ends with the process.
+        fcntl.flock(file, fcntl.LOCK_EX)
         # Another process may have built it while this one waited.
         if _is_missing(plan, broken):
             _build(model, plan, library, device, max_batch_size)
@@ -100,16 +106,3 @@ def _default_folder() -> Path:
     except ModuleNotFoundError as error:
         raise EngineError("the package platformdirs is missing: pip install 'yais[gpu]', or --plan-cache") from error
     return user_cache_path("yais", appauthor=False) / "plans"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock ends with the process that has it."""
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise EngineError(f"--plan-cache: cannot write '{path}': {error.strerror}") from error
-    with file:
-        # On the file, not on the process: a lock by fcntl() would not keep two threads apart.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -13,7 +13,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 from onnx import (
     GraphProto,
     ModelProto,
@@ -55,22 +54,20 @@ class ReducedPrecision:
         small one may be what keeps a divisor from 0.
         """
         values = numpy_helper.to_array(weight)
-        made = self._fitted(values, weight.name).astype(self.dtype)
-        return helper.make_tensor(name, self.number, values.shape, made.tobytes(), raw=True)
-
-    def _fitted(self, values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         limits: Any = ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
         largest, smallest = np.float32(limits.max), np.float32(limits.smallest_subnormal)
         sizes = np.abs(values)
+        # Infinities and NaN are in both types, and stay.
         too_large = np.isfinite(values) & (sizes > largest)
         if too_large.any():
             extreme = values[too_large][np.argmax(sizes[too_large])]
             logger.warning(
                 "Weight '%s': %d of %d values are beyond %s's %g, up to %g, and become that",
-                *(name, np.count_nonzero(too_large), values.size, self.title, largest, extreme),
+                *(weight.name, np.count_nonzero(too_large), values.size, self.title, largest, extreme),
             )
         fitted = np.where(too_large, np.copysign(largest, values), values)
-        return np.where((sizes > 0) & (sizes < smallest), np.copysign(smallest, values), fitted)
+        fitted = np.where((sizes > 0) & (sizes < smallest), np.copysign(smallest, values), fitted)
+        return helper.make_tensor(name, self.number, values.shape, fitted.astype(self.dtype).tobytes(), raw=True)
 
 
 FP16 = ReducedPrecision("FP16", TensorProto.FLOAT16, np.dtype(np.float16))
@@ -157,7 +154,11 @@ class Scope:
         is_known = not bodies and node.domain in DOMAINS and defs.has(node.op_type, self.opset, "")
         schema = defs.get_schema(node.op_type, self.opset, "") if is_known else None
         reduced = self._reduced_variables(node, schema) if schema else set()
-        self._derive(node)
+        # Whether the outputs are computed from constants and shapes alone.
+        if node.op_type in ("Shape", "Size"):
+            self._derived |= dict.fromkeys(node.output, True)
+        elif all(self._origin(name) is not None for name in node.input if name) and not bodies:
+            self._derived |= dict.fromkeys(node.output, self._is_from_shapes(node))
         for index, variable in _variables(schema.inputs if schema else [], node.input):
             name = node.input[index]
             if self._is_float(name):
@@ -189,20 +190,25 @@ class Scope:
         origins = [self._origin(name) for name in node.input if name]
         return True in origins and None not in origins
 
-    def _derive(self, node: NodeProto) -> None:
-        """Notes of the outputs whether they are computed from constants and shapes alone."""
-        if node.op_type in ("Shape", "Size"):
-            self._derived |= dict.fromkeys(node.output, True)
-        elif all(self._origin(name) is not None for name in node.input if name) and not bodies_of(node):
-            self._derived |= dict.fromkeys(node.output, self._is_from_shapes(node))
-
     def _want(self, name: str, kind: int) -> str:
         """What the tensor is called in the type `kind`, in which it is made unless it is already there."""
         found = self._find(name, kind)
-        if found is None:
-            owner = self._owner(name)
-            found = owner._convert_weight(name) if owner else self._cast(name, kind)
-        return found
+        if found is not None:
+            return found
+        reduced = self.reduced.number
+        owner = self._owner(name)
+        if owner is not None:
+            made = owner._made[name, reduced] = owner._fresh(name, reduced)
+            owner._converted.append(self.reduced.tensor(owner._weights[name], made))
+            return made
+        # A body has a name of its own for what it casts from outside, where it may be cast as well.
+        is_own = kind == _FP32 and (name, reduced) in self._made
+        made = name if is_own else self._fresh(name, kind)
+        source = self._find(name, reduced if kind == _FP32 else _FP32)
+        assert source is not None
+        self.graph.node.append(helper.make_node("Cast", [source], [made], name=f"cast_to_{made}", to=kind))
+        self._made[name, kind] = made
+        return made
 
     def _find(self, name: str, kind: int) -> str | None:
         found = self._made.get((name, kind))
@@ -214,21 +220,6 @@ class Scope:
     def _owner(self, name: str) -> "Scope | None":
         """The scope in which `name` is a weight."""
         return self if name in self._weights else self.outer and self.outer._owner(name)
-
-    def _convert_weight(self, name: str) -> str:
-        made = self._made[name, self.reduced.number] = self._fresh(name, self.reduced.number)
-        self._converted.append(self.reduced.tensor(self._weights[name], made))
-        return made
-
-    def _cast(self, name: str, kind: int) -> str:
-        # A body has a name of its own for what it casts from outside, where it may be cast as well.
-        is_own = kind == _FP32 and (name, self.reduced.number) in self._made
-        made = name if is_own else self._fresh(name, kind)
-        source = self._find(name, self.reduced.number if kind == _FP32 else _FP32)
-        assert source is not None
-        self.graph.node.append(helper.make_node("Cast", [source], [made], name=f"cast_to_{made}", to=kind))
-        self._made[name, kind] = made
-        return made
 
     def _fresh(self, name: str, kind: int) -> str:
         made = f"{name}_{'fp32' if kind == _FP32 else self.reduced.title.lower()}"
@@ -273,29 +264,24 @@ def convert(model: ModelProto, precision: Precision) -> ModelProto:
     made.CopyFrom(model)
     if precision == "int8" and not has_quantization(model):
         raise BuildError("precision int8: the model has no QuantizeLinear or DequantizeLinear; calibrate it")
-    if precision in _REDUCED:
-        _reduce(made, _REDUCED[precision])
-    return made
-
-
-def _reduce(model: ModelProto, reduced: ReducedPrecision) -> None:
+    reduced = _REDUCED.get(precision)
+    if reduced is None:
+        return made
     try:
-        if model.functions:
+        if made.functions:
             # A function has one body for all its calls, whose types may differ.
-            model.CopyFrom(inliner.inline_local_functions(model))
-        _raise_opset(model, _BF16_OPSET if reduced is BF16 else _QUANTIZED_OPSET if has_quantization(model) else 1)
-        model.graph.CopyFrom(shape_inference.infer_shapes(model).graph)
-        names = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
-        names |= {value.name for value in model.graph.input} | {weight.name for weight in model.graph.initializer}
-        Scope(model.graph, reduced, opset_of(model), names).rewrite()
+            made.CopyFrom(inliner.inline_local_functions(made))
+        least = _BF16_OPSET if reduced is BF16 else _QUANTIZED_OPSET if has_quantization(made) else 1
+        if opset_of(made) < least:
+            # All else that the model says stays as it is.
+            raised = version_converter.convert_version(made, least)
+            made.graph.CopyFrom(raised.graph)
+            del made.opset_import[:]
+            made.opset_import.extend(raised.opset_import)
+        made.graph.CopyFrom(shape_inference.infer_shapes(made).graph)
+        names = {name for node in nodes_of(made) for name in (*node.input, *node.output)}
+        names |= {value.name for value in made.graph.input} | {weight.name for weight in made.graph.initializer}
+        Scope(made.graph, reduced, opset_of(made), names).rewrite()
     except (RuntimeError, ValueError, shape_inference.InferenceError) as error:
         raise BuildError(f"the model cannot be rewritten to {reduced.title}: {error}") from error
-
-
-def _raise_opset(model: ModelProto, least: int) -> None:
-    """Raises the version of ONNX's operators to `least`; all else that the model says stays as it is."""
-    if opset_of(model) < least:
-        raised = version_converter.convert_version(model, least)
-        model.graph.CopyFrom(raised.graph)
-        del model.opset_import[:]
-        model.opset_import.extend(raised.opset_import)
+    return made

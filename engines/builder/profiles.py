@@ -1,6 +1,6 @@
 """Optimization profiles: the shapes that a plan is made to take."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from yais.engines.base import DEFAULT_MAX_BATCH_SIZE, Shape
@@ -103,9 +103,16 @@ def plan_profiles(
         raise BuildError(f"--max-batch: the model has no batch dimension, since {unbatched}")
     shapes = _shapes(inputs, bounds.shapes or {}, unbatched)
     if unbatched is None:
-        return [
-            {name: shape.with_batch(batch) for name, shape in shapes.items()} for batch in _batches(bounds, declared)
-        ]
+        most = min(
+            (known for known in (declared, bounds.max_batch) if known is not None), default=DEFAULT_MAX_BATCH_SIZE
+        )
+        profiles = []
+        for batch in bounds.batches or (BatchRange(),):
+            if declared is not None and batch.maximum is not None and batch.maximum > declared:
+                raise BuildError(f"--max-batch: {batch.maximum} is more than the {declared} that the model declares")
+            rows = batch.up_to(most)
+            profiles.append({name: shape.with_batch(rows) for name, shape in shapes.items()})
+        return profiles
     # Without a batch dimension a plan needs a profile for free dimensions alone.
     varying = {tensor.name: shapes[tensor.name] for tensor in inputs if -1 in tensor.shape}
     return [varying] if varying else []
@@ -125,15 +132,6 @@ def _why_unbatched(
     if not inputs:
         return "it has no inputs"
     return None if fixed is None else f"the first dimension of '{fixed.name}', {format_shape(fixed.shape)}, is fixed"
-
-
-def _batches(bounds: ProfileBounds, declared: int | None) -> Iterator[BatchRange]:
-    known = [most for most in (declared, bounds.max_batch) if most is not None]
-    most = min(known, default=DEFAULT_MAX_BATCH_SIZE)
-    for batch in bounds.batches or (BatchRange(),):
-        if declared is not None and batch.maximum is not None and batch.maximum > declared:
-            raise BuildError(f"--max-batch: {batch.maximum} is more than the {declared} that the model declares")
-        yield batch.up_to(most)
 
 
 def _shapes(

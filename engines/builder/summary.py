@@ -16,7 +16,12 @@ _COMPUTED = ("FP32", "FP16", "BF16", "INT8", "FP8", "INT4", "FP4")
 
 def describe_network(prepared: PreparedBuild) -> Iterator[str]:
     """Its layers by datatype, and its inputs and outputs with what the profiles allow."""
-    yield f"layers      {_layers(prepared)}"
+    # What has no output, as an assertion, computes in no type.
+    layers = [layer for layer in prepared.network.layers if layer.num_outputs]
+    kinds = Counter(datatype(layer.get_output(0).dtype) for layer in layers)
+    shares = ", ".join(f"{kinds[kind]} {kind}" for kind in _COMPUTED if kinds[kind])
+    of_which = f", of which {shares}" if shares else ""
+    yield f"layers      {prepared.network.definition.num_layers} before TensorRT joins them{of_which}"
     for tensor in prepared.network.inputs:
         ranges = [profile[tensor.name] for profile in prepared.profiles if -1 in tensor.shape]
         bounds = (f", {format_shape(shape.minimum)} to {format_shape(shape.maximum)}" for shape in ranges)
@@ -41,16 +46,6 @@ def format_size(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.1f} {name}"
     return f"{count / 1e3:.1f} kB"
-
-
-def _layers(prepared: PreparedBuild) -> str:
-    # What has no output, as an assertion, computes in no type.
-    layers = [layer for layer in prepared.network.layers if layer.num_outputs]
-    kinds = Counter(datatype(layer.get_output(0).dtype) for layer in layers)
-    shares = ", ".join(f"{kinds[kind]} {kind}" for kind in _COMPUTED if kinds[kind])
-    return (
-        f"{prepared.network.definition.num_layers} before TensorRT joins them{f', of which {shares}' if shares else ''}"
-    )
 
 
 def _described(tensor: NetworkTensor) -> str:

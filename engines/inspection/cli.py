@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -16,7 +15,7 @@ from yais.engines.base import EngineError
 from yais.engines.builder.profiles import format_shape
 from yais.engines.builder.summary import format_size
 from yais.engines.inspection.onnx_file import OnnxFile, describe_onnx
-from yais.engines.inspection.plan_file import BindingInfo, PlanFile, describe_plan
+from yais.engines.inspection.plan_file import PlanFile, describe_plan
 from yais.engines.tensorrt.plan import read_header
 from yais.version import version_option
 
@@ -65,7 +64,14 @@ def show(described: OnnxFile | PlanFile, console: Console) -> None:
     for section in sections_of(described):
         if not console.is_terminal:
             # rich would cut or wrap lines at the width that it takes a pipe to have.
-            click.echo("\n".join(_columns(section)))
+            indent = "  " if section.title else ""
+            rows = [section.heads, *section.rows] if section.heads else section.rows
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            if section.title:
+                click.echo(f"\n{section.title}")
+            for row in rows:
+                cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                click.echo((indent + cells).rstrip())
             continue
         title, heads = section.title or None, section.heads
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=bool(heads))
@@ -75,17 +81,6 @@ def show(described: OnnxFile | PlanFile, console: Console) -> None:
             # As `Text`: rich would take what is in brackets, as shapes are, for markup.
             table.add_row(*map(Text, row))
         console.print(table)
-
-
-def _columns(section: Section) -> Iterator[str]:
-    if section.title:
-        yield f"\n{section.title}"
-    indent = "  " if section.title else ""
-    rows = [section.heads, *section.rows] if section.heads else section.rows
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield (indent + "  ".join(cells)).rstrip()
 
 
 def describe(path: Path, with_layers: bool = False) -> OnnxFile | PlanFile:
@@ -138,50 +133,48 @@ def _of_plan(file: PlanFile) -> Iterator[Section]:
     if plan is None:
         yield _facts({**facts, "not loaded": file.why_not or ""})
         return
-    facts |= {"name": plan.name, "layers": str(plan.layer_count)}
-    if plan.validity is not None:
-        facts["on this GPU"] = plan.validity.lower()
-    yield _facts(facts | {name.replace("_", " "): _flag(name, value) for name, value in plan.flags.items()})
+    validity = {"on this GPU": plan.validity.lower()} if plan.validity is not None else {}
+    facts |= {"name": plan.name, "layers": str(plan.layer_count)} | validity
+    for name, value in plan.flags.items():
+        # A bool is an int, too.
+        if isinstance(value, bool):
+            text = _yes(value)
+        elif isinstance(value, int) and name.endswith("weights"):
+            text = format_size(value)
+        else:
+            text = str(value).lower()
+        facts[name.replace("_", " ")] = text
+    yield _facts(facts)
     # Activations are the one thing that every plan has once for each profile; a plan without inputs has one, too.
     profiles = range(len(plan.activations))
     heads = (*_TENSOR, "format", "memory", *(f"profile {profile}" for profile in profiles))
-    rows = tuple(_binding_row(binding, len(profiles)) for binding in plan.bindings)
-    yield Section("inputs and outputs", heads, rows)
-    activations = ((str(profile), format_size(plan.activations[profile])) for profile in profiles)
+    rows = []
+    for binding in plan.bindings:
+        way = "input" if binding.is_input else "output"
+        shape = _shape(["?" if dim == -1 else dim for dim in binding.shape])
+        ranges = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
+        # What a profile allows of an output follows from its inputs, and TensorRT does not say it.
+        ranges = ranges or [""] * len(profiles)
+        names = binding.name, binding.datatype, shape, binding.format.lower(), binding.memory.lower()
+        rows.append((way, *names, *ranges))
+    yield Section("inputs and outputs", heads, tuple(rows))
+    activations = ((str(profile), format_size(size)) for profile, size in enumerate(plan.activations))
     yield Section("activations", ("profile", "memory"), tuple(activations))
     if plan.layers is not None:
-        yield Section("layers", ("", "name", "kind"), tuple(_layers(plan.layers)))
+        # Just a name, unless the plan was built with the profiling verbosity DETAILED, which makes it a JSON object.
+        known = [each if isinstance(each, dict) else {"Name": each} for each in plan.layers]
+        named = (
+            (str(index), str(each.get("Name", "")), str(each.get("LayerType", ""))) for index, each in enumerate(known)
+        )
+        yield Section("layers", ("", "name", "kind"), tuple(named))
 
 
 def _facts(facts: Mapping[str, str]) -> Section:
     return Section("", (), tuple(facts.items()))
 
 
-def _binding_row(binding: BindingInfo, profiles: int) -> tuple[str, ...]:
-    way = "input" if binding.is_input else "output"
-    shape = _shape(["?" if dim == -1 else dim for dim in binding.shape])
-    ranges = [f"{format_shape(bounds.minimum)} to {format_shape(bounds.maximum)}" for bounds in binding.ranges]
-    # What a profile allows of an output follows from its inputs, and TensorRT does not say it.
-    ranges = ranges or [""] * profiles
-    return way, binding.name, binding.datatype, shape, binding.format.lower(), binding.memory.lower(), *ranges
-
-
-def _layers(layers: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
-    for index, layer in enumerate(layers):
-        # Just a name, unless the plan was built with the profiling verbosity DETAILED, which makes it a JSON object.
-        name, kind = (layer.get("Name", ""), layer.get("LayerType", "")) if isinstance(layer, dict) else (layer, "")
-        yield str(index), str(name), str(kind)
-
-
 def _shape(dims: Sequence[int | str]) -> str:
     return f"[{', '.join(map(str, dims))}]"
-
-
-def _flag(name: str, value: str | int | bool) -> str:
-    # A bool is an int, too.
-    if isinstance(value, bool):
-        return _yes(value)
-    return format_size(value) if isinstance(value, int) and name.endswith("weights") else str(value).lower()
 
 
 def _yes(value: bool) -> str:

@@ -92,12 +92,22 @@ def _tensor(value: "ValueInfoProto") -> OnnxTensor:
 
 
 def _weights(model: "ModelProto") -> dict[str, Weights]:
-    """By type, the most bytes first."""
+    """By type, the most bytes first, whether they are in the file or beside it."""
+    # Imported late: onnx is an optional package, and takes a second.
+    from onnx import TensorProto, helper
+
     values: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for weight in _initializers(model.graph):
-        values[_datatype(weight.data_type)] += prod(weight.dims)
-        sizes[_datatype(weight.data_type)] += _size(weight)
+        kind, count = _datatype(weight.data_type), prod(weight.dims)
+        values[kind] += count
+        if weight.data_type == TensorProto.STRING:
+            sizes[kind] += sum(map(len, weight.string_data))
+        elif kind in _HALF_BYTES:
+            # Each tensor begins with a byte of its own.
+            sizes[kind] += (count + 1) // 2
+        else:
+            sizes[kind] += count * int(helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize)
     return {kind: Weights(values[kind], size) for kind, size in sizes.most_common()}
 
 
@@ -113,16 +123,3 @@ def _datatype(number: int) -> str:
 
     name: str = TensorProto.DataType.Name(number)
     return _DATATYPES.get(name, name)
-
-
-def _size(weight: "TensorProto") -> int:
-    """In bytes, whether they are in the file or beside it."""
-    # Imported late: onnx is an optional package, and takes a second.
-    from onnx import TensorProto, helper
-
-    if weight.data_type == TensorProto.STRING:
-        return sum(map(len, weight.string_data))
-    values = prod(weight.dims)
-    if _datatype(weight.data_type) in _HALF_BYTES:
-        return (values + 1) // 2
-    return values * int(helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize)

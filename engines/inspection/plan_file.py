@@ -84,6 +84,21 @@ def describe_plan(header: Header, data: bytes, with_layers: bool) -> PlanFile:
 
 def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str | None, with_layers: bool) -> LoadedInfo:
     profiles = range(engine.num_optimization_profiles)
+    flags: dict[str, str | int | bool] = {"weights": engine.get_engine_stat()} if library.features.tells_weights else {}
+    flags |= {
+        "hardware_compatibility": engine.hardware_compatibility_level.name,
+        "capability": engine.engine_capability.name,
+        "refittable": engine.refittable,
+        "profiling_verbosity": engine.profiling_verbosity.name,
+        "auxiliary_streams": engine.num_aux_streams,
+        # Bytes that could stay on the host while it runs, 0 unless it was built with weight streaming.
+        "streamable_weights": engine.streamable_weights_size,
+    }
+    layers = None
+    if with_layers:
+        inspector = engine.create_engine_inspector()
+        kind = library.module.LayerInformationFormat.JSON
+        layers = tuple(json.loads(inspector.get_layer_information(each, kind)) for each in range(engine.num_layers))
     return LoadedInfo(
         name=engine.name,
         bindings=tuple(
@@ -91,9 +106,9 @@ def describe_engine(engine: "trt.ICudaEngine", library: Library, validity: str |
         ),
         activations=tuple(engine.get_device_memory_size_for_profile_v2(profile) for profile in profiles),
         layer_count=engine.num_layers,
-        flags=_flags(engine, library),
+        flags=flags,
         validity=validity,
-        layers=_layers(engine, library) if with_layers else None,
+        layers=layers,
     )
 
 
@@ -112,23 +127,3 @@ def _binding(engine: "trt.ICudaEngine", library: Library, name: str) -> BindingI
         memory="DEVICE" if on_device else "HOST",
         ranges=tuple(ProfileRange(*map(tuple, shapes)) for shapes in bounds),
     )
-
-
-def _flags(engine: "trt.ICudaEngine", library: Library) -> dict[str, str | int | bool]:
-    weights = {"weights": engine.get_engine_stat()} if library.features.tells_weights else {}
-    return {
-        **weights,
-        "hardware_compatibility": engine.hardware_compatibility_level.name,
-        "capability": engine.engine_capability.name,
-        "refittable": engine.refittable,
-        "profiling_verbosity": engine.profiling_verbosity.name,
-        "auxiliary_streams": engine.num_aux_streams,
-        # Bytes that could stay on the host while it runs, 0 unless it was built with weight streaming.
-        "streamable_weights": engine.streamable_weights_size,
-    }
-
-
-def _layers(engine: "trt.ICudaEngine", library: Library) -> tuple[Any, ...]:
-    inspector = engine.create_engine_inspector()
-    kind = library.module.LayerInformationFormat.JSON
-    return tuple(json.loads(inspector.get_layer_information(index, kind)) for index in range(engine.num_layers))

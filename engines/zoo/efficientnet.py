@@ -40,7 +40,15 @@ class _EfficientNetLayers:
         return self.graph.add("Clip", x, *self._bounds)
 
     def conv(self, x: str, conv: str, norm: str, stride: int = 1) -> str:
-        kernel, bias = _fold(self.weights, conv, norm)
+        """Convolution `conv` with the batch normalisation `norm`, which stands behind it, folded into it."""
+        # y = gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta is linear in the kernel. In float64, so that the
+        # result is rounded once, when it is stored.
+        gamma, beta, mean, variance = (
+            self.weights[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        factor = gamma / np.sqrt(variance + EPSILON)
+        kernel, bias = self.weights[f"{conv}.weight"] * factor[:, None, None, None], beta - mean * factor
         # Padding to ceil(size / stride) outputs; every size here is a multiple of its stride.
         padding = kernel.shape[2] - stride if kernel.shape[2] > 1 else 0
         pads = (padding // 2, padding - padding // 2)
@@ -94,14 +102,3 @@ def _build(weights: Mapping[str, Array], max_batch_size: int, pixels: str) -> Mo
     x = writer.relu6(writer.conv(x, "_conv_head", "_bn1"))
     graph.classify(x, weights["_fc.weight"], weights["_fc.bias"], output="logits")
     return graph.model(source, tensor("logits", ["batch", len(weights["_fc.bias"])]), max_batch_size)
-
-
-def _fold(weights: Mapping[str, Array], conv: str, norm: str) -> tuple[Array, Array]:
-    """Kernel and bias, in float64, of convolution `conv` with the batch normalisation `norm` behind it."""
-    # y = gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta is linear in the kernel. In float64, so that the
-    # result is rounded once, when it is stored.
-    gamma, beta, mean, variance = (
-        weights[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    factor = gamma / np.sqrt(variance + EPSILON)
-    return weights[f"{conv}.weight"] * factor[:, None, None, None], beta - mean * factor

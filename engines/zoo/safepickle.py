@@ -49,7 +49,10 @@ class _Machine:
             case "MARK":
                 self._marks.append(len(stack))
             case "GLOBAL":
-                stack.append(self._find(argument.replace(" ", ".")))
+                name = argument.replace(" ", ".")
+                if name not in self._names:
+                    raise ValueError(f"it names {name}, which is not allowed")
+                stack.append(self._names[name])
             case "BINPERSID":
                 stack.append(self._persistent(stack.pop()))
             case "REDUCE":
@@ -84,11 +87,6 @@ class _Machine:
                 self._set(self._pop(self._marks.pop()))
             case _:
                 raise ValueError(f"it uses the opcode {opcode}, which plain containers do not need")
-
-    def _find(self, name: str) -> Any:
-        if name not in self._names:
-            raise ValueError(f"it names {name}, which is not allowed")
-        return self._names[name]
 
     def _pop(self, start: int) -> list[Any]:
         """The stack from `start` up, taken off."""

@@ -59,7 +59,17 @@ class _View:
 def read_state_dict(path: Path) -> dict[str, Array]:
     """The tensors in `path` by name, read-only. Raises `BuildError` when it is no such file, or damaged."""
     try:
-        return _parse(path.read_bytes())
+        data = path.read_bytes()
+        if data[:2] == b"PK":
+            raise ValueError("it is one of torch's zip files, which are not read here")
+        reader = _Reader(data)
+        if reader.pickle() != MAGIC or reader.pickle() != PROTOCOL:
+            raise ValueError(f"it does not begin with torch's magic number and protocol {PROTOCOL}")
+        if not reader.pickle()["little_endian"]:
+            raise ValueError("it comes from a big-endian machine")
+        views, order = reader.pickle(), reader.pickle()
+        buffers = _read_storages(reader, order)
+        return {name: _tensor(name, view, buffers) for name, view in views.items()}
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror}") from error
     # A damaged pickle can end in about any exception.
@@ -91,19 +101,6 @@ class _Reader:
 # torch's function has further arguments, for gradients and hooks, which are nothing to a tensor's elements.
 def _view(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> _View:
     return _View(storage, offset, shape, strides)
-
-
-def _parse(data: bytes) -> dict[str, Array]:
-    if data[:2] == b"PK":
-        raise ValueError("it is one of torch's zip files, which are not read here")
-    reader = _Reader(data)
-    if reader.pickle() != MAGIC or reader.pickle() != PROTOCOL:
-        raise ValueError(f"it does not begin with torch's magic number and protocol {PROTOCOL}")
-    if not reader.pickle()["little_endian"]:
-        raise ValueError("it comes from a big-endian machine")
-    views, order = reader.pickle(), reader.pickle()
-    buffers = _read_storages(reader, order)
-    return {name: _tensor(name, view, buffers) for name, view in views.items()}
 
 
 def _read_storages(reader: _Reader, order: list[str]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
 logger = logging.getLogger(__name__)
 
+# As often as Triton asks NVML by default (--metrics-interval-ms=2000).
 PERIOD_S = 2.0
 
 # Name, help text, and what it is of a reading. Triton's bound notwithstanding, a busy GPU's utilization is 1.
@@ -66,24 +67,21 @@ class GpuSampler:
 
     def sample(self, now: float) -> None:
         """Asks NVML, which may take milliseconds, at the moment `now` in seconds."""
-        readings = self._read()
-        joules = self._energy.add(readings, now)
-        # Replaced as a whole: scrapes read it on another thread.
-        self._families = list(_families(readings, joules))
-
-    def _read(self) -> list[GpuReading]:
-        """Nothing while NVML is lost, which is logged once."""
+        readings: list[GpuReading] = []
         try:
             readings = self._nvml.read()
         except NvmlError as error:
+            # Logged once: a driver may be gone for hours.
             if not self._is_lost:
                 logger.warning("The GPU readings are lost: %s", error)
             self._is_lost = True
-            return []
-        if self._is_lost:
-            logger.info("The GPU readings are back")
-        self._is_lost = False
-        return readings
+        else:
+            if self._is_lost:
+                logger.info("The GPU readings are back")
+            self._is_lost = False
+        joules = self._energy.add(readings, now)
+        # Replaced as a whole: scrapes read it on another thread.
+        self._families = list(_families(readings, joules))
 
 
 def _families(readings: Sequence[GpuReading], joules: Mapping[str, float]) -> Iterator[Metric]:

@@ -81,22 +81,19 @@ class Nvml:
         if not self._is_open:
             self.open()
         try:
-            readings = self._readings()
+            count = self._library.nvmlDeviceGetCount()
+            devices = [device for index in range(count) for device in self._devices(index)]
+            split = {device.parent for device in devices}
+            asked = visible_devices(devices, self._entries())
+            answers = [self._reading(device, device.name in split) for device in asked]
+            readings = [reading for reading in answers if not reading.is_empty]
+            # Without a driver that answers, GPUs are still counted. That no GPU is visible is no reason to open NVML
+            # again.
+            if count and not readings and (asked or not devices):
+                raise NvmlError("no GPU tells anything")
         except (self._library.NVMLError, NvmlError) as error:
             self.close()
             raise NvmlError(str(error)) from error
-        return readings
-
-    def _readings(self) -> list[GpuReading]:
-        count = self._library.nvmlDeviceGetCount()
-        devices = [device for index in range(count) for device in self._devices(index)]
-        split = {device.parent for device in devices}
-        asked = visible_devices(devices, self._entries())
-        answers = [self._reading(device, device.name in split) for device in asked]
-        readings = [reading for reading in answers if not reading.is_empty]
-        # Without a driver that answers, GPUs are still counted. That no GPU is visible is no reason to open NVML again.
-        if count and not readings and (asked or not devices):
-            raise NvmlError("no GPU tells anything")
         return readings
 
     def _entries(self) -> list[str] | None:
@@ -159,23 +156,13 @@ class Nvml:
 
 
 def visible_devices(devices: Sequence[NvmlDevice], entries: Sequence[str] | None) -> list[NvmlDevice]:
-    """Those of `devices` that the variable's `entries` leave; all if it is not set.
+    """Those of `devices` that the variable's `entries` leave, which are indices or beginnings of UUIDs; all without it.
 
     A GPU comes with its MIG instances. An instance comes with its GPU, which alone reports power and energy, and
     without the instances beside it.
     """
     if entries is None:
         return list(devices)
-    named = _named(devices, entries)
-    whole = {device.parent for device in devices if device.name in named}
-    return [device for device in devices if device.name in named | whole or device.parent in named]
-
-
-def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
-    """The names of the devices that `entries` mean by a GPU's index, or by the beginning of a UUID.
-
-    As CUDA does, ignores all that follows an entry which names no device, or more than one.
-    """
     named: set[str] = set()
     for entry in entries:
         if entry.startswith(("GPU-", "MIG-")):
@@ -183,7 +170,8 @@ def _named(devices: Sequence[NvmlDevice], entries: Sequence[str]) -> set[str]:
         else:
             found = [device.name for device in devices if device.parent is None and device.name == entry]
         if len(found) != 1:
-            # CUDA does not even see the devices that would follow.
+            # CUDA ignores all that follows an entry which names no device, or more than one.
             break
         named.update(found)
-    return named
+    whole = {device.parent for device in devices if device.name in named}
+    return [device for device in devices if device.name in named | whole or device.parent in named]

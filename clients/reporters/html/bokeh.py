@@ -33,12 +33,25 @@ _FONT = "system-ui, sans-serif"
 _INK, _FAINT = "#33383d", "#d9dde1"
 # On a logarithmic scale there is no 0; a microsecond is as little as anybody asks for.
 _LEAST = 1e-3
-# In percent, as HdrHistogram's plots have them: the last one is as far as a run of 10⁸ requests reaches.
+# In percent; the last one is as far as a run of 10^8 requests reaches.
 _QUANTILES = (0, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999, 99.9999, 99.99999, 99.999999)
 # The first line of what the pointer shows: its name, and the column of the source with its format.
 _FORMATS: dict[Axis, tuple[str, str]] = {
     "second": ("second", "@x{0,0}"),
     "percentile": ("percentile", "@percentile{0.[00000]} %"),
+}
+_LEGEND: dict[str, Any] = {
+    "orientation": "horizontal",
+    "location": "left",
+    "click_policy": "hide",
+    "border_line_color": None,
+    "background_fill_alpha": 0,
+    "label_text_font": _FONT,
+    "label_text_color": _INK,
+    "label_text_font_size": "13px",
+    "padding": 0,
+    "margin": 2,
+    "spacing": 12,
 }
 
 
@@ -90,10 +103,7 @@ def _draw(plot: Plot, x_range: Range1d) -> figure:
     y_range.renderers = list(drawn.renderers)
     # A legend for each run. What is added later stands above.
     for run in sorted(runs, reverse=True):
-        legend = Legend(items=runs[run], orientation="horizontal", click_policy="hide")
-        legend.update(border_line_color=None, background_fill_alpha=0, label_text_font=_FONT, label_text_color=_INK)
-        legend.update(padding=0, margin=2, spacing=12, label_text_font_size="13px", location="left")
-        drawn.add_layout(legend, "above")
+        drawn.add_layout(Legend(items=runs[run], **_LEGEND), "above")
     _add_tools(drawn, plot, drawn.line("x", "highest", source=source, line_alpha=0))
     _style_axes(drawn, plot)
     return drawn

@@ -83,7 +83,7 @@ def page(runs: Sequence[NamedReport]) -> str:
     policy names its own scripts by their digests.
     """
     figures, scripts = _figures(plots(runs))
-    # Content-Security-Policy, Level 3: a script in the page runs only if its digest is listed.
+    # A Content-Security-Policy: a script in the page runs only if its digest is listed.
     digests = (base64.b64encode(hashlib.sha256(script.encode("ascii")).digest()).decode("ascii") for script in scripts)
     sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     policy = (

@@ -16,10 +16,12 @@ from yais.clients.protocol import MODEL_INFER
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+# Flags: RFC 9113, sections 6.1, 6.2, 6.5 and 6.7.
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8
 WITH_PRIORITY = 0x20
+# Settings: RFC 9113, section 6.5.2; error codes: section 7.
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS = 1, 2, 3
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 4, 5, 6
 NO_ERROR, CANCEL = 0, 8
@@ -31,6 +33,7 @@ MESSAGE_HEAD_BYTES = 5
 # What every peer takes: RFC 9113, section 6.5.2.
 LARGEST_FRAME = 16_384
 _STATUS = b"grpc-status"
+# The name as Huffman's code has it, of 8 bytes.
 _STATUS_HUFFMAN = bytes.fromhex("9acac8b21234da8f")
 _HUFFMAN = 0x80
 _DIGITS = {f"{code:05b}": digit for code, digit in zip(range(3), "012", strict=True)} | {
@@ -38,7 +41,9 @@ _DIGITS = {f"{code:05b}": digit for code, digit in zip(range(3), "012", strict=T
 }
 # RFC 9113, section 6.9.2: the window of a connection, and of a stream unless the settings say otherwise.
 _WINDOW = 65_535
+# No dynamic table, so that a block can be read without those before it: see `grpc_status`.
 _GREETING = {HEADER_TABLE_SIZE: 0}
+# SO_LINGER with a time of 0: close() then discards what is unsent, and sends RST.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -197,6 +202,7 @@ class Peer:
 
     def open_stream(self) -> int:
         """The number of the next stream; `ended` waits for its end."""
+        # Clients' streams are odd and ascend: RFC 9113, section 5.1.1.
         self._stream += 2
         self._endings[self._stream] = asyncio.get_running_loop().create_future()
         return self._stream
@@ -249,6 +255,7 @@ class Peer:
         if frame_type in (SETTINGS, PING) and not flags & ACK:
             self.write(frame(frame_type, ACK, payload=payload if frame_type == PING else b""))
         elif frame_type == DATA and payload:
+            # Both windows count DATA: RFC 9113, section 6.9.1.
             self.write(b"".join(window_update(number, len(payload)) for number in (0, stream)))
         elif frame_type == HEADERS and flags & END_STREAM:
             self._end(stream, grpc_status(payload))

@@ -45,6 +45,7 @@ async def never_reads(context: AttackContext) -> None:
             await asyncio.sleep(min(random.uniform(0, _HOLD_S), context.left))
             _leave(peer, random)
 
+    # Each holds up to eight requests.
     await context.repeat(hold, workers=max(1, context.load // 8))
 
 

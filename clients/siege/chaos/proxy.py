@@ -13,6 +13,7 @@ from yais.clients.siege.chaos.toxics import Chunk, Chunks, ConfiguredToxic
 _CHUNK_BYTES = 65_536
 # What may have come in on one side and not gone out on the other yet, before the side is no longer read.
 _CHUNKS = 16
+# A client that does not read must not keep the proxy from its end.
 _FLUSH_S = 0.5
 
 Now = Callable[[], float]
@@ -156,6 +157,7 @@ class ProxiedConnection:
                 writer.write(chunk.data)
                 await writer.drain()
             if not writer.is_closing():
+                # Half-closed: the other direction may still have bytes to carry.
                 writer.write_eof()
 
     async def _receive(self, reader: asyncio.StreamReader, queue: "asyncio.Queue[Chunk | None]") -> None:

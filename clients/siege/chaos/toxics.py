@@ -67,6 +67,7 @@ class Latency:
 
     async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
+            # From when the chunk came, not from now: chunks in a row are not delayed by the sum, as in toxiproxy.
             at = chunk.at + max(self.delay + link.random.uniform(-self.jitter, self.jitter), 0.0)
             await link.sleep(max(at - link.now(), 0.0))
             yield Chunk(chunk.data, at)
@@ -79,6 +80,7 @@ class Bandwidth:
     rate: float
 
     async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
+        # toxiproxy sends a chunk per 100 ms; half of that here, for an even flow.
         size = max(int(self.rate / _SLICES_A_SECOND), 1)
         async for chunk in chunks:
             for start in range(0, len(chunk.data), size):
@@ -123,6 +125,7 @@ class Timeout:
     after: float
 
     async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
+        # toxiproxy's timeout of 0 never closes; that is `blackhole` here.
         link.later(self.after, link.close)
         async for chunk in Blackhole().apply(chunks, link):
             yield chunk
@@ -160,6 +163,7 @@ class LimitData:
         left = self.most
         async for chunk in chunks:
             yield Chunk(chunk.data[:left], chunk.at)
+            # Counted per stream, as toxiproxy counts per link.
             left -= len(chunk.data)
             if left <= 0:
                 link.close()

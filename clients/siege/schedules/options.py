@@ -28,6 +28,7 @@ from yais.clients.siege.schedules.pacers import (
 from yais.clients.stats.histogram import SECOND
 
 MOST_PER_SECOND = 1e6
+# In seconds: as nanoseconds, and several of them summed, still far from FOREVER.
 YEAR = 366 * 86_400.0
 
 _DAY = 86_400
@@ -231,6 +232,7 @@ def make_pacer(arrivals: ArrivalOptions) -> Pacer:
     if arrivals.count is not None:
         return Until(pacer, arrivals.count + count_before(pacer, arrivals.warmup_ns))
     end = arrivals.length if arrivals.duration_ns is None else arrivals.warmup_ns + arrivals.duration_ns
+    # Without an end of its own or the user's it goes on until Ctrl-C.
     pacer = Until(pacer, duration=end)
     if arrivals.warmup and pacer.due(count_before(pacer, arrivals.warmup_ns)) is None:
         raise click.UsageError(f"--warmup: {arrivals} is over within {arrivals.warmup:g} s")

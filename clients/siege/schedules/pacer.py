@@ -44,6 +44,7 @@ class Constant(Pacer):
         return self.per_second
 
     def due_block(self, first: int, count: int) -> list[int]:
+        # Integers, for a float has whole nanoseconds only up to 104 days, and a sum of gaps drifts.
         numerator, denominator = self.per_second.as_integer_ratio()
         scale = SECOND * denominator
         return [arrival * scale // numerator for arrival in range(first, first + count)]
@@ -116,6 +117,7 @@ class Arrivals:
         if self.next_due is None:
             return []
         begin, self._at = self._at, bisect_right(self._block, elapsed, self._at)
+        # What is overdue is taken at once, as by vegeta: a late sender catches up, and no arrival is left out.
         self.taken += self._at - begin
         return self._block[begin : self._at]
 

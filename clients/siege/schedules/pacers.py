@@ -131,6 +131,7 @@ class PiecewiseLinearPacer(BlockPacer):
         self._begins = np.array([piece.begin for piece in pieces])
         self._slopes = np.array([piece.slope for piece in pieces])
         self._durations = np.array([piece.duration for piece in pieces])
+        # Where each piece begins, in time and in arrivals.
         self._starts = _sums_before(self._durations)
         self._arrivals_before = _sums_before(np.array([piece.arrivals for piece in pieces]))
         self._repeats = repeats
@@ -199,6 +200,7 @@ class SinePacer(BlockPacer):
     def make(self, first: int) -> Nanoseconds:
         arrivals = np.arange(first, first + self._size)
         cycles = np.floor(arrivals / self._arrivals)
+        # A cycle need not hold a whole number of arrivals.
         phases = self._phase((arrivals - cycles * self._arrivals) / self._arrivals)
         return cycle_starts(cycles, self._period) + np.rint(phases * self._period).astype(np.int64)
 
@@ -257,6 +259,7 @@ def read_recording(path: Path) -> Nanoseconds:
 
 
 def _generator(seed: int) -> np.random.Generator:
+    # Named, for `default_rng` may become another generator, and a seed is to mean the same arrivals for good.
     return np.random.Generator(np.random.PCG64(seed))
 
 
@@ -275,6 +278,7 @@ def _time_of(ahead: NDArray[np.float64], begin: NDArray[np.float64], slope: NDAr
 
 def _read_csv(path: Path, column: int) -> Nanoseconds:
     dues = np.loadtxt(path, np.int64, delimiter=",", quotechar='"', skiprows=1, usecols=column, ndmin=1)
+    # Only a warm-up has due times below 0; a run without keeps its offset to second 0.
     return _sorted(dues - min(dues.min(), 0))
 
 
