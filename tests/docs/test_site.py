@@ -56,7 +56,12 @@ def pages_in(nav: Any) -> Iterator[str]:
 
 def test_every_page_is_in_the_navigation(root: Path) -> None:
     nav = tomllib.loads((root / "docs/zensical.toml").read_text())["project"]["nav"]
-    pages = [*root.glob("docs/*.md"), *root.glob("bench/README.md"), *root.glob("bench/*/README.md"), *root.glob("*.md")]
+    pages = [
+        *root.glob("docs/*.md"),
+        *root.glob("bench/README.md"),
+        *root.glob("bench/*/README.md"),
+        *root.glob("*.md"),
+    ]
     assert set(pages_in(nav)) == {str(page.relative_to(root)) for page in pages}
 
 
