@@ -12,7 +12,7 @@ import uvloop
 
 from yais.clients.aio import AsyncClient
 from yais.clients.channel import round_robin_options
-from yais.clients.command import Command
+from yais.clients.command import ClientCommand
 from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import POSITIVE, CommonOptions, common_options, end_command, handle_signals, run_info
 from yais.clients.protocol import InferenceError
@@ -31,7 +31,7 @@ Examples:
 """
 
 
-@click.command(cls=Command, epilog=EXAMPLES)
+@click.command(cls=ClientCommand, epilog=EXAMPLES)
 @common_options
 @click.option("--count", type=POSITIVE, default=1000, show_default=True, help="Requests to send.")
 @click.option("--concurrency", type=POSITIVE, default=64, show_default=True, help="The most requests in flight.")

@@ -37,7 +37,7 @@ def option_group(title: str) -> OptionDecorator:
     return partial(click.option, cls=GroupedOption, group=title)
 
 
-class Command(click.Command):
+class ClientCommand(click.Command):
     """A command with `--version`, whose options stand in their groups.
 
     Ctrl-C ends it with 130, a full disk below the standard output with 1 and one line.

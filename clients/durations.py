@@ -20,7 +20,7 @@ def parse_duration(text: str, unit: str = "s") -> float:
     return number if not match or match[2] in (None, unit) else number * _SECONDS[match[2]] / _SECONDS[unit]
 
 
-class Duration(click.ParamType[float]):
+class DurationOption(click.ParamType[float]):
     """A duration above 0 and up to `most`, in `unit`."""
 
     name = "duration"

@@ -21,7 +21,7 @@ import click
 from yais import __version__
 from yais.clients.channel import HostPort, join_address, parse_target
 from yais.clients.command import option_group
-from yais.clients.durations import Duration
+from yais.clients.durations import DurationOption
 from yais.clients.inputs.generated import Filling, Shapes, Sizes, parse_sizes
 from yais.clients.inputs.images import Scaling
 from yais.clients.reporters.text import render
@@ -144,7 +144,7 @@ _OPTIONS = (
     _input_option("--model-version", default="", help="Its version; by default the newest."),
     _server_option(
         "--timeout",
-        type=Duration("s", _DAY),
+        type=DurationOption("s", _DAY),
         default="10s",
         show_default=True,
         help="Time for each request; seconds without a unit.",

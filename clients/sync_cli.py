@@ -10,7 +10,7 @@ import numpy as np
 
 from yais.clients.channel import round_robin_options
 from yais.clients.client import Client
-from yais.clients.command import Command
+from yais.clients.command import ClientCommand
 from yais.clients.inputs import images
 from yais.clients.inputs.workload import Workload, announce
 from yais.clients.options import FILE, POSITIVE, CommonOptions, common_options, end_command, run_info, signal_flag
@@ -35,7 +35,7 @@ Examples:
 """
 
 
-@click.command(cls=Command, epilog=EXAMPLES)
+@click.command(cls=ClientCommand, epilog=EXAMPLES)
 @common_options
 @click.option("--count", type=POSITIVE, help=f"Requests to send; default {_COUNT}, or each picture once.")
 @click.option("--labels", type=FILE, help="Names of a picture's classes, one a line; ImageNet's by default.")

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 10.0
 
 
-class Timer(Protocol):
+class TimerHandle(Protocol):
     """What `call_later` returns."""
 
     def cancel(self) -> None: ...
@@ -21,7 +21,7 @@ class Clock(Protocol):
 
     def time(self) -> float: ...
 
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer: ...
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> TimerHandle: ...
 
 
 class RefusalLog:
@@ -31,7 +31,7 @@ class RefusalLog:
         self._clock = clock
         self._counts: Counter[str] = Counter()
         self._since = 0.0
-        self._timer: Timer | None = None
+        self._timer: TimerHandle | None = None
 
     def add(self, kind: str) -> None:
         """Counts a refusal; `kind` is one of few, since the log names each."""

@@ -13,8 +13,8 @@ import click
 import uvloop
 
 from yais.clients.channel import HostPort
-from yais.clients.command import Command, option_group
-from yais.clients.durations import Duration
+from yais.clients.command import ClientCommand, option_group
+from yais.clients.durations import DurationOption
 from yais.clients.inputs.names import did_you_mean
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, common_options, run_info
 from yais.clients.outputs import OutputFile, write_error
@@ -80,7 +80,7 @@ _LOCAL = "127.0.0.1"
 _HIGHEST_PORT = 65_535
 
 
-class Siege(Command):
+class Siege(ClientCommand):
     """A command by itself, and the way to those that are named as its first argument."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
@@ -138,7 +138,7 @@ _output_option = option_group("Output")
 )
 @_verdict_option(
     "--max-lag",
-    type=Duration("ms", 1e6),
+    type=DurationOption("ms", 1e6),
     default="1ms",
     show_default=True,
     help="The most that siege itself may send late; the run is INVALID when more than 1% of its requests exceed it. "
@@ -146,7 +146,7 @@ _output_option = option_group("Output")
 )
 @_verdict_option(
     "--late-after",
-    type=Duration("ms", 1e9),
+    type=DurationOption("ms", 1e9),
     help="Latency above which an answer counts as late; milliseconds without a unit.",
 )
 @_verdict_option(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import click
 
-from yais.clients.command import Command
+from yais.clients.command import ClientCommand
 from yais.clients.reporters import document
 from yais.clients.stats.compare import Comparison, Estimate, Side, compare
 from yais.clients.stats.histogram import milliseconds
@@ -33,7 +33,7 @@ Examples:
 
 
 # What is no option is taken as a file, so that --versus stays where it stands among them.
-@click.command(cls=Command, epilog=EXAMPLES, context_settings={"ignore_unknown_options": True})
+@click.command(cls=ClientCommand, epilog=EXAMPLES, context_settings={"ignore_unknown_options": True})
 @click.argument("files", nargs=-1, required=True, metavar="A.json... [--versus] B.json...")
 @click.option("--metric", default="p50,p99,rate", show_default=True, help="What to compare: percentiles, rate, errors.")
 @click.option(

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
-from yais.clients.command import Command
+from yais.clients.command import ClientCommand
 from yais.clients.options import FILE, Parsed
 from yais.clients.outputs import OutputFile, write_error, write_file
 from yais.clients.reporters import document
@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 
 
-@click.command(cls=Command, epilog=_REPORT_EXAMPLES)
+@click.command(cls=ClientCommand, epilog=_REPORT_EXAMPLES)
 @click.argument("file", type=FILE)
 @click.option(
     "--format",
@@ -80,7 +80,7 @@ def report(file: Path, form: str) -> None:
 OBJECTIVES = Parsed("objectives", parse_objectives)
 
 
-@click.command(cls=Command, epilog=_PLOT_EXAMPLES)
+@click.command(cls=ClientCommand, epilog=_PLOT_EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
     "--output",

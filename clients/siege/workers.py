@@ -21,7 +21,7 @@ from yais.clients.siege.progress import Snapshot, SnapshotMerger
 from yais.clients.siege.runner import LoadConfig, SendCost, Show, make_loop, run_loop, warn_of_drops
 from yais.clients.stats.recorder import Recorder, Tally
 
-Command = int | Literal["stop", "cancel"]
+RunCommand = int | Literal["stop", "cancel"]
 """Begin at this time of the monotonic clock, which all processes share; send no more; end what is in flight."""
 
 # Until the command to begin is with all of them, in nanoseconds.
@@ -102,7 +102,7 @@ class Coordinator:
                 self._has_dropped = True
                 warn_of_drops(self._load)
 
-    def _command(self, command: Command) -> None:
+    def _command(self, command: RunCommand) -> None:
         for worker in self._workers:
             worker.command(command)
 
@@ -136,7 +136,7 @@ class WorkerNode:
         self._worker_pipe.close()
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._receive)
 
-    def command(self, command: Command) -> None:
+    def command(self, command: RunCommand) -> None:
         # That one has died is noticed where its messages are read.
         with suppress(BrokenPipeError):
             self._pipe.send(command)
@@ -204,7 +204,7 @@ class CommandReader:
 
     def _receive(self) -> None:
         try:
-            command: Command = self._pipe.recv()
+            command: RunCommand = self._pipe.recv()
         except EOFError:
             self.close()
             self.start_time.cancel()

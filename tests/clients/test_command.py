@@ -5,14 +5,14 @@ import pytest
 from click.testing import CliRunner
 
 from yais.clients import async_cli, sync_cli
-from yais.clients.command import Command, option_group
+from yais.clients.command import ClientCommand, option_group
 from yais.clients.siege import cli
 from yais.version import commit, version_text
 
 option = option_group("Sweets")
 
 
-@click.command(cls=Command)
+@click.command(cls=ClientCommand)
 @click.option("--plain")
 @option("--sugar", help="Sweet.")
 @option_group("Spices")("--pepper", hidden=True)

@@ -2,7 +2,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from yais.clients.durations import Duration, parse_duration
+from yais.clients.durations import DurationOption, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_duration_has_a_unit_or_is_in_that_of_its_option(text: str, unit: str,
 
 
 @click.command()
-@click.option("--wait", type=Duration("ms", 1e6), default="2ms", show_default=True)
+@click.option("--wait", type=DurationOption("ms", 1e6), default="2ms", show_default=True)
 def command(wait: float) -> None:
     click.echo(wait)
 

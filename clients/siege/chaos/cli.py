@@ -13,8 +13,8 @@ import uvloop
 
 from yais.clients.channel import HostPort, parse_target
 from yais.clients.client import Client
-from yais.clients.command import Command
-from yais.clients.durations import Duration
+from yais.clients.command import ClientCommand
+from yais.clients.durations import DurationOption
 from yais.clients.inputs.names import did_you_mean
 from yais.clients.inputs.workload import announce
 from yais.clients.options import POSITIVE, CommonOptions, Parsed, Positive, common_options, handle_signals
@@ -107,7 +107,7 @@ def exit_code(results: Sequence[AttackResult]) -> int:
 TOXIC = Parsed("toxic", parse_toxic)
 
 
-@click.command(cls=Command, epilog=PROXY_EXAMPLES)
+@click.command(cls=ClientCommand, epilog=PROXY_EXAMPLES)
 @click.option("--listen", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--to",
@@ -139,7 +139,7 @@ def proxy(listen: int, to: HostPort, toxics: tuple[ConfiguredToxic, ...], seed: 
     click.echo(f"passed on {passing.connections:,} connections")
 
 
-class CommandWithProxy(Command):
+class CommandWithProxy(ClientCommand):
     """A command whose first argument may name another one, `proxy`."""
 
     def make_context(
@@ -180,7 +180,7 @@ def _parse_attacks(context: click.Context, parameter: click.Parameter, names: tu
 @click.option("--pid", type=POSITIVE, help="Its process, if it is on this machine and the metrics have no process_*.")
 @click.option(
     "--duration",
-    type=Duration("s", _HOUR),
+    type=DurationOption("s", _HOUR),
     default="5s",
     show_default=True,
     help="Time for each attack; seconds without a unit.",
@@ -189,14 +189,14 @@ def _parse_attacks(context: click.Context, parameter: click.Parameter, names: tu
 @click.option("--canary-rate", type=Positive(1000), default=50.0, show_default=True, help="Requests a second.")
 @click.option(
     "--canary-bound",
-    type=Duration("ms", _HOUR * 1000),
+    type=DurationOption("ms", _HOUR * 1000),
     help="Bound of the canary's p99, milliseconds without a unit; by default 10 times that without an attack, at "
     "least 50ms.",
 )
 @click.option("--memory-bound", type=POSITIVE, default=160, show_default=True, help="MB by which the server may grow.")
 @click.option(
     "--settle",
-    type=Duration("s", _HOUR),
+    type=DurationOption("s", _HOUR),
     default="5s",
     show_default=True,
     help="Time to recover; seconds without a unit.",

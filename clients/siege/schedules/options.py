@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from yais.clients.command import option_group
-from yais.clients.durations import Duration, parse_duration
+from yais.clients.durations import DurationOption, parse_duration
 from yais.clients.options import POSITIVE, Parsed, Positive
 from yais.clients.siege.schedules.pacer import Arrivals, Constant, Pacer, Until, count_before
 from yais.clients.siege.schedules.pacers import (
@@ -255,13 +255,13 @@ _OPTIONS = (
     ),
     _option(
         "--duration",
-        type=Duration("s", YEAR),
+        type=DurationOption("s", YEAR),
         help="Time to send for; seconds without a unit; by default until Ctrl-C.",
     ),
     _option("--count", type=POSITIVE, help="Requests to send, instead of --duration."),
     _option(
         "--warmup",
-        type=Duration("s", _DAY),
+        type=DurationOption("s", _DAY),
         help="Time at the start whose requests are sent but not counted; --duration or --count comes on top.",
     ),
     _option("--dry-run", is_flag=True, help="Print when each request would be due, and send nothing."),
