@@ -51,7 +51,7 @@ def tour(served: Served) -> None:
     common = ("--port", served.port, "--model", MODEL, "--picture", str(PICTURE))
     run("client-sync", *common)
     before = scrape(served)
-    run("siege", *common, "--rate", str(RATE), "--duration", str(SECONDS), "--max-lag", "1000")
+    run("siege", *common, "--rate", str(RATE), "--duration", f"{SECONDS}s", "--max-lag", "50ms")
     title(f"The metrics that moved, from {served.metrics}")
     for line in moved(before, scrape(served)):
         print(line)

@@ -53,7 +53,7 @@ def picture_demo() -> None:
 
 def excerpt(output: str) -> list[Text]:
     text = output[output.index("\nclient-sync") : output.index("\nyais_inference_request_duration_ms")]
-    text = _PERCENTILES_OF_ONE.sub("", text.replace(f"{ROOT}/", "").replace(" --max-lag 1000", ""), count=1)
+    text = _PERCENTILES_OF_ONE.sub("", text.replace(f"{ROOT}/", ""), count=1)
     return [
         Text(f"$ {line}" if line.startswith(("client", "siege")) else line, Style(bold=bool(_COMMAND.match(line))))
         for line in text.strip().splitlines()
@@ -69,7 +69,7 @@ def picture_report() -> None:
         model, report = Path(folder) / "mlp.onnx", Path(folder) / "run.html"
         subprocess.run([BIN / "engine-build", "mlp", "-o", model], check=True)
         with serving(model) as served:
-            schedule = ["--rate", "500", "--schedule", "poisson", "--duration", "30", "--max-lag", "1000"]
+            schedule = ["--rate", "500", "--schedule", "poisson", "--duration", "30s", "--max-lag", "50ms"]
             command = [BIN / "siege", "--port", served.port, *schedule, "--report", report]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         with sync_playwright() as driver:

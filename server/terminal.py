@@ -26,7 +26,7 @@ def banner(server: "Server") -> str:
     lines += [
         "Try",
         f"  client-sync --port {server.port} --model {first} --count 10",
-        f"  siege --port {server.port} --model {first} --rate 20 --duration 10",
+        f"  siege --port {server.port} --model {first} --rate 20 --duration 10s --max-lag 50ms",
     ]
     return "\n".join(lines)
 

@@ -22,7 +22,8 @@ TIMEOUT_S = 90
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _SERVER = re.compile(r"^(inference-grpc .*)$", flags=re.MULTILINE)
 _CLIENT = re.compile(r"^(client-sync|client-async|siege)(?= --)", flags=re.MULTILINE)
-_SECONDS = re.compile(r"--(duration|warmup) \d+")
+_SECONDS = re.compile(r"--(duration|warmup) \d+s")
+_MAX_LAG = re.compile(r" --max-lag \S+")
 _PORTS = re.compile(r"gRPC\s+\S+:(\d+)\n\s+metrics\s+http://\S+?:(\d+)/")
 
 
@@ -49,10 +50,10 @@ class Session:
 
     def _here(self, text: str) -> str:
         text = text.replace("50051", self.port).replace("50078", self.metrics)
-        text = _SECONDS.sub(r"--\1 1", text)
+        text = _MAX_LAG.sub("", _SECONDS.sub(r"--\1 1s", text))
         # How late a busy machine sends is none of the example's affair.
         return _CLIENT.sub(lambda client: f"{client[1]} --port {self.port}", text).replace(
-            f"siege --port {self.port}", f"siege --port {self.port} --max-lag 60000"
+            f"siege --port {self.port}", f"siege --port {self.port} --max-lag 60s"
         )
 
     def _call(self, command: list[str]) -> None:

@@ -143,6 +143,8 @@ def _max_batch_size(session: ort.InferenceSession, options: EngineOptions) -> in
 
 def _spec(node: ort.NodeArg, max_batch_size: int) -> TensorSpec:
     if node.type not in _TYPES:
-        raise EngineError(f"tensor '{node.name}' is a {node.type}, which the inference protocol cannot carry")
+        # skl2onnx makes dictionaries of a classifier's probabilities unless told otherwise.
+        fix = "; convert it with options={'zipmap': False}" if node.type.startswith("seq(map") else ""
+        raise EngineError(f"tensor '{node.name}' is a {node.type}, which the inference protocol cannot carry{fix}")
     shape = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
     return TensorSpec(node.name, _TYPES[node.type][0], shape[1:] if max_batch_size else shape)

@@ -105,6 +105,20 @@ def constant(path: Path) -> Path:
     return save(path, [node], [], [("Y", FLOAT, ["K"])], values=np.array([1, 2, 3], np.float32))
 
 
+def dictionaries(path: Path) -> Path:
+    """Y is a dictionary for each row, as skl2onnx makes of a classifier's probabilities."""
+    node = helper.make_node("ZipMap", ["X"], ["Y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    value = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(FLOAT, None))
+    )
+    graph = helper.make_graph(
+        [node], "test", [helper.make_tensor_value_info("X", FLOAT, ["N", 2])], [helper.make_value_info("Y", value)]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opsets), path)
+    return path
+
+
 def sequence(path: Path) -> Path:
     """Y is a sequence of tensors, which no message can carry."""
     node = helper.make_node("SequenceConstruct", ["X"], ["Y"])

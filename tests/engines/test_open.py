@@ -75,6 +75,14 @@ def test_a_truncated_model_is_told(tmp_path: Path, share: float) -> None:
     assert refusal(path).startswith(f"engine '{path}': not a model that ONNX Runtime can load: ")
 
 
+def test_a_classifier_with_dictionaries_is_told_the_option_that_avoids_them(tmp_path: Path) -> None:
+    text = refusal(models.dictionaries(tmp_path / "m.onnx"))
+    assert text.endswith(
+        "tensor 'Y' is a seq(map(int64,tensor(float))), which the inference protocol cannot carry; "
+        "convert it with options={'zipmap': False}"
+    )
+
+
 def test_a_tensor_that_the_protocol_cannot_carry_is_told(tmp_path: Path) -> None:
     path = models.sequence(tmp_path / "m.onnx")
     text = refusal(path)

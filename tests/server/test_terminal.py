@@ -34,7 +34,7 @@ async def test_the_banner_says_what_is_served_where_and_what_to_try() -> None:
         "  model     mlp: fake_numpy on cuda:0, no batching, 2 contexts, 4 buffers",
         "Try",
         "  client-sync --port 12345 --model flowers --count 10",
-        "  siege --port 12345 --model flowers --rate 20 --duration 10",
+        "  siege --port 12345 --model flowers --rate 20 --duration 10s --max-lag 50ms",
     ]
 
 
