@@ -1,8 +1,10 @@
 """Command of click's as all clients use it: options in groups, `--version`, and ends without a traceback."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +15,7 @@ from yais.version import version_text
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 _WIDTH = 100
+# 128 + SIGINT, as shells report it; click itself would exit with 1.
 _INTERRUPTED = 130
 # Whoever writes to the standard output can do nothing about these.
 _OUTPUT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -45,6 +48,7 @@ class ClientCommand(click.Command):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        # Where nothing is set, click's help is at most 80 columns wide.
         self.context_settings.setdefault("max_content_width", _WIDTH)
         version = click.Option(
             ["--version"],
@@ -71,9 +75,11 @@ class ClientCommand(click.Command):
         try:
             return super().main(args, prog_name, **extra)
         except OSError as error:
+            # A closed pipe (EPIPE) never comes here: click ends the command for it.
             if error.errno not in _OUTPUT_ERRNOS:
                 raise
             click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+            _discard_output()
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -81,6 +87,13 @@ class ClientCommand(click.Command):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
+
+
+def _discard_output() -> None:
+    """Sends what is still buffered nowhere: flushed when the interpreter ends, it would fail again, with 120."""
+    # Of a stream without a descriptor, as in tests, nothing is flushed then. Its error is an OSError as well.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,6 +14,13 @@ from yais.server.config import Config
 from yais.server.grpc.server import TransportName
 from yais.server.models import opening
 from yais.server.models.model import Model, ModelOptions
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment: `make test` sets variables for the tests, of which the server would warn."""
+    for name in [name for name in os.environ if name.startswith("YAIS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
