@@ -122,8 +122,8 @@ def _cases(rows: list[Row], draw_case: Callable[[Any, list[Row]], None]) -> Any:
 
 def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
     """As many axes as are wanted, in rows of a page's width."""
-    import matplotlib as mpl
     # Without pyplot, which would look for a display and keep every figure.
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     # Ids in an SVG are random without a salt, so that the same results would make another file each time.

@@ -163,7 +163,7 @@ def _peers() -> Iterator[tuple[str, str]]:
 
 def _commit() -> str | None:
     try:
-        # Figures of uncommitted changes name no commit, since nobody could check out what they are of.
+        # Figures of uncommitted changes name no commit, since none has the code that was measured.
         changes = _output("git", "status", "--porcelain", "--", *_SOURCES)
         return None if changes else _output("git", "rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
