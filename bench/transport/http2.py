@@ -12,7 +12,7 @@ from yais.clients.siege.chaos import h2
 
 _TIMEOUT_S = 10
 
-# With which HTTP/2 begins each connection.
+# Every HTTP/2 connection begins with it.
 _INITIAL_WINDOW = 2**16 - 1
 _PREFIX = len(body(b""))
 

@@ -207,7 +207,7 @@ def serving(names: Sequence[EchoName], cores: Cores) -> Iterator[dict[EchoName, 
         # Whatever has to be compiled is compiled here, before the first server starts.
         commands = available({name: ECHO_SERVERS[name].command for name in names})
         servers = {name: stack.enter_context(running(name, commands[name], cores.server)) for name in commands}
-        # Not earlier, since servers have their own core; load generators that are started later inherit this one.
+        # Load generators that are started from here on inherit it.
         stack.enter_context(pinned(cores.load))
         yield servers
 
