@@ -77,6 +77,7 @@ def main(
         raise click.UsageError("--bound needs --against")
     unmet: list[str] = []
     folder = results or (FOLDER if full else FOLDER / "short")
+    # Taken once, so that all results of a run name the same commit and machine.
     facts = Facts.now()
     for name in chosen(names):
         benchmark = load(name)
@@ -98,6 +99,7 @@ def main(
             if noisy := noisy_rows(path):
                 click.echo(f"  noisy, measure again: other processes had too much in {noisy} rows", err=True)
     folder.mkdir(parents=True, exist_ok=True)
+    # Of all results in the folder, those of earlier runs included.
     plots.draw(folder)
     tables = page(folder)
     (folder / "README.md").write_text(f"# Results\n\n{tables}")

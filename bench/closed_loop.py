@@ -52,6 +52,7 @@ async def connected(port: int, connections: int, transport: Transport = "grpcio"
 async def closed_loop(calls: Sequence[Infer], in_flight: int, request: bytes, count: int) -> set[bytes]:
     """Sends `request` `count` times, with `in_flight` under way on each of `calls`; returns the distinct replies."""
     replies: set[bytes] = set()
+    # One iterator for all workers: `count` is the sum, however unevenly they are answered.
     turns = iter(range(count))
 
     async def work(infer: Infer) -> None:
@@ -66,6 +67,7 @@ def check(replies: Iterable[bytes], expected: Array) -> None:
     """Raises `BenchError` unless each reply's one output is `expected`."""
     for reply in replies:
         (output,) = infer_outputs(pb.ModelInferResponse.FromString(reply)).values()
+        # Batches of another size may add up floats in another order, so answers need not be equal bit for bit.
         if output.shape != expected.shape or not np.allclose(output, expected, rtol=1e-4, atol=1e-5):
             raise BenchError(f"a wrong answer: {output}, expected {expected}")
 
@@ -82,6 +84,7 @@ class LoopResult:
 async def main(port: int, request: bytes, in_flight: int, transport: Transport) -> None:
     async with connected(port, 1, transport) as (infer,):
         print("ready", flush=True)
+        # In a thread, so that the loop still serves the connection while there is nothing to send.
         while line := await asyncio.to_thread(sys.stdin.readline):
             with uncollected():
                 answered = await _loop_for(float(line) / 1e3, infer, request, in_flight)

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
 PEERS_FOLDER = BUILD / "peers"
 
+# Of the machine, whichever this process may use: psutil.cpu_times() adds up all of them, too.
 _CPUS = os.cpu_count() or 1
+# Servers drain before they end; one that takes longer than this is killed.
 _STOP_S = 30
 
 
@@ -73,10 +75,12 @@ class Subject:
 
     def cpu_s(self) -> float:
         """CPU seconds of all threads so far, in the kernel and outside, to the nanosecond."""
+        # psutil's own figure, from /proc, counts in clock ticks of 10 ms.
         return sum(time.clock_gettime(_cpu_clock(process.pid)) for process in (self.process, *self.children))
 
     def rss(self) -> int:
         """Resident bytes; of the children's no more than what is theirs alone."""
+        # Pages that a child shares with its parent are in the parent's figure already.
         return int(self.process.memory_info().rss + sum(child.memory_full_info().uss for child in self.children))
 
 
@@ -159,6 +163,7 @@ class Spread:
 def usage(subject: Subject, other_end: Subject | None = None) -> Usage:
     """All counters as they stand now; the difference of two tells what happened in between."""
     machine, ended = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Children count here once they have ended: h2load does, servers and clients that are still running do not.
     load = process_time() + ended.ru_utime + ended.ru_stime + (other_end.cpu_s() if other_end else 0)
     mine, now = subject.cpu_s(), perf_counter()
     # Of what is idle the kernel keeps an exact account, but of what is busy it takes samples.
@@ -176,6 +181,7 @@ def free_port() -> int:
 
 def choose_cores() -> Cores:
     """The first two cores that this process may use."""
+    # In a container, or under taskset, these may be fewer than the machine has, and need not begin at 0.
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise BenchError("Two cores are needed, one for the server and one for the load; this process may use one")
@@ -213,6 +219,7 @@ def launched(name: str, command: Sequence[str], core: int | None, heard: bool = 
                 command,
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
+                # A pipe that nobody reads fills up and then blocks the program.
                 stdout=subprocess.PIPE if heard else log,
                 stderr=log,
                 text=True,
@@ -233,11 +240,13 @@ def running(name: str, command: Sequence[str], core: int | None) -> Iterator[Sub
 def yais(*engines: Path, port: int = 0) -> list[str]:
     """The command of the server, with its defaults apart from the ports."""
     flags = [flag for engine in engines for flag in ("--engine", str(engine))]
+    # 0 picks a free port: the metrics stay on, for they are a part of the cost.
     return [script("inference-grpc"), *flags, "--port", str(port), "--metrics", "0"]
 
 
 def engine(name: str) -> Path:
     """The file of an engine of `engine-build`, built when it is not there yet."""
+    # Kept from run to run: after a change of the recipe the folder has to be deleted.
     path = BUILD / f"{name}.onnx"
     if not path.exists():
         BUILD.mkdir(parents=True, exist_ok=True)
@@ -255,6 +264,7 @@ def script(name: str) -> str:
 
 def _cpu_clock(pid: int) -> int:
     """What clock_getcpuclockid(3) says on Linux."""
+    # 2 is the kernel's CPUCLOCK_SCHED, which counts nanoseconds; the bit 4 would make it a thread's clock.
     return ~pid << 3 | 2
 
 

@@ -30,11 +30,13 @@ from yais.server.models.registry import Registry
 
 BATCHES = (1, 8, 32)
 
+# Between batches on the recorder's clock, which is simulated: nothing waits.
 _BATCH_INTERVAL_NS = 300_000
 
 # Records so many requests, in batches of so many.
 RecordRequests = Callable[[int, int], None]
 
+# Nanoseconds of CPU a request.
 SIEGE_RECORDER_BOUND = Bound("at most", 1_000)
 
 # Of every hundred requests, so many have failed.
@@ -93,11 +95,13 @@ def run_stages(size: Size) -> list[StageRow]:
 async def _stage_rows(case: StageCase, size: Size) -> list[StageRow]:
     path = engine(case.model)
     options = ModelOptions(contexts=1, buffers=3, max_queue_delay=0, max_queue_size=case.batch)
+    # One thread is what the server gives an engine on one core.
     model = Model(case.model, open_engine(path, EngineOptions(threads=1)), options, asyncio.get_running_loop())
     data = message(case.model, "INPUT0", np.random.default_rng(0).random(case.shape, np.float32))
     parts = _parts(model, data, case.batch)
     # Large requests are repeated less often, so that no case takes all the time.
     count = max(1, size.requests // case.batch // max(1, len(data) // 10_000))
+    # Part after part in each round, so that a slower spell of the machine does not strike one of them alone.
     rounds = [[_stage_cost(part, count) / case.batch for part in parts.values()] for _ in range(size.rounds)]
     return [
         StageRow(case.name, name, Spread.of(column))
@@ -115,6 +119,7 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
     templates.insert(data, model, inference.layout, inference.outputs)
     context = model.engine.create_context()
     context.fit(inference.layout.shapes)
+    # The outputs that `answer` reads; it also keeps the engine's first run, which allocates, out of the measurement.
     context.execute(batch)
 
     def arrive() -> list[Any]:
@@ -127,6 +132,7 @@ def _parts(model: Model, data: bytes, batch: int) -> dict[str, Callable[[], Any]
 
     def answer() -> None:
         for row, request in enumerate(arrive()):
+            # `answer` leaves it again, as at the end of any call.
             admission.enter()
             request.answer(context.outputs, row)
 
@@ -199,6 +205,7 @@ def run_recording(size: Size) -> list[RecordingRow]:
 def _recorder(count: int, batch: int) -> None:
     """As the server does it, on a clock that passes through several sub-windows; `read` flushes what is left."""
     recorder = InferenceRecorder("model", "1")
+    # The same ones for all batches: making requests is no part of recording them.
     requests = [AnsweredRequest() for _ in range(batch)]
     for now in range(_BATCH_INTERVAL_NS, (count // batch + 1) * _BATCH_INTERVAL_NS, _BATCH_INTERVAL_NS):
         for request in requests:
@@ -208,6 +215,7 @@ def _recorder(count: int, batch: int) -> None:
 
 
 def _histograms(count: int, batch: int) -> None:
+    # Labels are resolved once instead of once a request, which is how `prometheus_client` costs least.
     family = Histogram("h", "Stages", ("model", "stage"), buckets=STAGE_BUCKETS_MS, registry=CollectorRegistry())
     _observe([family.labels("model", stage).observe for stage in STAGES], count)
 

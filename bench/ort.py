@@ -16,6 +16,7 @@ def open_session(path: Path) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    # Errors only.
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -43,6 +44,7 @@ def main(path: Path, batch: int) -> None:
     binding = bound(session, batch)
     print("ready", flush=True)
     while line := sys.stdin.readline():
+        # Timed here, so that the pipe to the parent is not in the figure.
         started = perf_counter()
         for _ in range(int(line)):
             session.run_with_iobinding(binding)

@@ -87,6 +87,7 @@ class ContestRow:
 def compare(case: str, contestants: Sequence[Contestant], size: Size, yardstick: str) -> list[ContestRow]:
     """Measures all contestants in turn and compares them with the one named `yardstick`, where it takes part."""
     rounds = interleave(contestants, size)
+    # The yardstick may not be installed here; without it there are figures, but no ratios.
     against = next((samples for one, samples in zip(contestants, rounds, strict=True) if one.name == yardstick), None)
     return [
         row(case, one, one.calls(size), samples, None if samples is against else against)
@@ -99,6 +100,7 @@ def interleave(contestants: Sequence[Contestant], size: Size) -> list[list[Conte
     for one in contestants:
         one.check()
         one.burst(one.calls(size, WARM_UP))
+    # A B A B, not A A B B: drift of the machine strikes all contestants alike.
     rounds = [[one.burst(one.calls(size)) for one in contestants] for _ in range(size.rounds)]
     for one in contestants:
         one.check()
@@ -116,7 +118,9 @@ def row(
         calls,
         figure,
         of_medians=figure.median / yardstick.median if yardstick else None,
+        # Both halves of a round's ratio saw the same machine; ratios across rounds would have its drift in them.
         ratio=Spread.of([a / b for a, b in zip(figure.rounds, yardstick.rounds, strict=True)]) if yardstick else None,
+        # It is a bound on the ratio, not on the figure.
         bound=one.bound if yardstick else None,
         rate=Spread.of([sample.rate for sample in samples]),
         least_rate=one.least_rate,

@@ -36,6 +36,7 @@ PACKAGES = (*PRODUCT, "bench")
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # By then templates are known, and how long a run takes.
 _WARM_UP = 100
+# Seconds. A delay leaves all batches to the threads; without one, runs as short as identity's stay on the loop.
 _MAX_QUEUE_DELAYS = {"on the event loop": 0.0, "on a context's thread": 1e-4}
 _CLASS = re.compile(r"^(?:cdef )?class (\w+)", re.MULTILINE)
 # Comments for tools.
@@ -64,6 +65,7 @@ class Source:
     def __post_init__(self) -> None:
         nodes = [node for text in self.texts for node in ast.walk(ast.parse(text))]
         self.functions: list[Function] = [node for node in nodes if isinstance(node, Function)]
+        # Functions are used as names, methods as attributes; a definition is neither.
         self.uses = Counter(
             node.id if isinstance(node, ast.Name) else node.attr
             for node in nodes
@@ -71,6 +73,7 @@ class Source:
         )
 
     def shape(self) -> PackageShape:
+        # `quantiles` needs at least two.
         lengths = [each.end_lineno - each.lineno + 1 for each in self.functions if each.end_lineno] or [0, 0]
         private = [each.name for each in self.functions if re.match(r"_(?!_)", each.name)]
         once = sum(self.uses[name] == 1 for name in private)
@@ -127,6 +130,7 @@ def _traced(trace: Trace) -> Iterator[set[str]]:
     gc.collect()
     # A collection would touch whatever has garbage.
     gc.disable()
+    # Clears the kernel's "referenced" marks on all pages, which smaps shows.
     Path("/proc/self/clear_refs").write_text("1")
     trace.is_on = True
     try:
@@ -140,6 +144,7 @@ def _traced(trace: Trace) -> Iterator[set[str]]:
 def _used_extensions(smaps: str) -> Iterator[str]:
     """Extension modules of `yais` whose code has been used since the kernel's marks were cleared."""
     for mapping in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps):
+        # Only the executable mapping: a module's data may be touched although none of its code has run.
         path = re.search(rf" r-xp .* {re.escape(str(ROOT))}/(\w\S+)\.cpython\S+\.so", mapping)
         used = re.search(r"^Referenced: +(\d+) kB", mapping, re.MULTILINE)
         if path and used and int(used[1]):
@@ -150,6 +155,7 @@ async def _crossed(max_queue_delay: float) -> tuple[list[str], list[str]]:
     """The modules of Python, and the extension modules, that serve one request which came before."""
     trace = Trace()
     service = Service(_config(max_queue_delay), on_lost=lambda: None)
+    # Only threads that start from now on have it, as those of the contexts do.
     threading.setprofile(trace.note)
     await service.load()
     threading.setprofile(None)
@@ -159,6 +165,7 @@ async def _crossed(max_queue_delay: float) -> tuple[list[str], list[str]]:
         infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
         for _ in range(_WARM_UP):
             await asyncio.to_thread(infer, data)
+        # The event loop's own thread, which has been running all along.
         sys.setprofile(trace.note)
         with _traced(trace) as extensions:
             await asyncio.to_thread(infer, data)

@@ -26,6 +26,7 @@ from yais.engines import Array, Engine, EngineError, EngineOptions, open_engine
 BATCH = 16
 
 _SIDE = 224
+# For FP32 and FP16; INT8 is judged by its best class.
 _CLOSE = Bound("at most", 1e-2)
 _AGREEING = Bound("at least", 0.97)
 
@@ -41,6 +42,7 @@ def answers(engine: Engine, pictures: Array) -> Array:
         buffer[: len(batch)] = batch
         context.execute(len(batch))
         (output,) = context.outputs.values()
+        # A copy: the next run overwrites the buffer.
         parts.append(output[: len(batch)].astype(np.float32))
     return np.concatenate(parts)
 
@@ -95,6 +97,7 @@ def _judge(network: Network, pictures: Array, expected: Array) -> Iterator[Accur
 
 
 def _softmax(logits: Array) -> Array:
+    # Without subtracting the largest, exp could overflow.
     powers: Array = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -105,6 +108,7 @@ def _on_gpu(path: Path, pictures: Array) -> Array:
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "pictures.npy"), Path(folder, "answers.npy")
         np.save(source, pictures)
+        # Each engine's device memory is free again when its process ends.
         command = [sys.executable, "-m", "bench.gpu.accuracy", str(path), str(source), str(target)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:

@@ -26,6 +26,7 @@ from yais.engines.cuda.driver import CudaDriver
 
 _MIB = 2**20
 
+# Runs of each thread: the first of a size may compile or capture something.
 _WARM_UP = 3
 # Kernels of another size of batch add up in another order.
 _TOLERANCE = 2e-2
@@ -80,6 +81,7 @@ def noise(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
     """Pixels, or floats in [0, 1)."""
     rng = np.random.default_rng(0)
     if dtype.kind in "iu":
+        # 100 fits INT8, too.
         return rng.integers(0, 256 if dtype == np.uint8 else 100, shape, dtype)
     return rng.random(shape, np.float32).astype(dtype)
 
@@ -120,6 +122,7 @@ class ThreadRuns:
 
 
 def main(path: Path, setup: EngineSetup) -> None:
+    # What others have on the GPU, and CUDA's own context, is not the engine's.
     before = used_mib()
     engine = open_on_gpu(path, setup)
     contexts = [filled(engine) for _ in range(setup.contexts)]
@@ -143,6 +146,7 @@ def _run_repeatedly(context: Context, rows: int, seconds: float, barrier: Barrie
     try:
         for _ in range(_WARM_UP):
             context.execute(rows)
+        # Timing begins when all are warm: until then some contexts have the GPU to themselves.
         barrier.wait()
     except BaseException:
         # The other threads would wait for this one for ever.
@@ -155,6 +159,7 @@ def _run_repeatedly(context: Context, rows: int, seconds: float, barrier: Barrie
     until = began + int(seconds * 1e9)
     while now < until:
         run = context.execute(rows)
+        # One reading of the clock between two runs, so that no time is lost between them.
         before, now = now, perf_counter_ns()
         took.append(now - before)
         engine.append(run.infer_ns)
@@ -165,6 +170,7 @@ def _run_repeatedly(context: Context, rows: int, seconds: float, barrier: Barrie
 def _timing(threads: Sequence[ThreadRuns], rows: int, mib: float) -> EngineTiming:
     took = np.concatenate([thread.took for thread in threads]) / 1e6
     engine = np.concatenate([thread.engine for thread in threads]) / 1e6
+    # The threads end within one run of each other.
     seconds = (max(thread.ended for thread in threads) - min(thread.began for thread in threads)) / 1e9
     p50, p99 = np.percentile(took, (50, 99))
     padding = sum(thread.padding for thread in threads) / len(took)

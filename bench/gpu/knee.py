@@ -51,9 +51,11 @@ class KneeLoad:
     watch: Watch
 
     def __call__(self, rate: float, seconds: float) -> KneeStep:
+        # The histogram only ever grows: what a step added is a difference.
         before = _ratios(self.metrics)
         # Drops the samples of the time before.
         self.watch.means()
+        # These threads only wait; each generator sends in a process of its own.
         with ThreadPoolExecutor(len(self.generators)) as pool:
             steps = list(pool.map(lambda send: send(rate / len(self.generators), seconds), self.generators))
         means, after = self.watch.means(), _ratios(self.metrics)
@@ -94,6 +96,7 @@ def _together(tallies: Sequence[OpenLoopTally]) -> OpenLoopTally:
         refused=sum(one.refused for one in tallies),
         failed=dict(sum((Counter(one.failed) for one in tallies), Counter[str]())),
         goodput=sum(one.goodput for one in tallies),
+        # Percentiles of several generators cannot be merged; the worst bounds them all.
         p50=_most([one.p50 for one in tallies]),
         p99=_most([one.p99 for one in tallies]),
         refused_p99=_most([one.refused_p99 for one in tallies]),
@@ -144,6 +147,7 @@ def run_knee(size: Size) -> list[KneeRow]:
 
 def _measure(case: Deployment, size: Size) -> Iterator[KneeRow]:
     seconds, metrics = size.requests / 1e3, free_port()
+    # Ended before the server starts, so that each has the GPU to itself.
     with bare_engine(engine_file(case.network), case.setup) as loop:
         service_ms = loop(case.max_batch, size.requests).p50_ms
     with served(case, metrics) as server, loaded(case, server, metrics) as load:
@@ -157,6 +161,7 @@ def _measure(case: Deployment, size: Size) -> Iterator[KneeRow]:
 def _sustainable(case: Deployment, server: Subject) -> float:
     """How many pictures a second are answered at best, with as many under setup as keep all contexts busy."""
     with calling(server, classify(case.network, 1), 2 * case.contexts * case.max_batch) as callers:
+        # The first also brings up the clocks; the best of them counts.
         trials = [callers(_TRIAL_MS) for _ in range(_TRIALS)]
     return max(trial.requests / trial.seconds for trial in trials)
 

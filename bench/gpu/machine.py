@@ -23,6 +23,7 @@ from yais.server.metrics.nvml import GpuReading, Nvml, NvmlError
 
 # The kinds of clock in NVML's words.
 _CLOCKS = ("graphics", "sm", "mem")
+# Under the names that they have for each CUDA; those that are installed are reported.
 _PACKAGES = (
     "tensorrt",
     "tensorrt-cu12",
@@ -36,6 +37,7 @@ _PACKAGES = (
     "nvidia-ml-py",
 )
 
+# NVML's utilization is itself a mean, of a sixth of a second at least.
 _PERIOD_S = 0.1
 _MIB = 2**20
 
@@ -85,6 +87,7 @@ def _look() -> Gpu:
         driver = import_module("pycuda.driver")
         _, total = driver.mem_get_info()
         newest = driver.get_driver_version()
+    # 12.4 is 12040 to the driver.
     cuda = f"{newest // 1000}.{newest % 1000 // 10}"
     nvml = dict(_nvml())
     return Gpu(device.name, device.capability, round(total / 2**30, 1), cuda, runtime, kind, nvml, dict(_versions()))
@@ -105,6 +108,7 @@ def _runtime() -> tuple[str, str | None]:
             require_provider()
         except EngineError as error:
             raise EngineError(f"{missing}; {error}") from error
+        # ONNX Runtime serves ONNX files: there is no kind of plan to build.
         return f"ONNX Runtime {ort.__version__}, CUDA provider", None
     return library.title, library.flavour
 
@@ -117,6 +121,7 @@ def _nvml() -> Iterator[tuple[str, str | float]]:
     except NvmlError:
         return
     for reading in readings[:1]:
+        # NVML's indexes take no notice of CUDA_VISIBLE_DEVICES; a UUID is the same everywhere.
         asked: Any = pynvml.nvmlDeviceGetHandleByUUID(reading.uuid)
         yield "driver", str(pynvml.nvmlSystemGetDriverVersion())
         for clock in _CLOCKS:

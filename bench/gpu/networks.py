@@ -20,6 +20,7 @@ from bench.measure import BUILD, ROOT, BenchError, NotInstalledError, script
 Purpose = Literal["calibration", "judgement"]
 
 _PIECE_SIDE = 256
+# Other seeds cut other pieces, so that no picture is both calibrated on and judged.
 _SEEDS: dict[Purpose, int] = {"calibration": 0, "judgement": 1}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Of what these packages bring, what is a photograph in colours.
@@ -55,6 +56,7 @@ def pieces(purpose: Purpose, count: int) -> Path:
         rng = np.random.default_rng(_SEEDS[purpose])
         for index in range(count):
             _cut(sources[index % len(sources)], rng).save(part / f"{index:04}.png")
+        # At once, so that a run that was interrupted leaves no folder with fewer pictures.
         part.rename(folder)
     return folder
 
@@ -112,6 +114,7 @@ def engine_file(network: Network) -> Path:
     gpu, model = find_gpu(), onnx_file(network)
     if gpu.kind is None:
         return model
+    # Plans fit only the library and the kind of GPU that they were built for.
     key = re.sub(r"[^\w.]+", "-", f"{gpu.runtime} {gpu.capability}".lower())
     path = _FOLDER / f"{network.name}-{network.precision}-{key}.engine"
     if not path.exists():
@@ -169,6 +172,7 @@ def _resnet50(max_batch_size: int) -> bytes:
         helper.make_node("Sub", ["planes", "mean"], ["centred"]),
         helper.make_node("Mul", ["centred", "scale"], ["normalised"]),
     ]
+    # ONNX wants the nodes of a graph in the order in which they depend on each other.
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
     for name, value in (("mean", 127.0), ("scale", 1 / 128)):

@@ -28,6 +28,7 @@ from yais.proto.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 # Of the largest logit: what two bytes of a float may come to in a whole network.
 _TOLERANCE = 2e-2
+# One for every four cores: the server needs the others.
 CALLERS = max(1, min(4, (os.cpu_count() or 1) // 4))
 
 _REGION = "pictures"
@@ -69,6 +70,7 @@ class Callers:
         yields = [LoopResult(**json.loads(child.hear())) for child in self.children]
         for reply in {reply for each in yields for reply in each.replies}:
             self.question.check(bytes.fromhex(reply))
+        # Through the longest time: callers that end earlier must not make the sum look faster.
         return LoopResult(sum(each.requests for each in yields), max(each.seconds for each in yields), [])
 
 
@@ -153,6 +155,7 @@ def _registered(channel: grpc.Channel, memory: SharedMemory, size: int) -> Itera
     stub: Any = GRPCInferenceServiceStub(channel)
     try:
         stub.SystemSharedMemoryRegister(
+            # shm_open wants the slash, which Python hides in the name.
             pb.SystemSharedMemoryRegisterRequest(name=_REGION, key=f"/{memory.name.lstrip('/')}", byte_size=size)
         )
     except grpc.RpcError as error:

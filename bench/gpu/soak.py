@@ -55,6 +55,7 @@ def cycle(path: Path, setup: EngineSetup) -> None:
     if close is not None:
         close()
     del engine, context
+    # Objects in reference cycles would keep device memory until the collector comes by itself.
     gc.collect()
 
 
@@ -81,9 +82,11 @@ def run_soak(size: Size) -> list[SoakRow]:
 def _serve_requests(size: Size) -> SoakRow:
     """A server that is always busy; raises `NotInstalledError` where nothing tells of the GPU's memory."""
     case, counts, taken = Deployment(NETWORK, CONTEXTS, MAX_BATCH), [0], []
+    # Twice what the contexts run at once, so that there always is a batch to be filled.
     with served(case) as server, calling(server, classify(NETWORK, 1), 2 * CONTEXTS * MAX_BATCH) as callers:
         for _ in range(size.rounds):
             answered = callers(size.requests)
+            # NVML counts all processes, so nothing else should use the GPU.
             device = memory_mib()
             if device is None:
                 raise NotInstalledError("NVML: it does not tell the GPU's memory")
@@ -99,6 +102,7 @@ def _open_and_close(size: Size) -> SoakRow:
         child.hear()
         taken = []
         for _ in range(size.rounds):
+            # A cycle at a time, for there is a figure after each.
             child.say("1")
             taken.append(MemoryUsed(**json.loads(child.hear())))
     title = f"{NETWORK.title}, {CONTEXTS} contexts, opened, run and closed"
@@ -112,6 +116,7 @@ def _row(case: str, unit: str, counts: Sequence[int], taken: Sequence[MemoryUsed
 
 
 def _slope(counts: Sequence[int], memory: Sequence[float]) -> float:
+    # At first memory grows as that of any program does.
     settled = max(1, len(counts) // 10)
     slope, _ = np.polyfit(counts[settled:], memory[settled:], 1)
     return float(slope) * 1_000

@@ -18,6 +18,7 @@ from bench.rounds import Bound, Burst, Contestant, ContestRow, ContestSample, co
 
 BATCHES = (1, 8, 32, 128)
 ALL_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+# The short sweep changes one thing at a time; the full one has all combinations.
 SETUPS = (EngineSetup(1), EngineSetup(4), EngineSetup(4, graphs=False), EngineSetup(4, page_locked=False))
 ALL_SETUPS = tuple(EngineSetup(*each) for each in product((1, 2, 4, 8), (True, False), (True, False)))
 
@@ -141,6 +142,7 @@ def _alone(loop: BareEngine, batch: int) -> Burst:
 
     def burst(milliseconds: int) -> ContestSample:
         timing, spent = metered(subject, lambda: loop(batch, milliseconds))
+        # The second is runs a second, in the place of the server's requests a second.
         return ContestSample(timing.rate, timing.rate / batch, spent.subject / spent.seconds, spent.others_share)
 
     return burst

@@ -45,6 +45,7 @@ def checkout(commit: str) -> Checkout:
     """What is kept of `commit` from the last time, or else builds it; raises `BenchError` where that cannot be done."""
     sha = _run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], ROOT, f"{commit} is no commit here")
     name = sha.decode().strip()[:12]
+    # Extension modules that were built for one version of Python do not load in another.
     kept = _FOLDER / f"{name}-{sys.implementation.cache_tag}"
     if not kept.exists():
         _FOLDER.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,7 @@ class CountedProcess:
     def instructions(self) -> int:
         """How many there were since this was asked last."""
         self._tell("dump")
+        # Dumps are numbered, and each sets callgrind's counters back to zero.
         newest = max(self.output.parent.glob(f"{self.output.name}.*"), key=lambda path: int(path.suffix[1:]))
         return total(newest.read_text())
 
@@ -116,6 +118,7 @@ def counted(checkout: Checkout, command: Sequence[str], core: int) -> Iterator[C
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "callgrind")
         valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={output}"]
+        # Random hashes would give dicts other collisions in each run.
         environment = ["env", f"LD_PRELOAD={clock}", "PYTHONHASHSEED=0"]
         # callgrind counts what it starts itself, not what that starts in its turn.
         whole = checkout.command([*environment, "setarch", "-R", *valgrind, *command])

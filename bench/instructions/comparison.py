@@ -56,6 +56,7 @@ def _echo() -> Question:
 COUNTED_SERVERS = (
     CountedServer(ECHO_SERVERS["native, bytes"].command, (CountedCase("raw call, 100 B", _echo),)),
     CountedServer(
+        # Threads of ONNX Runtime wait for each other by spinning, and how long is never the same.
         lambda: [*yais(engine("identity"), engine("mlp")), "--threads", "1"],
         (
             CountedCase("identity, 16 floats", partial(infer, ModelRequest("identity", (16,)))),
@@ -80,6 +81,7 @@ def count_instructions(server: CountedServer, checkouts: Sequence[Checkout], siz
             requests = case.requests(size)
             loads = [stack.enter_context(_load(case, counter.subject, requests)) for counter in counters]
             for counter in counters:
+                # Drops what the warm-up of this case took.
                 counter.instructions()
             for _ in range(size.rounds):
                 for one, counter, load in zip(checkouts, counters, loads, strict=True):
@@ -93,6 +95,7 @@ def time_cpu(server: CountedServer, checkouts: Sequence[Checkout], size: Size, c
     figures: Figures = defaultdict(list)
     for _ in range(size.rounds * _CPU_ROUNDS):
         for one in checkouts:
+            # Without callgrind, and without the clock that stands nearly still.
             with running(one.name, one.command(server.command()), cores.server) as subject:
                 for case in server.cases:
                     requests = case.requests(size) * _CPU_REQUESTS
@@ -148,6 +151,7 @@ def run_instructions(size: Size, against: str | None = None, bound: float | None
                 time_cpu(server, checkouts, size, cores),
             )
             for case in server.cases:
+                # The other commit's row comes first, as the one that this checkout is compared with.
                 if other:
                     rows.append(_row(case.name, other.name, case.requests(size), *figures))
                 rows.append(_row(case.name, INSTALLED.name, case.requests(size), *figures, other, bound))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 
+# Two to four percent are always there: the hypervisor, interrupts, servers that wait for their turn.
 NOISY = 0.15  # Of a core.
 
 
@@ -59,6 +60,7 @@ def ratio(heading: str, format_spec: str = ".2f", of_medians: str = "of_medians"
         if row[of_medians] is None:
             return ""
         least, most = (format(row[of_rounds][which], format_spec) for which in ("least", "most"))
+        # The ratio of the two medians that the table shows; the range is that of ratios within a round.
         return f"{row[of_medians]:{format_spec}} ({least} to {most})"
 
     return Column(heading, cell)
@@ -68,6 +70,7 @@ def verdicts(row: Row) -> str:
     """What was asked of a contestant, and whether it holds."""
     asked = []
     if row["bound"]:
+        # Starts and idle connections have no yardstick: there the bound is set on the figure itself.
         asked.append(verdict(row["bound"], row["of_medians"] if "of_medians" in row else row["figure"]["median"]))
     if row.get("least_rate"):
         asked.append(verdict({"kind": "at least", "value": row["least_rate"]}, row["rate"]["median"], "/s"))
@@ -83,6 +86,7 @@ def judgements(row: Row) -> str:
     """What was asked of a step, and of the generator."""
     judged = [f"{one['name']} {verdict(one['bound'], one['figure'])}" for one in row["judgements"]]
     if row["left_out"]:
+        # A step counts by the rounds that were sent on time; if none was, it is shown but not judged.
         what = "left out" if row["counts"] else "**does not count**"
         judged.append(f"sent late in {row['left_out']} rounds: {what}")
     return ", ".join(judged)

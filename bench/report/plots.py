@@ -70,6 +70,7 @@ def _bars(rows: list[Row], label: str) -> Any:
     bars = max(sum(row["case"] == case for row in rows) for case in cases)
     figure, axes = _axes(len(cases), height=0.9 + 0.3 * bars)
     for axis, case in zip(axes, cases, strict=False):
+        # matplotlib draws the first bar at the bottom.
         mine = [row for row in rows if row["case"] == case][::-1]
         figures = [row["figure"] for row in mine]
         medians = [figure["median"] for figure in figures]
@@ -121,9 +122,11 @@ def _cases(rows: list[Row], draw_case: Callable[[Any, list[Row]], None]) -> Any:
 
 def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
     """As many axes as are wanted, in rows of a page's width."""
+    # Without pyplot, which would look for a display and keep every figure.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    # Ids in an SVG are random without a salt, so that the same results would make another file each time.
     mpl.rcParams.update({"svg.hashsalt": "yais", "svg.fonttype": "none", "font.size": 9})
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     columns = min(_COLUMNS, count)
@@ -136,6 +139,7 @@ def _axes(count: int, height: float) -> tuple[Any, list[Any]]:
 
 
 def _distances(figures: list[Row], end: str) -> list[float]:
+    # Error bars are given as distances from the bar's end.
     return [abs(figure[end] - figure["median"]) for figure in figures]
 
 
@@ -147,6 +151,7 @@ def draw_overload(axis: Any, rows: list[Row]) -> None:
     """Goodput on the left and, on a second axis, p99 of what was accepted; steps that do not count are hollow."""
     rates = [row["rate"] for row in rows]
     sustainable = rows[0]["rate"] / rows[0]["factor"]
+    # On the diagonal every request that is offered is answered.
     axis.plot([0, max(rates)], [0, max(rates)], color=_GREY, linestyle=":", linewidth=1)
     axis.axvline(sustainable, color=_GREY, linewidth=1)
     goodputs = [row["goodput"]["median"] for row in rows]
@@ -158,11 +163,13 @@ def draw_overload(axis: Any, rows: list[Row]) -> None:
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.yaxis.set_major_formatter("{x:,.0f}")
     late = axis.twinx()
+    # The rcParams hide the spine on which this axis has its ticks.
     late.spines["right"].set_visible(True)
     late.set_yscale("log")
     late.yaxis.set_major_formatter("{x:,g}")
     known = [row for row in rows if row["p99_ms"]]
     p99s = [row["p99_ms"]["median"] for row in known]
+    # Whole decades.
     late.set_ylim(10 ** floor(log10(min(p99s))), 10 ** (floor(log10(max(p99s))) + 1))
     _judged_curve(late, known, [row["rate"] for row in known], p99s, _ORANGE, "p99 of what was accepted, ms")
 
@@ -236,6 +243,7 @@ def draw_steps(axis: Any, rows: list[Row]) -> None:
         lags = [row[key]["median"] for row in rows]
         axis.plot(rates, lags, color=_BLUE, linestyle=style, label=f"{key[4:]} of the lag")
         axis.scatter(rates, lags, color=fills, edgecolors=_BLUE, zorder=3, s=25)
+    # In ms: a run of siege is invalid when more than 1 % of its requests are later than this.
     axis.axhline(1, color=_GREY, linewidth=1)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:,g}")
@@ -253,6 +261,7 @@ def draw_steps(axis: Any, rows: list[Row]) -> None:
 def draw_memory(axis: Any, rows: list[Row]) -> None:
     """Resident memory against the requests until then."""
     for row in rows:
+        # The first sample was taken before there were any requests.
         rounds = len(row["samples"]) - 1
         axis.plot([row["requests"] * turn / rounds / 1e6 for turn in range(rounds + 1)], row["samples"], color=_BLUE)
     axis.set_ylim(bottom=0)

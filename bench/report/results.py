@@ -82,12 +82,14 @@ def exceeded(path: Path) -> list[str]:
     return [
         f"{row['case']}: {row['of_medians']:.4f} of the other commit's, and at most {row['bound']['value']:g} was asked"
         for row in json.loads(path.read_text())["rows"]
+        # The other commit's own rows have no bound.
         if row["bound"] and row["of_medians"] > row["bound"]["value"]
     ]
 
 
 def page(folder: Path) -> str:
     """All benchmarks that have results in `folder`."""
+    # The order of the sections, in whatever order the benchmarks were run.
     return "\n".join(line for name in SECTIONS for line in _section(name, folder / f"{name}.json"))
 
 
@@ -132,6 +134,7 @@ def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
+    # On aarch64 the kernel names no model.
     return platform.machine()
 
 
@@ -151,6 +154,7 @@ def _libraries() -> Iterator[tuple[str, str]]:
 
 def _peers() -> Iterator[tuple[str, str]]:
     """The versions of those that have environments of their own."""
+    # By their folders: importlib.metadata looks into this environment only.
     folders = [str(folder) for folder in sorted(PEERS_FOLDER.glob("*/lib/python3*/site-packages"))]
     for package in distributions(path=folders):
         if package.name in _PEERS:
@@ -159,6 +163,7 @@ def _peers() -> Iterator[tuple[str, str]]:
 
 def _commit() -> str | None:
     try:
+        # Figures of uncommitted changes name no commit, since none has the code that was measured.
         changes = _output("git", "status", "--porcelain", "--", *_SOURCES)
         return None if changes else _output("git", "rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):

@@ -26,6 +26,7 @@ def _figure(heading: str, key: str, format_spec: str) -> Column:
 def _of_service(row: Row) -> str:
     if not row["counts"]:
         return "sent late: **does not count**"
+    # Nothing was accepted, so there is no p99.
     if row["of_service"] is None:
         return ""
     return f"{row['of_service']:.2f}{_with_verdict(row['bound'], row['of_service'])}"
@@ -34,6 +35,7 @@ def _of_service(row: Row) -> str:
 def _energy(row: Row) -> str:
     if row["power"] is None or not row["goodput"]["median"]:
         return ""
+    # Watts by pictures a second are joules a picture.
     return f"{row['power']['median'] / row['goodput']['median'] * 1e3:,.1f}"
 
 
@@ -50,6 +52,7 @@ def _ends(key: str, heading: str) -> Column:
 
     def cell(row: Row) -> str:
         samples = row[key]
+        # Growth counts from the tenth on: before, memory grows as that of any program does at first.
         return f"{samples[0]:,.1f}, {samples[len(samples) // 10]:,.1f}, {samples[-1]:,.1f}"
 
     return Column(heading, cell)
@@ -63,6 +66,7 @@ def _sending_targets(row: Row) -> str:
     if row["lag_bound"]:
         asked.append(f"lag's p99 {verdict(row['lag_bound'], row['lag_p99']['median'], ' ms')}")
     if row["must_be_valid"]:
+        # Most rounds have to be valid, not all: what else runs on the machine can make one invalid.
         asked.append(f"valid: {'yes' if row['valid'] * 2 > row['rounds'] else '**no**'}")
     return ", ".join(asked)
 
@@ -77,6 +81,7 @@ _SENDING = [
     spread("lag p99, ms", "lag_p99", ".2f"),
     spread("lag max, ms", "lag_max", ".1f"),
     median("core busy", "busy", ".0%"),
+    # LoadGen judges no schedule.
     Column("valid", lambda row: "" if row["valid"] is None else f"{row['valid']} of {row['rounds']}"),
     Column("target", _sending_targets),
     OTHERS,
@@ -91,6 +96,7 @@ _GROWTH = [
     plain("at last, MiB", "last", ".1f"),
     Column(
         "from the tenth on, MiB an hour",
+        # The slope of a short run is that of the allocator, which settles first.
         lambda row: "too short to say" if row["slope"] is None else format(row["slope"], "+.1f"),
     ),
 ]
@@ -116,6 +122,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             _WHO,
             spread("ready after, s", "figure", ".2f"),
             Column("target", verdicts),
+            # MB are 1,000,000 bytes, as in the target; MiB elsewhere are 2^20.
             spread("memory then, MB", "memory", ".0f"),
             memory_target(lambda row: row["memory"]["median"]),
             plain("requests", "calls", ","),
@@ -136,6 +143,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             plain("requests/s", "rate", ",.0f"),
             spread("answers/s", "goodput", ",.0f"),
             plain("offered", "offered", ","),
+            # Less than offered where the generator had too many requests unanswered.
             plain("sent", "sent", ","),
             plain("accepted", "accepted", ","),
             plain("refused", "refused", ","),
@@ -163,6 +171,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             spread("h2load's, us", "load_us", ".1f"),
             spread("cores used", "cores", ".2f"),
             median("of that by the busiest process", "busiest", ".0%"),
+            # With a core to itself: what the load generator takes of it is not subtracted.
             Column("requests/s for each further core", lambda row: f"{1e6 / row['server_us']['median']:,.0f}"),
             OTHERS,
         ],
@@ -176,6 +185,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             plain("after a tenth, MiB", "settled", ".1f"),
             plain("at last, MiB", "last", ".1f"),
             plain("from the tenth on, KiB per 100,000", "slope", "+.0f"),
+            # Some requests are bad or cancelled on purpose.
             Column("statuses", lambda row: ", ".join(f"{name} {count:,}" for name, count in row["statuses"].items())),
         ],
     ),
@@ -198,6 +208,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             _CASE,
             _WHO,
             spread("instructions a request", "instructions", ",.0f"),
+            # Instructions of the same code differ by less than 0.1 %, which two decimals would not show.
             ratio("of the other commit's", ".4f"),
             Column("target", verdicts),
             spread("CPU a request, us", "cpu_us", ",.1f"),
@@ -213,6 +224,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             plain("of photographs", "photographs", ","),
             _figure("largest error of a logit", "error", ".4f"),
             plain("of a probability", "probability_error", ".4f"),
+            # With one class for nearly all pictures, as drawn weights give, agreement says little.
             plain("classes", "classes", ","),
             _figure("same best class", "agreement", ".1%"),
         ],
@@ -231,6 +243,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             spread("p99, ms", "p99_ms", ".2f"),
             spread("engine, ms", "engine_ms", ".2f"),
             plain("device memory, MiB", "device_mib", ",.0f"),
+            # Where runs are captured, batches are padded to the next size that has a graph.
             plain("rows of padding", "padding", ".1f"),
         ],
     ),
@@ -251,6 +264,7 @@ SECTIONS: dict[str, tuple[str, list[Column]]] = {
             spread("p50, ms", "p50_ms", ",.2f"),
             spread("p99, ms", "p99_ms", ",.2f"),
             plain("service time, ms", "service_ms", ",.2f"),
+            # In service times, of which the column before has the length.
             Column("p99 of it", _of_service),
             spread("load ratio", "load_ratio", ",.2f"),
             spread("power, W", "power", ",.0f"),

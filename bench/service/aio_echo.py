@@ -18,6 +18,7 @@ class InferenceEcho(GRPCInferenceServiceServicer):
         response = pb.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
         for tensor in request.inputs:
             response.outputs.add(name="OUTPUT0", datatype=tensor.datatype, shape=tensor.shape)
+        # As bytes: no array is made of them.
         response.raw_output_contents.extend(request.raw_input_contents)
         return response
 

@@ -46,6 +46,7 @@ LATENCY_NAMES: tuple[ServerName, ...] = (
 LATENCY_MODEL = ModelRequest("identity", (16,))
 LATENCY_BOUNDS: dict[ServerName, Bound] = {"YAIS": Bound("at most", 1.3)}
 
+# Their parts of a round's images: a run of ResNet-50 takes several times as long.
 CLASSIFIERS = {"resnet50": 1.0, "efficientnet-lite0": 4.0}
 BATCHES = (1, 8)
 IN_FLIGHT = (1, 2)
@@ -71,6 +72,7 @@ CASES = (
     CostCase("identity, 1,024 floats", ModelRequest("identity", (1_024,))),
     CostCase("mlp, batch 1, 4 x 8 in flight", ModelRequest("mlp", (1, 64))),
     CostCase("mlp, batch 1, 8 x 8 in flight", ModelRequest("mlp", (1, 64)), LoadShape(connections=8, in_flight=8)),
+    # 602 kB each way, where keeping freed memory makes a difference.
     CostCase("identity, 150,528 floats", ModelRequest("identity", (150_528,)), part=1 / 20, bound=0.8, absent=()),
 )
 
@@ -82,6 +84,7 @@ def run_cost(size: Size) -> list[ContestRow]:
 
 
 def _cost_rows(case: CostCase, servers: dict[ServerName, Subject], size: Size) -> list[ContestRow]:
+    # MLServer serves identity alone.
     taking_part = [name for name in servers if case.model.name in SERVERS[name].models and name not in case.absent]
     bounds: dict[ServerName, Bound] = {"YAIS": Bound("at most", case.bound)}
     contestants = [
@@ -120,6 +123,7 @@ def run_latency(size: Size) -> list[ContestRow]:
 def _latency_contestant(name: ServerName, server: Subject, cores: Cores) -> Iterator[Contestant]:
     """Its client compares all answers with the first, and `check` one with what is right."""
     question = SERVERS[name].question(LATENCY_MODEL)
+    # One and the same client for all, so that its part of the latency is the same.
     with caller(server, question.method, question.message, SERIAL, cores.load) as load:
         burst = median_latency(server, load, "Call")
         yield Contestant(name, burst, bound=LATENCY_BOUNDS.get(name), check=lambda: question.verify(server.port))
@@ -144,6 +148,7 @@ def _measure_engine(name: str, batch: int, size: Size) -> list[ContestRow]:
             )
             for in_flight in IN_FLIGHT
         ]
+        # This process sends the requests itself.
         with pinned(cores.load):
             return compare(f"{name}, batch {batch}", contestants, size, BARE)
 
@@ -184,6 +189,7 @@ def _through_server(server: Subject, question: Question, batch: int, in_flight: 
     async def loop(requests: int) -> ContestSample:
         async with connected(server.port, 1, "native") as calls:
             await closed_loop(calls, in_flight, question.message, in_flight)  # Not counted.
+            # By now the connection stands, and the server has run a batch of this size.
             before = usage(server)
             replies = await closed_loop(calls, in_flight, question.message, requests)
             spent = usage(server) - before

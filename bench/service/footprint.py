@@ -110,9 +110,11 @@ def run_start(size: Size) -> list[StartRow]:
 
 def _start_sample(start: Start, cores: Cores, requests: int) -> StartSample:
     port = free_port()
+    # The expected answer takes a run of the model, before the clock starts.
     command, question = start.command(port), infer(start.model)
     started = perf_counter()
     with launched(start.name, command, cores.server, heard=False) as child:
+        # Servers may listen before they are ready, and be ready before they have run anything.
         wait_until_answered(child, port, [is_ready(), question])
         seconds, server = perf_counter() - started, child.subject(port)
         memory, after = server.rss() / 1e6, None
@@ -177,6 +179,7 @@ def _mix() -> list[Attempt]:
     values = np.random.default_rng(0).random(1024, np.float32)
     good = [message("identity", "INPUT0", values[:length]) for length in (1, 16, 16, 64, 1024)]
     good.append(message("mlp", "INPUT0", values[:64].reshape(1, 64)))
+    # A wrong shape, an unknown model, and a varint that never ends.
     bad = [message("mlp", "INPUT0", values[:63].reshape(1, 63)), message("nobody", "INPUT0", values), b"\xff"]
     kinds: list[Attempt] = [partial(_answered, request=good[turn % len(good)]) for turn in range(100)]
     kinds[10] = kinds[60] = partial(_cancelled, request=good[1])
@@ -221,6 +224,7 @@ async def _round(calls: list[Infer], mix: list[Attempt], count: int) -> Counter[
 def _memory_row(samples: list[float], size: Size, statuses: Counter[grpc.StatusCode]) -> MemoryRow:
     settled = max(1, len(samples) // 10)
     requests = np.arange(len(samples)) * size.requests
+    # The first tenth is left out: until then memory grows as that of any program does.
     slope, _ = np.polyfit(requests[settled:], samples[settled:], 1)
     return MemoryRow(
         "identity and mlp, 4 % bad, 2 % cancelled",
@@ -229,6 +233,7 @@ def _memory_row(samples: list[float], size: Size, statuses: Counter[grpc.StatusC
         first=samples[0],
         settled=samples[settled],
         last=samples[-1],
+        # From MiB a request.
         slope=float(slope) * 100_000 * 1024,
         samples=tuple(samples),
     )

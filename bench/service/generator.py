@@ -79,8 +79,10 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
             # The lines set no deadline, which would cost a timer for each request.
             refusals = Refusals()
             recorder = Recorder(sink=refusals)
+            # The number of the only model, and its request, without a call of Python for each.
             take = repeat((0, request)).__next__
             sender = OpenLoop(lines, take, pacer, timeout=0, max_outstanding=max_outstanding, recorder=recorder)
+            # Emptied and not replaced, since the lines hold on to it.
             replies.clear()
             with uncollected():
                 await sender.run()
@@ -92,6 +94,7 @@ async def work(port: int, request: bytes, connections: int, max_outstanding: int
 async def connected(port: int, connections: int) -> AsyncIterator[list[Channel]]:
     channels = [insecure_channel(f"127.0.0.1:{port}", channel_options()) for _ in range(connections)]
     try:
+        # Connecting is no part of the load.
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         yield channels
     finally:
@@ -103,6 +106,7 @@ def keeping(raw: RawUnary, replies: set[bytes]) -> UnaryCallable:
 
     def send(request: bytes, done: Done, timeout: float, /) -> ClientCall:
         def ended(call: ClientCall) -> None:
+            # Equal replies are kept once: they are checked between steps, not under load.
             if call.status == OK:
                 replies.add(bytes(call.message or b""))
             done(call)

@@ -34,6 +34,7 @@ from bench.transport.contract import require
 from bench.transport.peers import LoadShape
 
 FACTORS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0)
+# Fewer in flight than may wait, so that nothing is refused.
 CLOSED_LOOP = LoadShape(connections=10, in_flight=50)
 BURSTS = 5
 TRIAL = 2_000
@@ -184,6 +185,7 @@ def _sustainable(server: Subject, question: Question, seconds: float) -> float:
     count, best = TRIAL, 0.0
     for _ in range(BURSTS):
         _, spent = metered(server, partial(load, count))
+        # Not the median: the steps are multiples of what the server can do when nothing disturbs it.
         best = max(best, count / spent.seconds)
         count = max(TRIAL, round(best * seconds))
     return best

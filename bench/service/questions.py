@@ -18,6 +18,7 @@ from yais.engines import Array
 
 _READY = "/inference.GRPCInferenceService/ServerReady"
 _PATIENCE_S = 60
+# Between two attempts, and so the resolution of `service-start`.
 _PAUSE_S = 0.002
 _TIMEOUT_S = 10
 
@@ -47,6 +48,7 @@ class Question:
 
     def ask(self, port: int) -> bytes:
         """The right answer of the server on `port`."""
+        # On a connection of its own: a shared one may still be in backoff from before the server listened.
         with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             call: Any = channel.unary_unary(self.method)
             answer: bytes = call(self.message, timeout=_TIMEOUT_S)
@@ -75,12 +77,14 @@ def reflect(model: ModelRequest) -> Question:
 
 def echo(model: ModelRequest) -> Question:
     """For a server of the echo service: a message that is as long as the one for everybody else."""
+    # The reply is as long as the request, also for mlp, whose own answer is shorter.
     message = _of_length(len(model.message()))
     return Question(contract.METHOD, message, partial(expect, message))
 
 
 def is_ready() -> Question:
     """ServerReady, of which the answer should be yes."""
+    # ServerReadyResponse with `ready`, field 1, set to true.
     return Question(_READY, b"", partial(expect, b"\x08\x01"))
 
 
@@ -89,6 +93,7 @@ def wait_until_answered(child: Child, port: int, questions: Sequence[Question]) 
     deadline = time.monotonic() + _PATIENCE_S
     for question in questions:
         while (error := _error(question, port)) is not None:
+            # A server that has ended is reported at once, with its log, and not after the deadline.
             child.require_running()
             if time.monotonic() > deadline:
                 raise BenchError(f"{child.name} has not answered within {_PATIENCE_S} s: {error}")
@@ -110,6 +115,7 @@ def expect(expected: bytes, answer: bytes) -> None:
 
 def _of_length(length: int) -> bytes:
     """An echo message of exactly so many bytes, of which those in front of the content are at least 4."""
+    # Tags, the id, and the length of the content, which is a varint: how many bytes it takes depends on the size.
     for size in range(length - 4, length - 10, -1):
         message: bytes = contract.message(size).SerializeToString()
         if len(message) == length:

@@ -127,6 +127,7 @@ def serving_with_workers(model: ModelRequest, workers: int) -> Iterator[Subject]
 
 
 def _workers_sample(server: Subject, load: H2load, requests: int) -> WorkersSample:
+    # With one worker there is no supervisor, and the process that was started serves.
     workers = [Subject("worker", server.port, process) for process in server.children or [server.process]]
     before = [each.cpu_s() for each in workers]
     _, spent = metered(server, lambda: load(requests))
@@ -136,6 +137,7 @@ def _workers_sample(server: Subject, load: H2load, requests: int) -> WorkersSamp
         server_us=spent.subject * 1e6 / requests,
         load_us=spent.load * 1e6 / requests,
         cores=spent.subject / spent.seconds,
+        # Of the workers alone; `spent` has the supervisor's CPU as well.
         busiest=max(shares) / sum(shares),
         others=spent.others_share,
     )

@@ -85,6 +85,7 @@ def triton(port: int, backend: Backend, models: Sequence[str]) -> list[str]:
         f"--model-repository={_repository(backend, models)}",
         f"--backend-directory={server / 'backends'}",
         f"--cache-directory={server / 'caches'}",
+        # The metrics stay on, as they do for YAIS.
         *("--grpc-address=127.0.0.1", f"--grpc-port={port}", "--allow-http=false", "--allow-metrics=true"),
         *("--metrics-address=127.0.0.1", f"--metrics-port={free_port()}"),
     ]
@@ -132,10 +133,12 @@ def _bare_backend() -> Path:
         _REPOSITORIES.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_REPOSITORIES) as folder:
             made = Path(folder, compiled.name)
+            # It multiplies the matrices by hand, and should have all instructions that the core has.
             flags = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
             finished = subprocess.run(["c++", *flags, "-o", str(made), str(source)], capture_output=True, text=True)
             if finished.returncode:
                 raise NotInstalledError(f"{source.name} could not be compiled:\n{finished.stderr}")
+            # At once, so that Triton never loads a part of it.
             os.replace(made, compiled)
     return compiled
 
@@ -194,6 +197,7 @@ def serving(names: Sequence[ServerName], cores: Cores) -> Iterator[dict[ServerNa
     with ExitStack() as stack:
         commands = available({name: partial(SERVERS[name].command, ports[name]) for name in names})
         stack.enter_context(pinned(cores.load))
+        # All are started before the first is measured, and sleep on their core while another has its turn.
         yield {
             name: stack.enter_context(_served(name, command, ports[name], cores.server))
             for name, command in commands.items()

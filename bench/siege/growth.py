@@ -27,7 +27,9 @@ RATE = 10_000
 Times = tuple[int, int, int]
 """When a request was due, was sent and was done, in nanoseconds."""
 
+# Nanoseconds between two arrivals.
 _GAP = 1_000_000_000 // RATE
+# Drawn at a time, so that an hour of requests is never in memory.
 _BLOCK = 50_000
 _UNAVAILABLE = STATUS_NUMBERS[grpc.StatusCode.UNAVAILABLE]
 
@@ -43,6 +45,7 @@ def blocks(requests: int, begin: int = 0) -> Iterator[list[Times]]:
 
     They are sent some 50 us late, and are done some 2 ms after that.
     """
+    # Seeded by the place in the hour: its rounds differ, and every run has the same.
     random, end = np.random.default_rng(begin), begin + requests
     for first in range(begin, end, _BLOCK):
         due = np.arange(first, min(first + _BLOCK, end)) * _GAP
@@ -89,6 +92,7 @@ def run_memory(size: Size) -> list[GrowthRow]:
         path = Path(folder) / "report.json"
         # A second more, so that it still runs when its memory is read for the last time.
         count, most = ("--count", str(size.rounds * size.requests + RATE)), ("--max-outstanding", "20000")
+        # With so many outstanding, a stall drops nothing; a run that did drop would have kept less.
         arguments = ("--rate", str(RATE), *count, *most, "--report", str(path))
         siege = command(servers["native, bytes"].port, Path(folder), *arguments)
         with launched("siege", siege, cores.load, heard=False) as child:
@@ -123,11 +127,13 @@ def resident(subject: Subject) -> float:
 def _samples(child: Child, size: Size) -> Iterator[float]:
     """Resident MiB when siege begins to send, and after each round's time."""
     siege = child.subject(port=0)
+    # What it takes until it connects is its start, not growth.
     while not siege.process.net_connections("tcp"):
         child.require_running()
         time.sleep(0.02)
     began = time.monotonic()
     for turn in range(size.rounds + 1):
+        # Each time is counted from the beginning, so that delays do not add up.
         time.sleep(max(0.0, began + turn * size.requests / RATE - time.monotonic()))
         if turn < size.rounds:
             child.require_running()

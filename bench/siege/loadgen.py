@@ -51,6 +51,7 @@ def serve(folder: Path, rate: float, count: int, answer: Answer, seed: int | Non
         answer(lambda: mlperf_loadgen.QuerySamplesComplete(responses))
 
     server = mlperf_loadgen.ConstructSUT(issue, lambda: None)
+    # LoadGen insists on a library of samples; this one has a single sample and loads nothing.
     library = mlperf_loadgen.ConstructQSL(1, 1, lambda samples: None, lambda samples: None)
     mlperf_loadgen.StartTestWithLogSettings(server, library, _settings(rate, count, seed), _log_settings(folder), "")
     mlperf_loadgen.DestroyQSL(library)
@@ -74,6 +75,7 @@ def _settings(rate: float, count: int, seed: int | None) -> Any:
     settings.mode = mlperf_loadgen.TestMode.PerformanceOnly
     settings.server_target_qps = rate
     settings.min_query_count = settings.max_query_count = count
+    # The count alone decides when a run ends.
     settings.min_duration_ms = 1
     if seed is not None:
         settings.schedule_rng_seed = seed
@@ -85,6 +87,7 @@ def _log_settings(folder: Path) -> Any:
     output.outdir = str(folder)
     output.copy_summary_to_stdout = False
     logs.log_output = output
+    # The trace is where the lags come from.
     logs.enable_trace = True
     return logs
 

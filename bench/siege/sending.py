@@ -52,6 +52,7 @@ def besiege(port: int, *options: str) -> Report:
             text=True,
             timeout=_SIEGE_PATIENCE_S,
         )
+        # The exit code also says whether the run was valid, which is a result here and no error.
         if not path.exists():
             raise BenchError(f"siege has ended without a report:\n{finished.stderr}")
         return checked(document.read(path))
@@ -83,6 +84,7 @@ def run_rate(size: Size) -> list[ContestRow]:
             load = stack.enter_context(client(command, server, CLIENTS_SHAPE, 100, cores.load))
             contestants.append(Contestant(name, cpu_per_call(load.subject, partial(load, "Do"), server)))
         contestants.append(Contestant("siege", _closed_loop(server, "native"), least_rate=RATE_TARGET))
+        # A request costs several times as much there; a small part of the requests takes as long.
         contestants.append(Contestant("siege, grpcio", _closed_loop(server, "grpcio"), part=0.05))
         return compare("100 B, 4 x 64 in flight", contestants, size, CLIENTS_YARDSTICK)
 
@@ -94,6 +96,7 @@ def _closed_loop(server: Subject, transport: str) -> Burst:
 
     def burst(calls: int) -> ContestSample:
         report, spent = metered(server, lambda: besiege(server.port, *shape, "--count", str(calls)))
+        # Of the event loop's thread: the kernel's account of the process would have its start and its report as well.
         busy = sum(report.info.cpu)
         return ContestSample(busy * 1e6 / report.rate_answered, report.rate_answered, busy, spent.others_share)
 
@@ -170,10 +173,13 @@ def compare_sendings(generators: Sequence[LoadGenerator], size: Size) -> list[Se
 
 def open_loop(server: Subject, rate: float, *options: str) -> Send:
     """An open loop of siege, warmed up for half a second, that may have more in flight than is usual."""
+    # Connecting and the first calls are in the warm-up, which is not in the report.
     shape = ("--connections", "4", "--max-outstanding", "20000", "--warmup", "0.5", "--rate", f"{rate:g}", *options)
 
     def send(requests: int) -> Sending:
+        # The warm-up is siege's own, hence no round of warm-up as elsewhere.
         report, spent = metered(server, lambda: besiege(server.port, *shape, "--count", str(requests)))
+        # The rate of the arrivals as they were drawn, which for a Poisson schedule is not quite the one asked for.
         lag, scheduled = report.lag.ms, report.counts.offered / report.scheduled
         return Sending(
             report.rate_sent / scheduled,
@@ -220,6 +226,7 @@ def run_steps(size: Size) -> list[SendingRow]:
 
 
 def _step(server: Subject, rate: int) -> LoadGenerator:
+    # Higher rates show where one process falls behind, and nothing is asked of them.
     is_judged = rate <= STEPS_TARGET
     return LoadGenerator(
         "constant",

@@ -38,16 +38,19 @@ def main(transport: Transport, raw: bool, port: int, connections: int, in_flight
 
 async def work(transport: Transport, raw: bool, target: str, connections: int, in_flight: int, request: Any) -> None:
     channels = [interface(transport).insecure_channel(target, options=_OPTIONS) for _ in range(connections)]
+    # Connecting is over before the first line is read, and so is in no figure.
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     callers = [_RawCaller(channel, request) if raw else _Caller(channel, request) for channel in channels]
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         kind, calls, messages = line.split()
         started, latencies = perf_counter(), []
+        # Shared, so that all connections are busy until the last calls.
         turns = iter(range(int(calls)))
         places = [caller.repeat(kind, turns, int(messages)) for caller in callers for _ in range(in_flight)]
         for some in await asyncio.gather(*places):
             latencies += some
+        # In microseconds.
         p50, p99 = np.percentile(latencies, (50, 99)) * 1e6
         print(perf_counter() - started, p50, p99, flush=True)
     for channel in channels:

@@ -24,6 +24,7 @@ from bench.transport.peers import (
 CLIENTS_SHAPE = LoadShape(connections=4, in_flight=64)
 CLIENTS_YARDSTICK = "h2load"
 
+# A slow client makes fewer calls, so that a round does not last for it alone.
 CLIENTS_PARTS = {"grpc.aio": 0.1}
 CLIENTS_BOUNDS = {"native": Bound("at most", 4.0), "native, raw": Bound("at most", 4.0)}
 CLIENTS_LEAST_RATES = {"native, raw": 40_000.0}
@@ -33,11 +34,13 @@ MESSAGES = 200  # Of a stream.
 STREAM_KINDS: dict[CallKind, str] = {"Expand": "server streaming", "Collect": "client streaming", "Chat": "ping-pong"}
 STREAMS_PARTS = {"grpc.aio": 0.1, "C++": 0.5}
 STREAMS_YARDSTICK = "grpc.aio"
+# On messages a CPU second: more is better.
 STREAMS_BOUNDS = {"native": Bound("at least", 3.0)}
 
 
 def run_clients(size: Size) -> list[ContestRow]:
     require("h2load")
+    # Says why where it cannot be compiled; `serving` would go on without it, and nothing could be measured.
     program("server")
     cores = choose_cores()
     with serving(["C++"], cores) as servers, ExitStack() as stack:

@@ -48,10 +48,12 @@ class Contract(NamedTuple):
 
 def contract() -> Contract:
     """Imports the modules, and compiles them before when they are not as new as the contract."""
+    # The last that `_compile_contract` puts there: when it is new, so is the other.
     newest = FOLDER / "echo_pb2_grpc.py"
     if not newest.exists() or newest.stat().st_mtime < PROTO.stat().st_mtime:
         _compile_contract()
     if str(FOLDER) not in sys.path:
+        # echo_pb2_grpc imports echo_pb2 by its bare name.
         sys.path.append(str(FOLDER))
     return Contract(importlib.import_module("echo_pb2"), importlib.import_module("echo_pb2_grpc"))
 
@@ -68,6 +70,7 @@ def message(size: int) -> Any:
 
 def body(message: bytes) -> bytes:
     """A message as it goes through HTTP/2, behind its length."""
+    # The first byte says that it is not compressed.
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
@@ -92,6 +95,7 @@ def program(name: str) -> Path:
         require("c++", "pkg-config", "protoc", "grpc_cpp_plugin", *_LIBRARIES)
         FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            # A server that runs the old program keeps it: a rename does not touch its file.
             os.replace(_compile_program(source, Path(folder)), compiled)
     return compiled
 

@@ -71,6 +71,7 @@ async def serve(transport: Transport, raw: str | None) -> None:
         service.add_EchoServicer_to_server(EchoService(messages.Message), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    # In the form of the banner of `inference-grpc`, from which the port is read.
     print(f"gRPC 127.0.0.1:{port}", flush=True)
     await server.wait_for_termination()
 

@@ -12,6 +12,7 @@ from yais.clients.siege.chaos import h2
 
 _TIMEOUT_S = 10
 
+# Every HTTP/2 connection begins with it.
 _INITIAL_WINDOW = 2**16 - 1
 _PREFIX = len(body(b""))
 
@@ -74,6 +75,7 @@ class SteadyClient:
         return replies.pop()
 
     def _exchange(self, window: int) -> list[bytes]:
+        # A client's streams have odd numbers.
         streams = range(self._stream, self._stream + 2 * window, 2)
         self._stream = streams.stop
         self._connection.socket.sendall(b"".join(self._call(stream) for stream in streams))

@@ -23,6 +23,7 @@ CallKind = Literal["Do", "Expand", "Collect", "Chat", "Call"]
 # Windows of 4 MiB a stream and of 16 MiB a connection: less than h2load's own gigabyte, so that a server has to obey
 # them, and about what a gRPC client arrives at.
 _WINDOWS = ("-w", "22", "-W", "24")
+# What makes a POST a call of gRPC.
 _HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 _PATIENCE_S = 300
 
@@ -65,6 +66,7 @@ class H2load:
         traffic = re.search(r"^traffic: .*\((\d+)\) data", finished.stdout, re.MULTILINE)
         if not requests or not traffic or int(requests[1]) != calls:
             raise BenchError(f"h2load's calls went wrong:\n{finished.stdout}{finished.stderr}")
+        # gRPC's errors have HTTP status 200, which h2load counts as success: only the number of bytes reveals them.
         due = len(body(b"")) + (len(self.message) if self.reply is None else self.reply)
         if int(traffic[1]) != calls * due:
             raise BenchError(f"{calls} replies of {due} bytes were due, and {traffic[1]} bytes came")
@@ -83,6 +85,7 @@ class H2load:
 
     def _command(self, calls: int) -> list[str]:
         data = _file(body(self.message))
+        # h2load refuses to open more connections than it is to make calls.
         shape = ("-c", str(min(self.shape.connections, calls)), "-m", str(self.shape.in_flight), "-n", str(calls))
         url = f"http://127.0.0.1:{self.port}{self.method}"
         return ["h2load", *shape, *_WINDOWS, *_HEADERS, "-d", str(data), url]
@@ -201,8 +204,10 @@ def require_native() -> None:
 def serving(names: Sequence[EchoName], cores: Cores) -> Iterator[dict[EchoName, Subject]]:
     """All of the servers that can run here, on their core, while this process keeps to the load's."""
     with ExitStack() as stack:
+        # Whatever has to be compiled is compiled here, before the first server starts.
         commands = available({name: ECHO_SERVERS[name].command for name in names})
         servers = {name: stack.enter_context(running(name, commands[name], cores.server)) for name in commands}
+        # Load generators that are started from here on inherit it.
         stack.enter_context(pinned(cores.load))
         yield servers
 

@@ -50,6 +50,7 @@ LATENCY_BOUNDS: dict[EchoName, Bound] = {"native": Bound("at most", 1.0), "nativ
 COUNTS = (1, 10, 100, 1_000)
 PARTS = {1: 0.25}  # One call at a time takes long.
 SCALING_BOUND = Bound("at most", 1.2)
+# C++ is there for comparison: it shows what HTTP/2 itself costs with more connections or streams.
 JUDGED = ("native", "native, raw")
 
 # How a load of so many calls under way is divided among connections, by the title of the series.
@@ -62,6 +63,7 @@ SERIES: Series = {
 
 _SETTLING_S = 0.05
 
+# Connections before the first reading of the memory: they pay for what a server allocates only once.
 WARM_UP = 50
 IDLE_BOUNDS: dict[EchoName, Bound] = {"native": Bound("at most", 20.0)}
 
@@ -91,6 +93,7 @@ def run_bodies(size: Size) -> list[ContestRow]:
                 contestants = []
                 for name, server in servers.items():
                     load = stack.enter_context(client(command, server, BODIES_SHAPE, length, cores.load))
+                    # This client goes on running: unless it is named here, its CPU counts as that of other processes.
                     burst = cpu_per_call(server, partial(load, "Do"), load.subject)
                     contestants.append(Contestant(name, burst, part, BODIES_BOUNDS.get(name)))
                 rows += compare(f"{label}, gRPC C++ client", contestants, size, yardstick="C++")
@@ -191,6 +194,7 @@ def _settled(load: H2load, calls: int) -> None:
 def _require_streams(name: str, server: Subject, count: int) -> None:
     """h2load would quietly keep to fewer."""
     with (connection := idle_connection(server.port)).socket:
+        # A server that does not send the setting has no limit.
         if connection.settings.get(MAX_CONCURRENT_STREAMS, count) < count:
             raise BenchError(f"{name} allows fewer than {count:,} streams on a connection")
 
@@ -227,6 +231,7 @@ def _grown(name: str, command: list[str], connections: int) -> float:
             if index == WARM_UP:
                 before = server.rss()
             stack.enter_context(idle_connection(server.port).socket)
+        # All connections are still open.
         return (server.rss() - before) / connections / 1e3
 
 
