@@ -26,6 +26,7 @@ class AsyncClient:
     """
 
     def __init__(self, target: str, *, options: Mapping[str, Any] | None = None) -> None:
+        # The channel connects with its first call: a client of a server that is down can be made, and its calls fail.
         self._channel = grpc.aio.insecure_channel(target, channel_options(options))
         self._stub = GRPCInferenceServiceStub(self._channel)
 
@@ -75,6 +76,7 @@ class AsyncClient:
         return await self._send(protocol.model_statistics(model, version), timeout)
 
     async def close(self) -> None:
+        # Without a grace period: calls that are in flight end at once, as cancelled.
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -88,6 +90,7 @@ class AsyncClient:
     async def _send(self, call: Rpc[Answer], timeout: float | None) -> Answer:
         try:
             response = await getattr(self._stub, call.rpc)(call.request, timeout=timeout)
+        # CancelledError is no RpcError and passes; grpc.aio has cancelled the call by then.
         except grpc.RpcError as error:
             raise from_rpc(error) from error
         return call.read(response)

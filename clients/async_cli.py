@@ -54,8 +54,10 @@ async def call(options: CommonOptions, workload: Workload, count: int, concurren
     async with AsyncClient(options.target, options=round_robin_options(options.target)) as client:
         workers = [asyncio.create_task(caller.work(client)) for _ in range(min(concurrency, count))]
         with handle_signals(caller.stop, partial(cancel, workers)):
+            # Unlike gather(), wait() raises nothing: all workers end before the error of one of them is raised.
             await asyncio.wait(workers)
     for worker in workers:
+        # A cancelled worker has recorded its request; its result() would raise CancelledError.
         if not worker.cancelled():
             worker.result()
     return caller.recorder
@@ -81,6 +83,7 @@ class Caller:
 
     async def work(self, client: AsyncClient) -> None:
         while self._left > 0:
+            # Nothing is awaited between the test and this, so that never more than `count` requests are sent.
             self._left -= 1
             await self._exchange(client)
 
@@ -89,6 +92,7 @@ class Caller:
         try:
             await client.infer(workload.model, next(self._drawn), version=workload.version, timeout=self._timeout)
         except InferenceError as error:
+            # Due when sent: a closed loop has no schedule, and its send lag is 0.
             self.recorder.add_failure(sent, sent, monotonic_ns(), STATUS_NUMBERS[error.code], error.details)
         except asyncio.CancelledError:
             self.recorder.add_failure(sent, sent, monotonic_ns(), _CANCELLED, "cancelled by the user")

@@ -11,10 +11,12 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import unquote
 
+# naming.md: 443 where no port is given, although some implementations take 80 without TLS.
 _DEFAULT_PORT = 443
 _FORMS = "host:port, dns:///host:port, ipv4:address:port,..., ipv6:[address]:port,... or unix:path"
 _PAIR = re.compile(r"(?:\[(?P<v6>[^]]+)]|(?P<host>[^]\s\0:/?#@,[]+))(?::(?P<port>[0-9]{1,5}))?")
 
+# Bytes. By default gRPC receives at most 4 MiB a message.
 _UNLIMITED = 2**31 - 1
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -68,6 +70,7 @@ def join_address(host: str, port: int) -> str:
 def parse_target(text: str) -> ParsedTarget:
     """Raises ValueError, with the text in it, unless it has one of gRPC's forms."""
     scheme, _, rest = text.partition(":")
+    # What stands before a colon need not be a scheme: it is the host in `localhost:50051`.
     parse = _SCHEMES.get(scheme.lower())
     try:
         if parse:
@@ -79,6 +82,7 @@ def parse_target(text: str) -> ParsedTarget:
 
 
 def _parse_dns(text: str, path: str) -> ParsedTarget:
+    # `dns:host` and `dns:///host` are the same; the path of the second begins with a slash.
     return ParsedTarget(text, name=HostPort(*_split_address(path.removeprefix("/"))))
 
 
@@ -107,16 +111,20 @@ def round_robin_options(target: str) -> dict[str, Any]:
 
     Raises ValueError, with the target in it, unless it has one of gRPC's forms.
     """
+    # gRPC's default policy, pick_first, would send everything to one of the addresses.
     return {"grpc.lb_policy_name": "round_robin"} if parse_target(target).is_spread else {}
 
 
 def _decode_path(rest: str) -> str:
     """The path of a URI whose scheme is followed by `rest`, decoded."""
     if rest.startswith("//"):
+        # RFC 3986, section 3.2: an authority stands between `//` and the next slash. For dns it is the name server to
+        # ask (naming.md).
         authority, slash, path = rest[2:].partition("/")
         if authority:
             raise ValueError(f"a name server ({authority}) is not supported; the name begins after '///'")
         rest = slash + path
+    # The path of a Unix socket is bytes to the system; they need not be UTF-8.
     return unquote(rest, errors="surrogateescape")
 
 

@@ -25,6 +25,7 @@ class Client:
 
     def __init__(self, target: str, *, options: Mapping[str, Any] | None = None) -> None:
         self._channel = grpc.insecure_channel(target, channel_options(options))
+        # Neither of the two has state of a single call, which is why threads may share them.
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def infer(
@@ -73,6 +74,7 @@ class Client:
         return self._send(protocol.model_statistics(model, version), timeout)
 
     def close(self) -> None:
+        # Calls that other threads have in flight end at once, as cancelled.
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -87,5 +89,6 @@ class Client:
         try:
             response = getattr(self._stub, call.rpc)(call.request, timeout=timeout)
         except grpc.RpcError as error:
+            # The cause stays: it has the trailing metadata too, which InferenceError leaves out.
             raise from_rpc(error) from error
         return call.read(response)

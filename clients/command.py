@@ -13,6 +13,7 @@ from yais.version import version_text
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 _WIDTH = 100
+# 128 + SIGINT, as shells report it; click itself would exit with 1.
 _INTERRUPTED = 130
 # Whoever writes to the standard output can do nothing about these.
 _OUTPUT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -45,6 +46,7 @@ class ClientCommand(click.Command):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        # Where nothing is set, click's help is at most 80 columns wide.
         self.context_settings.setdefault("max_content_width", _WIDTH)
         version = click.Option(
             ["--version"],
@@ -71,6 +73,7 @@ class ClientCommand(click.Command):
         try:
             return super().main(args, prog_name, **extra)
         except OSError as error:
+            # A closed pipe (EPIPE) never comes here: click ends the command for it.
             if error.errno not in _OUTPUT_ERRNOS:
                 raise
             click.echo(f"Error: cannot write the output: {error.strerror}", err=True)

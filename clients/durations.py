@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The number is matched lazily: a greedy match would take `5ms` for a number `5m` in seconds.
 _DURATION = re.compile(rf"(.*?)\s*({'|'.join(_SECONDS)})?")
 
 

@@ -33,9 +33,11 @@ Value = TypeVar("Value")
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
+# Seconds.
 _DAY = 86_400
 _HOST, _PORT = "localhost", 50051
 
+# Ctrl-C, and what a service manager or `docker stop` sends first.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,6 +46,7 @@ class Number(click.FloatRange):
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
+        # NaN is neither below the least nor above the greatest number, and passes click's own test.
         if math.isnan(number):
             self.fail(f"{value!r} is not in the range {self._describe_range()}.", parameter, context)
         return number
@@ -135,6 +138,7 @@ _OPTIONS = (
     _server_option("--port", type=click.IntRange(1, 65535), help=f"Its gRPC port; by default {_PORT}."),
     _server_option(
         "--target",
+        # Parsed only to be checked: the text itself is what goes to gRPC and into the report.
         type=Parsed("text", lambda text: parse_target(text).text),
         help="Server to call, as gRPC spells it, instead of --host and --port: host:port or unix:path. For several "
         "servers in turn: dns:///host:port calls every address of the host, ipv4:address:port,... and "
@@ -214,6 +218,7 @@ def allow_one_of(*options: str) -> None:
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the shared options to a command, which gets them as its first argument, a `CommonOptions`."""
 
+    # wraps() also hands on the function's __dict__, in which click keeps the options of the decorators below.
     @wraps(command)
     def call(**values: Any) -> None:
         values["target"] = _find_target(values.pop("host"), values.pop("port"), values["target"])
@@ -225,6 +230,7 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError(f"{common.files[0]} and --shape exclude each other: nothing is generated")
         command(common, **values)
 
+    # Decorators apply from the last to the first; --help then has the options in the order of `_OPTIONS`.
     for option in reversed(_OPTIONS):
         call = option(call)
     return call
@@ -259,6 +265,7 @@ def signal_flag() -> Iterator[Callable[[], bool]]:
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
+            # The main thread is within a blocking call, which only an exception ends.
             raise KeyboardInterrupt
         _announce()
 
@@ -285,6 +292,7 @@ def handle_signals(stop: Callable[[], None], cancel: Callable[[], None]) -> Iter
 
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
+        # Not signal.signal(): the loop calls `receive` between two callbacks, never within one.
         loop.add_signal_handler(number, receive, number)
     try:
         yield
@@ -295,6 +303,7 @@ def handle_signals(stop: Callable[[], None], cancel: Callable[[], None]) -> Iter
 
 def _find_target(host: str | None, port: int | None, target: str | None) -> str:
     if target is None:
+        # --host and --port have no defaults for click, or they would always exclude --target.
         return join_address(host or _HOST, port or _PORT)
     given = {"--host": host, "--port": port}
     allow_one_of("--target", *(name for name, value in given.items() if value))

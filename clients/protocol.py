@@ -40,6 +40,7 @@ class InferenceError(Exception):
 def from_rpc(error: grpc.RpcError) -> InferenceError:
     """What a stub raised, from either of grpcio's two interfaces."""
     if isinstance(error, grpc.aio.AioRpcError | grpc.Call):
+        # grpc-message is optional (gRPC's PROTOCOL-HTTP2.md): a server may send a bare status.
         return InferenceError(error.code(), error.details() or "no details given")
     return InferenceError(grpc.StatusCode.UNKNOWN, str(error))
 
@@ -102,6 +103,7 @@ def infer_outputs(response: pb.ModelInferResponse) -> Arrays:
 
     Raises InferenceError (INTERNAL) for a response that contradicts itself.
     """
+    # The protocol does not mix the two forms: raw contents are there for every output, or for none.
     raw = response.raw_output_contents
     if raw and len(raw) != len(response.outputs):
         raise _unreadable(f"{len(response.outputs)} outputs came with {len(raw)} raw contents")
@@ -183,6 +185,7 @@ def _to_datatype(name: str, value: Array) -> tuple[str, Array]:
         array = array.astype(np.object_)
     if array.dtype == np.object_ and not all(isinstance(element, bytes | str) for element in array.flat):
         raise ValueError(f"input {name!r}: an array of dtype object may hold bytes and str only")
+    # DATATYPES knows native dtypes only; `to_raw` writes arrays of either byte order as little-endian.
     datatype = DATATYPES.get(array.dtype.newbyteorder("="))
     if datatype is None:
         raise ValueError(f"input {name!r}: the protocol has no datatype for dtype {array.dtype}")
@@ -191,8 +194,10 @@ def _to_datatype(name: str, value: Array) -> tuple[str, Array]:
 
 def _to_parameter(name: str, value: Parameter) -> pb.InferParameter:
     match value:
+        # In Python a bool is an int as well, so that its case has to come first.
         case bool():
             return pb.InferParameter(bool_param=value)
+        # int64_param wherever it fits: uint64_param was added to the protocol later.
         case int() if value > _INT64_MAX:
             return pb.InferParameter(uint64_param=value)
         case int():
@@ -205,6 +210,7 @@ def _to_parameter(name: str, value: Parameter) -> pb.InferParameter:
 
 
 def _read_output(output: pb.ModelInferResponse.InferOutputTensor, raw: bytes | None) -> Array:
+    # Typed contents have no field for FP16 and BF16, which come as raw contents only.
     if output.datatype not in (CONTENTS_FIELDS if raw is None else DTYPES):
         raise ValueError(f"no {'typed' if raw is None else 'raw'} contents of this datatype are known")
     if raw is not None:

@@ -74,6 +74,7 @@ def call(options: CommonOptions, workload: Workload, count: int) -> tuple[Record
         for _ in range(count):
             if interrupted():
                 break
+            # A request that failed returns None, and the outputs of the last one that was answered stay.
             outputs = _exchange(client, workload, next(drawn), options.timeout, recorder) or outputs
     return recorder, outputs
 
@@ -90,6 +91,7 @@ def print_classes(outputs: Arrays, labels: Path | None, top: int) -> None:
     name, scores = next(iter(outputs.items()))
     if scores.dtype == object or not scores.size:
         raise click.UsageError(f"--picture: output {name} holds no scores")
+    # The classes are the last dimension, whether or not a batch dimension stands before it.
     row = scores.reshape(-1, scores.shape[-1])[0]
     label = images.find_labels(labels, row.size)
     best = [(label(index), score) for index, score in images.top_classes(row, top)]
@@ -104,6 +106,7 @@ def _exchange(client: Client, workload: Workload, inputs: Arrays, timeout: float
         outputs = client.infer(workload.model, inputs, version=workload.version, timeout=timeout)
     except InferenceError as error:
         recorder.add_failure(sent, sent, monotonic_ns(), STATUS_NUMBERS[error.code], error.details)
+    # Raised by the second signal, within the call; the first one has already ended the loop after it.
     except KeyboardInterrupt:
         recorder.add_failure(sent, sent, monotonic_ns(), _CANCELLED, "cancelled by the user")
     else:
