@@ -47,6 +47,7 @@ class Comparison:
     def verdict(self) -> Judgement:
         if not (self.difference.low > 0 or self.difference.high < 0):
             return "no significant difference"
+        # Of the rate more is better, of every other metric less.
         return "worse" if (self.difference.value > 0) != (self.metric == "rate") else "better"
 
 
@@ -98,9 +99,11 @@ def quantile(side: Side, percentile: float, confidence: float) -> Estimate:
         return Estimate(math.nan, 0.0, math.inf)
     at = values[np.searchsorted(ranks, max(math.ceil(percentile / 100 * total), 1))]
     bursts = _bursts_from(side.seconds, int(at))
+    # Kish's effective sample size, n / design effect; `scale` takes its ranks back to those of all requests.
     effective = max(int(total / bursts), 1)
     low, high = quantile_ranks(effective, percentile / 100, confidence)
     scale = total / effective
+    # `steps` names the greatest duration of a slot; the one of this rank may be shorter by the slot's width.
     lower = values[np.searchsorted(ranks, max(math.floor(low * scale), 1))] * (1 - _RESOLUTION) if low else 0.0
     upper = values[np.searchsorted(ranks, min(math.ceil(high * scale), total))] if high <= effective else math.inf
     return Estimate(float(at) / 1e6, float(lower) / 1e6, float(upper) / 1e6)
@@ -113,6 +116,7 @@ def errors(side: Side, confidence: float) -> Estimate:
     failed = [second.counts.failed for second in side.seconds]
     ended = [second.counts.failed + second.counts.completed for second in side.seconds]
     bursts = _bursts(failed, ended)
+    # The share stays the same, and the interval gets as wide as that of so many independent requests.
     low, high = share_interval(round(side.failed / bursts), max(round(side.sent / bursts), 1), confidence)
     return Estimate(side.failed / side.sent, low, high)
 
@@ -133,6 +137,7 @@ def _compare_rates(a: Side, b: Side, confidence: float, random: np.random.Genera
         _interval(one, ones, confidence),
         _interval(other, others, confidence),
         _interval(other - one, others - ones, confidence),
+        # A resample of A in which nothing completed has no finite ratio.
         _interval(
             _ratio(other, one), np.divide(others, ones, where=ones > 0, out=np.full_like(ones, math.inf)), confidence
         ),

@@ -15,6 +15,7 @@ OK = 0
 DROPPED = -1
 WRONG = -2
 
+# The value of a grpc.StatusCode is a pair: gRPC's number, and a text.
 STATUS_NUMBERS = MappingProxyType({code: code.value[0] for code in grpc.StatusCode})
 STATUS_NAMES = MappingProxyType(
     {number: code.name for code, number in STATUS_NUMBERS.items()} | {DROPPED: "DROPPED", WRONG: "WRONG"}
@@ -24,6 +25,7 @@ STATUS_NAMES = MappingProxyType(
 LOWEST_STATUS = WRONG
 STATUSES = max(STATUS_NAMES) - LOWEST_STATUS + 1
 
+# Fields of `Counts`; their order is that of the columns in a recorder's table by second.
 OUTCOMES = ("dropped", "completed", "rejected", "timed_out", "cancelled", "errored", "wrong")
 FAILED_OUTCOMES = ("rejected", "timed_out", "cancelled", "errored", "wrong")
 

@@ -285,12 +285,14 @@ class Seconds:
         self._add(done, outcome_numbers(batch.status))
         self._add(done[late], _LATE)
         ends, latencies = done[completed], (batch.done - batch.due)[completed]
+        # In ascending order, so that each second's histogram is unpacked at most once a batch.
         for second in np.flatnonzero(np.bincount(ends)).tolist():
             self._at(second).add(latencies[ends == second])
 
     def carry(self, batch: RecordBatch, start: int) -> None:
         """What was due before `start` was in flight until it ended, and is not counted otherwise."""
         ends = (batch.done - start) // SECOND
+        # What ended before second 0 was never in flight at the end of a second.
         ends = ends[ends >= 0]
         self._add(np.zeros_like(ends), _CARRIED)
         self._add(ends, _CARRIED, -1)
@@ -304,6 +306,7 @@ class Seconds:
     def counts(self) -> list[Counts]:
         """Of each second; what was due in one may have been sent in another and have ended in a third."""
         return [
+            # The outcomes are the first columns; zip() leaves out the others.
             Counts(row[_OFFERED], row[_SENT], late=row[_LATE], **dict(zip(OUTCOMES, row, strict=False)))
             for row in self._table.tolist()
         ]

@@ -60,6 +60,7 @@ class Distribution:
 
     @classmethod
     def of(cls, histogram: Histogram) -> Self:
+        # Histograms count nanoseconds, reports give milliseconds.
         return cls(histogram.total, histogram.mean() / 1e6, histogram.percentiles(), encode_histogram(histogram))
 
     @classmethod
@@ -123,6 +124,7 @@ class Report:
     @property
     def clean(self) -> bool:
         """Whether all that was offered was sent and answered."""
+        # Not `sent`: a run that dropped a request is not clean either.
         return self.counts.completed == self.counts.offered
 
 
@@ -135,6 +137,7 @@ def summarise(tally: Tally, info: RunInfo | None = None) -> Report:
     rows = zip(seconds.counts(), seconds.in_flight(), seconds.latencies(), strict=True)
     names = info.kinds if info else ()
     # A single model is the whole run.
+    # In the order of --mix: the tally has them in the order of their first requests.
     kinds = tuple(
         ModelReport(names[number], scenario.counts, Distribution.of(scenario.latency))
         for number, scenario in (sorted(tally.kinds.items()) if len(names) > 1 else ())
@@ -147,6 +150,7 @@ def summarise(tally: Tally, info: RunInfo | None = None) -> Report:
         warm_up=tally.warm_up,
         scheduled=scheduled,
         elapsed=elapsed,
+        # Until the last send and not the last answer: a slow server does not lower the rate that was sent.
         rate_sent=_rate(counts.sent, _elapsed(span, span.last_sent, scheduled)),
         rate_answered=_rate(counts.completed, elapsed),
         latency=Distribution.of(tally.latency),

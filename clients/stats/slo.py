@@ -33,10 +33,13 @@ METRICS: Mapping[str, Unit] = MappingProxyType(
         "goodput": "rate",
     }
 )
+# The longer ones first: as alternatives of a regular expression they are tried in this order.
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
     {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 )
 
+# Fractions, since a float is not exactly 0.1 %: a share that equals its bound must compare as equal. Times become
+# nanoseconds.
 _UNITS: Mapping[Unit, Mapping[str, Fraction]] = MappingProxyType(
     {
         "time": {"us": Fraction(10**3), "µs": Fraction(10**3), "ms": Fraction(10**6), "s": Fraction(10**9)},
@@ -101,6 +104,7 @@ class Objective:
         """In the unit of the bound: infinite for the latency of what was not completed, None without anything."""
         if self.quantile is not None:
             # The least latency that covers this part of what was offered.
+            # A product of fractions: as floats 0.07 * 100 is above 7, and the rank of a p7 would be 8.
             rank = math.ceil(self.quantile * measured.counts.offered)
             if not rank or rank > measured.latency.total:
                 return math.inf if rank else None
@@ -118,6 +122,7 @@ class Objective:
     def share(self, measured: Measured) -> Proportion | None:
         """What the objective comes down to where it bounds how many requests may go wrong, which can be estimated."""
         counts = measured.counts
+        # Only an upper bound limits how many may go wrong; a mean or a rate is no share of the requests.
         if not self.comparison.startswith("<") or self.metric == "mean" or self.unit == "rate":
             return None
         if self.quantile is not None:
@@ -154,6 +159,7 @@ class Assessment:
             "objective": self.objective.text,
             "unit": {"time": "ms", "share": "of 1", "rate": "1/s"}[self.objective.unit],
             "bound": float(self.objective.bound) / scale,
+            # JSON has no infinity.
             "measured": value / scale if math.isfinite(value) else None,
             "kept": self.kept,
         }
@@ -237,12 +243,14 @@ def _read_objective(reader: _Scanner) -> Objective:
     if metric == "goodput":
         reader.take("@", "@ and a time, as in goodput>1000/s@50ms")
         within = int(_read_quantity(reader, "time"))
+    # Without blanks, so that `p99 < 20ms` and `p99<20ms` are called the same.
     text = "".join(reader.text[start : reader.at].split())
     return Objective(text, metric, comparison, bound, within)
 
 
 def _read_metric(reader: _Scanner) -> str:
     start = reader.at
+    # Any word is taken, known or not, so that the message points to its beginning.
     word = reader.take(r"[a-z_]\w*(\.\d+)?", _METRIC_NAMES)
     if word not in METRICS and not (_PERCENTILE.fullmatch(word) and Fraction(word[1:])):
         raise ObjectiveError(reader.text, start, _METRIC_NAMES)
@@ -255,6 +263,7 @@ def _read_quantity(reader: _Scanner, unit: Unit) -> Fraction:
     units = _UNITS[unit]
     *others, last = units
     expected = f"{', '.join(others)} or {last}" if others else last
+    # The lookahead keeps a unit from being the beginning of a longer word, such as `20msec`.
     quantity = number * units[reader.take(rf"({'|'.join(units)})(?![\w%/])", expected)]
     if unit == "share" and quantity > 1:
         raise ObjectiveError(reader.text, start, "at most 100 %")

@@ -14,9 +14,11 @@ from yais.clients.stats.report import Interval, Report, RunInfo
 Limit = Literal["generator", "server", "cap"]
 Result = Literal["valid", "failed", "invalid"]
 
+# Shares: of requests that may be late, of one core's time, of the time of all cores.
 _LATE_SHARE = 0.01
 _BUSY = 0.95
 _CROWDED = 0.8
+# Seconds, standard errors, and a share of what was offered: see `grows`.
 _SHORTEST = 5
 _SIGNIFICANT = 3.0
 _MATERIAL = 0.01
@@ -37,6 +39,7 @@ class SiegeExitCode(IntEnum):
 _EXIT_CODES: dict[Limit, SiegeExitCode] = {
     "generator": SiegeExitCode.GENERATOR_LIMIT,
     "server": SiegeExitCode.SERVER_LIMIT,
+    # Requests are dropped while --max-outstanding of them wait for the server: the limit is its own as well.
     "cap": SiegeExitCode.SERVER_LIMIT,
 }
 
@@ -76,6 +79,7 @@ def judge(report: Report, objectives_met: bool | None = None) -> Verdict:
         limit=limit,
         failures=failures,
         reasons=tuple(reason for found in reasons.values() for reason in found),
+        # A late generator has the same sentence among its reasons.
         remarks=() if limit == "generator" else tuple(busy_remarks(report.info)),
     )
 
@@ -132,6 +136,7 @@ def _late_causes(info: RunInfo) -> list[str]:
     if info.cores is None or info.busy_cores is None:
         return []
     own = sum(info.cpu)
+    # The machine's clock has ticks of 10 ms, a thread's is exact: the difference may come out below 0.
     used = f"siege used {own:.2f} cores, everything else {max(info.busy_cores - own, 0):.2f}, of {info.cores}"
     if info.busy_cores < _CROWDED * info.cores:
         return [f"{used}: there was time left, but siege did not get it at once; a core of its own helps (taskset)"]
@@ -144,6 +149,7 @@ def _late_causes(info: RunInfo) -> list[str]:
 def _next_bound(p99: float) -> str:
     """A round duration that is well above the milliseconds."""
     power = 10.0 ** math.floor(math.log10(p99))
+    # 30 % of room: the p99 of the next run will be a little different.
     return f"{next(step * power for step in (2, 5, 10, 20) if step * power >= 1.3 * p99):g}ms"
 
 
@@ -181,6 +187,7 @@ def server_reasons(report: Report) -> list[str]:
 def scheduled_seconds(report: Report) -> Sequence[Interval]:
     """Those of the schedule, without a last one that is not whole, and without the wait for the last answers."""
     first = next((second.second for second in report.intervals if second.counts.offered), 0)
+    # A duration of whole seconds may come out a little short of them.
     return report.intervals[first : first + int(report.scheduled + 1e-6)]
 
 
@@ -206,6 +213,7 @@ def grows(in_flight: Sequence[int], offered: Sequence[int]) -> bool:
     excess = _excess(np.array(in_flight, float), np.array(offered, float))
     changes = np.diff(excess)
     growth = float(excess[-1] - excess[0])
+    # Growth is the sum of n changes, whose standard error is their deviation times the root of n.
     error = float(changes.std(ddof=1)) * len(changes) ** 0.5
     last = excess[-1] - excess[-1 - len(changes) // 3]
     return (
@@ -221,6 +229,8 @@ def _excess(in_flight: NDArray[np.float64], offered: NDArray[np.float64]) -> NDA
     slope, level = np.polyfit(seconds, offered, 1)
     load = (level + slope * seconds).clip(0)
     loaded = load > 0
+    # Little's law, W = L / lambda, of each second. The lower quartile, for the seconds in which a queue has formed
+    # would explain that queue away.
     latency = float(np.quantile(in_flight[loaded] / load[loaded], 0.25)) if loaded.any() else 0.0
     excess: NDArray[np.float64] = in_flight - latency * load
     return excess
