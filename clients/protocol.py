@@ -197,7 +197,7 @@ def _to_parameter(name: str, value: Parameter) -> pb.InferParameter:
         # In Python a bool is an int as well, so that its case has to come first.
         case bool():
             return pb.InferParameter(bool_param=value)
-        # int64_param wherever it fits: uint64_param came to the protocol later, and not every server reads it.
+        # int64_param wherever it fits: uint64_param was added to the protocol later.
         case int() if value > _INT64_MAX:
             return pb.InferParameter(uint64_param=value)
         case int():

@@ -74,6 +74,7 @@ class Subchannel:
             # A channel that is IDLE, as after a GOAWAY, does not connect by itself.
             state = self._channel.get_state(try_to_connect=True)
             if state is not self.state:
+                # `is_ready` still tells the state before this one: a connection that was up went down.
                 self.losses += self.is_ready
                 self.state = state
                 self.has_settled |= self.is_ready or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -184,6 +185,7 @@ class ResolveInterval:
 async def resolve_host(name: HostPort) -> tuple[str, ...]:
     """What the system knows, in its order of preference; it does not say for how long that holds."""
     found = await asyncio.get_running_loop().getaddrinfo(name.host, name.port)
+    # getaddrinfo() gives an address once for each type of socket.
     return tuple(dict.fromkeys(_format_address(*sockaddr) for *_, sockaddr in found))
 
 
@@ -237,6 +239,7 @@ class Resolver:
         except TimeoutError:
             return
         finally:
+            # The resolution that follows is the answer to every loss until now.
             lost.clear()
 
 

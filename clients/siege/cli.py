@@ -36,8 +36,10 @@ from yais.clients.stats.slo import Objective, assess, objectives_met
 from yais.clients.stats.verdict import exit_code, judge
 
 # Seconds.
+# A probe that takes no longer than the shortest is checked only once, at its end.
 _SHORTEST_PROBE, _LONGEST_PROBE = 2.0, 60.0
 
+# As text: a run does not need what the others import.
 SUBCOMMANDS = {
     "chaos": "yais.clients.siege.chaos.cli:main",
     "compare": "yais.clients.siege.compare_cli:main",
@@ -85,6 +87,7 @@ class Siege(ClientCommand):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         given = list(sys.argv[1:] if args is None else args)
+        # Looked up before click parses anything: the options of a subcommand are its own.
         if not given or given[0] not in SUBCOMMANDS:
             return super().main(given, prog_name, **extra)
         module, name = SUBCOMMANDS[given[0]].split(":")
@@ -93,6 +96,7 @@ class Siege(ClientCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        # This command takes no arguments: what is no option here is a subcommand that is spelled wrongly.
         if args and not args[0].startswith("-"):
             hint = did_you_mean(args[0], SUBCOMMANDS)
             raise click.UsageError(f"no command of siege is called {args[0]!r}{hint}")
@@ -101,6 +105,7 @@ class Siege(ClientCommand):
 
 def parse_address(text: str) -> HostPort:
     """Raises ValueError for what is neither PORT nor HOST:PORT."""
+    # At the last colon, since an IPv6 host has others.
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else _LOCAL
     if not host or not port.isdecimal() or (":" in host and not text.startswith("[")):
@@ -174,6 +179,7 @@ _output_option = option_group("Output")
 @_sending_option(
     "--transport",
     type=click.Choice(["native", "grpcio"]),
+    # A function: whether it was built shows only when it is imported, for which --help does not wait.
     default=lambda: "native" if has_native() else "grpcio",
     show_default="native, where it was built",
     help="Implementation of gRPC: YAIS's own, or grpcio, which costs siege more CPU for each request.",
@@ -194,6 +200,7 @@ def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions
     if settings.transport == "native" and not has_native():
         raise click.UsageError("--transport: 'native' was not built into this installation; 'grpcio' is there")
     with open_requests(common, inputs) as requests:
+        # Before the load: what a server mixes up only under load differs from these answers.
         golden = find_golden(common, inputs, requests)
         load = LoadConfig(
             endpoint=Endpoint(settings.transport, common.target, requests.method, settings.connections),
@@ -202,6 +209,7 @@ def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions
             timeout=common.timeout,
             max_outstanding=settings.max_outstanding,
             golden=golden,
+            # Milliseconds as an option, nanoseconds in the records.
             late_after=None if settings.late_after is None else round(settings.late_after * 1e6),
         )
         info = describe_run(common, arrivals, settings, requests)
@@ -209,6 +217,7 @@ def main(common: CommonOptions, inputs: RequestOptions, arrivals: ArrivalOptions
             end_search(search(load, info, settings), settings)
         with open_log(settings.log) as log:
             report = run(load, info, settings, log)
+    # Only now: closing the log writes the rest of it, and may fail as well.
     lost = log and log.error
     end(report, settings, [write_error("--log", settings.log, lost)] if settings.log and lost else [])
 

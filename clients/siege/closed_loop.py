@@ -20,6 +20,7 @@ class ClosedLoop:
     the end of the `warmup` on, whose requests are not counted.
     """
 
+    # Nothing can be dropped where a request is sent only when another one has ended.
     dropped = 0
 
     def __init__(
@@ -86,7 +87,9 @@ class ClosedLoop:
         if self._is_stopping.is_set():
             return
         now = monotonic_ns()
+        # Due when sent, so that its latency is service time.
         self._in_flight.send(now, now)
+        # Requests of the warm-up come on top of `count`.
         if self._left is not None and now >= self.counted_from:
             self._left -= 1
             if not self._left:

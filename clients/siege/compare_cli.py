@@ -57,6 +57,7 @@ def main(files: tuple[str, ...], metric: str, confidence: float, force: bool, fa
     if not force:
         require_one_schedule({**a, **b})
     sides = Side.of(list(a.values())), Side.of(list(b.values()))
+    # Not checked by the option's type: any percentile is a metric, and `compare` knows what is one.
     try:
         comparisons = [compare(*sides, name.strip(), confidence) for name in metric.split(",")]
     except ValueError as error:
@@ -110,6 +111,7 @@ def render(comparisons: Sequence[Comparison], confidence: float) -> str:
     """One line a metric, each value with its interval."""
     rows: list[tuple[str, ...]] = [("", "A", "B", "difference", "ratio", "")]
     for comparison in comparisons:
+        # Every metric without a format of its own is a percentile.
         show = _FORMATS.get(comparison.metric, _FORMATS["time"])
         a, b = (_with_bounds(estimate, show) for estimate in (comparison.a, comparison.b))
         difference = _with_bounds(comparison.difference, partial(_with_sign, show))
@@ -123,14 +125,17 @@ def render(comparisons: Sequence[Comparison], confidence: float) -> str:
 def _schedule(report: Report) -> str:
     info = report.info
     rate = "no rate" if info.rate_asked is None else f"{info.rate_asked:,g}/s"
+    # Neither the seed nor the duration: runs of one schedule may differ in them.
     return ", ".join((f"{info.loop} loop", info.schedule or "no schedule", rate, *info.kinds))
 
 
 def _with_sign(show: Callable[[float], str], value: float) -> str:
+    # Of the absolute value, since `milliseconds` takes a negative number for a small one, with more digits.
     return f"{'-' if value < 0 else '+'}{show(abs(value))}"
 
 
 def _with_bounds(estimate: Estimate, show: Callable[[float], str]) -> str:
+    # Too few requests leave a bound infinite.
     value, low, high = (
         "?" if not math.isfinite(number) else show(number) for number in (estimate.value, estimate.low, estimate.high)
     )

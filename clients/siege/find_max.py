@@ -27,6 +27,7 @@ from yais.clients.stats.statistics import design_effect, shows_fewer, shows_more
 from yais.clients.stats.verdict import judge as judge_run
 
 _CHECKPOINTS = 16
+# A percentile.
 _SLOW = 90.0
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -99,6 +100,7 @@ class Judge:
         outcome: ProbeOutcome = "kept" if kept else "missed"
         samples = test.samples(self.shares(Measured.of(report)))
         are_all = len(samples) == len(self.objectives)
+        # One share that is over shows a miss; that all objectives are kept is shown only if each of them is a share.
         return Point.of(rate, report, outcome, self.shown(samples) == outcome and (are_all or not kept), settled)
 
 
@@ -107,7 +109,7 @@ async def find_max(load: LoadConfig, info: RunInfo, judge: Judge, search: Search
 
     async def probe(rate: float, test: SequentialTest) -> Report:
         arrivals = replace(load.arrivals, rate=rate, duration=judge.longest)
-        recorder = Recorder()
+        recorder = Recorder(late_after=load.late_after)
         probed = replace(load, arrivals=arrivals)
         cores = CoreMeter()
         sent = await send(probed, recorder, show, follow=test.follow, on_stop=search.abandon)
@@ -187,6 +189,7 @@ class SequentialTest:
         if len(self._checkpoints) < _CHECKPOINTS:
             return None
         samples = self.samples(shares, in_flight)
+        # Checkpoints count from the start: two parts become one by leaving out the checkpoint between them.
         self._checkpoints = self._checkpoints[1::2]
         self._distance *= 2
         return self._judge.shown(samples)
@@ -265,6 +268,7 @@ class IdleDetector:
 
     _PINGS = 9
     _TOLERANCE = 1.5
+    # Of a very short latency, half as much again may be chance.
     _TOLERANCE_NS = 200_000
     _PAUSE = 0.1
 

@@ -45,6 +45,7 @@ class Golden:
         self._last: dict[bytes, bytes] = {}
         left = dict(arrays)
         for prefix, request in _prefixed(requests):
+            # A prefix ends with a slash, so that `mlp/1/` does not take what belongs to `mlp/10/`.
             names = [name for name in left if name.startswith(prefix)]
             if not names:
                 raise ValueError(f"there is no answer to {prefix.rstrip('/') or 'the request'}")
@@ -135,10 +136,12 @@ def _prefixed(requests: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
 
 
 def _to_file(name: str, array: Array) -> Array:
+    # NumPy's file format has no bfloat16; float32 holds each of its values exactly.
     if array.dtype == ml_dtypes.bfloat16:
         return array.astype(np.float32)
     if array.dtype != np.object_:
         return array
+    # NumPy's fixed-width bytes lose zero bytes at their end.
     texts = array.astype(np.bytes_)
     if not np.array_equal(texts.astype(np.object_), array):
         raise ValueError(f"{name}: a text that ends with a zero byte cannot be kept in an .npz file")
@@ -148,6 +151,7 @@ def _to_file(name: str, array: Array) -> Array:
 def _equal(expected: Array, actual: Array, tolerance: Tolerance) -> Array:
     if expected.dtype.kind in _EXACT and actual.dtype.kind in _EXACT:
         return np.asarray(expected == actual, np.bool_)
+    # Strings where numbers are expected, or the reverse: all of them differ.
     if "O" in (expected.dtype.kind, actual.dtype.kind):
         return np.zeros(expected.shape, np.bool_)
     # In float64: a tolerance may be finer than FP16 or BF16 are. A NaN is right where one is expected.

@@ -61,6 +61,7 @@ class InFlight:
 
     def cancel(self) -> None:
         """Ends what is in flight, as cancelled."""
+        # A copy, because `_ended` removes calls from the dict.
         for call in list(self._calls):
             call.cancel(_CANCELLED, "cancelled by siege")
 
@@ -93,6 +94,7 @@ class InFlight:
             self._none_in_flight.set()
 
     def _succeed(self, call: UnaryCall, due: int, sent: int, kind: int, request: bytes) -> None:
+        # Before the check, whose time is siege's own and no part of the latency.
         done = monotonic_ns()
         wrong = None if self._check is None else self._check(request, bytes(call.message or b""))
         if wrong is None:

@@ -12,6 +12,7 @@ from yais.clients.siege.schedules.pacer import Arrivals, Pacer
 from yais.clients.siege.transports import UnaryCallable
 from yais.clients.stats.recorder import Recorder
 
+# Linux's own values, from <time.h> and <sys/timerfd.h>.
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
 _LATEST = 2**63 - 1
@@ -74,6 +75,7 @@ class OpenLoop:
     def stop(self) -> None:
         """Ends the schedule here; what is in flight is still waited for."""
         self._is_stopping = True
+        # The timer may be set to an arrival that will not be sent any more.
         if self._timer is not None:
             self._timer.wake()
 
@@ -91,6 +93,7 @@ class OpenLoop:
         for due in self._arrivals.take(monotonic_ns() - self.started_at):
             due += self.started_at
             if len(self._in_flight) < self._max_outstanding:
+                # The clock is read for each request: those before it in the block have taken their time.
                 self._in_flight.send(due, monotonic_ns())
             else:
                 self._in_flight.drop(due)
@@ -112,6 +115,7 @@ class Timer:
     def __init__(self, fire: Callable[[], int | None]) -> None:
         self._fire = fire
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The symbols of this process, whichever C library it was linked with.
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = _checked(self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC))
         self._specification = _Specification()
@@ -138,6 +142,7 @@ class Timer:
             return
         try:
             when = self._fire()
+        # The event loop would only log what a reader's callback raises.
         except Exception as error:
             self._over.set_exception(error)
         else:
@@ -156,6 +161,7 @@ class Timer:
 class _Specification(ctypes.Structure):
     """`struct itimerspec`: the interval (0: fire once), then the time of the first expiry."""
 
+    # On 64-bit Linux time_t is as wide as a long.
     _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "at_s", "at_ns")]
 
 

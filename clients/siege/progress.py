@@ -13,6 +13,7 @@ from yais.clients.siege.schedules.pacer import Pacer
 from yais.clients.stats.histogram import SECOND, Histogram, milliseconds
 from yais.clients.stats.outcomes import Counts, failures
 
+# Seconds.
 INTERVAL = 1.0
 
 
@@ -128,6 +129,7 @@ async def show_snapshots(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
     """Shows a snapshot each second until it is cancelled, and then the last one; to be cancelled when all has ended."""
+    # The sender's `started_at` is set by now: this task gets its first turn when `run` first waits.
     observer = Observer(sender, pacer)
     try:
         while True:
@@ -163,6 +165,7 @@ class SnapshotMerger:
 
     def _show_when_complete(self) -> None:
         if self._new and self._sending <= self._new.keys():
+            # A process that is over has no new snapshot, and counts with its final one.
             snapshot = Snapshot.merged(list((self._finals | self._new).values()))
             self._finals |= {process: new.final for process, new in self._new.items()}
             self._new = {}

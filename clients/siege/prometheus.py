@@ -67,11 +67,13 @@ class SiegeCollector(Collector):
             self._state = MetricsState(over, snapshot, latency, lag)
 
     def collect(self) -> Iterator[Metric]:
+        # Read once: `show` may replace it meanwhile, on another thread.
         state = self._state
         snapshot = state.total
         yield InfoMetricFamily("siege", "What siege sends to", self._info)
         yield from _counters(snapshot)
         yield GaugeMetricFamily("siege_in_flight", "Requests that were sent and have not ended yet", snapshot.in_flight)
+        # A closed loop has no rate and no due times, and so neither of these.
         if snapshot.asked is not None:
             yield GaugeMetricFamily("siege_rate_asked", "Requests a second that are asked for now", snapshot.asked)
             yield _histogram_family("siege_send_lag", "From the due time to the send: siege's own delay", state.lag)

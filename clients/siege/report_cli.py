@@ -84,6 +84,7 @@ OBJECTIVES = Parsed("objectives", parse_objectives)
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
     "--output",
+    # Lazy: the file is opened, and an old one overwritten, only after all reports have been read.
     type=click.File("w", encoding="ascii", lazy=True),
     default="plot.html",
     show_default=True,
@@ -112,6 +113,7 @@ def plot(files: tuple[Path, ...], output: TextIO, names: tuple[str, ...], slo: t
 
 def write_reports(report: Report, assessments: Sequence[Assessment], paths: Iterable[Path]) -> list[str]:
     """Why any of them could not be written."""
+    # Every text is made before the first file is replaced.
     return _write({path: FORMATS[path.suffix](report, assessments) for path in paths})
 
 
@@ -127,6 +129,7 @@ class ReportFile(OutputFile):
         path = Path(str(value))
         if path.suffix not in FORMATS:
             self.fail(f"'{path}' does not end in one of {', '.join(FORMATS)}", param, ctx)
+        # Checked now, since after the run it would be too late to install anything.
         if path.suffix == ".html" and (reason := missing_libraries()):
             self.fail(reason, param, ctx)
         return super().convert(value, param, ctx)

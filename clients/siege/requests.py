@@ -54,6 +54,7 @@ class Requests:
 
     def for_process(self, index: int) -> "Requests":
         """The same requests, drawn in an order of its own for each of several processes."""
+        # numpy seeds from all of these numbers, so that the processes' draws are independent of each other.
         return Requests(self.method, self.kinds, self._choices, *self._seed, index)
 
     @property
@@ -67,6 +68,7 @@ class Requests:
         return requests
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # The iterator cannot be pickled; another process begins it anew from the same seed.
         return Requests, (self.method, self.kinds, self._choices, *self._seed)
 
 
@@ -105,6 +107,7 @@ def prepare_mix(mix: Mix, options: CommonOptions) -> list[Workload]:
         raise click.UsageError("--batch: no model of --mix has a batch dimension (max_batch_size 0)")
     unknown = options.shape.keys() - {name for model in models for name in _input_names(model)}
     if unknown:
+        # A set has no order; min() makes the message the same in every run.
         hint = did_you_mean(min(unknown), [name for model in models for name in _input_names(model)])
         raise click.UsageError(f"--shape {min(unknown)}: no model of --mix has this input{hint}")
     workloads = []
@@ -132,6 +135,7 @@ class RequestOptions:
 def _parse_method(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     if value is None:
         return ""
+    # The slash in front may be left out, as with grpcurl.
     if not re.fullmatch(r"/?[\w.]+/\w+", value):
         raise click.BadParameter(f"{value!r} is not /package.Service/Method")
     return f"/{value.lstrip('/')}"
@@ -206,6 +210,7 @@ def open_requests(common: CommonOptions, inputs: RequestOptions) -> Iterator[Req
     with ExitStack() as stack:
         with report_errors(common.target):
             requests = _method_requests(common, inputs) if inputs.method else _infer_requests(common, inputs, stack)
+        # Outside of `report_errors`, which is for errors of the preparation and not of the run.
         yield requests
 
 
@@ -257,6 +262,7 @@ def _method_requests(common: CommonOptions, inputs: RequestOptions) -> Requests:
     files = [file for path in inputs.message for file in list_files(path)]
     if inputs.message and not files:
         raise click.UsageError(f"--message: {inputs.message[0]} holds no files")
+    # A protobuf message whose fields all have their defaults has no bytes.
     messages = [file.read_bytes() for file in files] or [b""]
     click.echo(f"{common.target} {inputs.method}")
     choice = WeightedChoice(1.0, tuple((0, message) for message in messages))
@@ -264,6 +270,7 @@ def _method_requests(common: CommonOptions, inputs: RequestOptions) -> Requests:
 
 
 def _infer_requests(common: CommonOptions, inputs: RequestOptions, stack: ExitStack) -> Requests:
+    # A region is registered with a single server; the others could not read it.
     if inputs.shared_memory and parse_target(common.target).is_spread:
         raise click.UsageError("--shared-memory and a --target of several addresses exclude each other")
     workloads = prepare_mix(inputs.mix, common) if inputs.mix else [prepare(common)]
@@ -296,6 +303,7 @@ def _weigh_requests(
 
 
 def _ask_golden(common: CommonOptions, requests: Requests, read: Read) -> Arrays:
+    # One call at a time, on a channel that is closed again before the load begins.
     with grpc.insecure_channel(common.target, channel_options()) as channel:
         method: Callable[..., bytes] = channel.unary_unary(requests.method)
         try:

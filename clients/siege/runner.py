@@ -69,9 +69,11 @@ class LoadConfig:
 
     def _share(self, index: int, processes: int) -> "LoadConfig":
         def part(whole: int | None) -> int | None:
+            # The first processes take one more each of what cannot be divided, so that the parts add up to the whole.
             return None if whole is None else whole // processes + (index < whole % processes)
 
         arrivals = self.arrivals
+        # An open loop's --count bounds the whole schedule, of which each process then takes every so many-th arrival.
         if arrivals.is_closed:
             arrivals = replace(arrivals, concurrency=part(arrivals.concurrency), count=part(arrivals.count))
         return replace(
@@ -113,6 +115,7 @@ async def send(
 
         with handle_signals(stop, sender.cancel):
             followers = [] if follow is None else [follow(sender)]
+            # A pacer of its own, which is only asked for its rate; how far a schedule has come is the sender's.
             cpu = await run_loop(sender, load.pacer(), show, *followers)
         return SendCost(cpu, balancer.counts(), balancer.losses)
 
@@ -121,6 +124,7 @@ async def run_loop(
     sender: OpenLoop | ClosedLoop, pacer: Pacer | None, show: Show, *followers: Awaitable[None], at: int | None = None
 ) -> float:
     """The share of a core that it took; `at` is when several processes have agreed to begin, `followers` run beside."""
+    # CPU time of this thread, which runs the event loop; grpcio has threads besides.
     began = monotonic_ns(), thread_time_ns()
     async with background_tasks(show_snapshots(sender, pacer, show), *followers):
         await sender.run(at)

@@ -85,6 +85,7 @@ class Search:
             return self._start if missed is None else missed / 2
         if missed is None:
             return min(2 * kept, self._ceiling)
+        # Within the tolerance `kept` is tried once more; if it is kept again, the search is over.
         return (kept + missed) / 2 if missed - kept > self._tolerance * kept else kept
 
     def record(self, rate: float, outcome: ProbeOutcome) -> None:
@@ -98,11 +99,13 @@ class Search:
         else:
             self._doubted = None
         if outcome == "missed":
+            # Always the lowest so far: nothing above a missed rate is tried.
             self._missed = rate
             # Higher rates that were kept before were luck.
             self._kept = [kept for kept in self._kept if kept < rate]
             if not self._kept and rate <= self._start / _DEEPEST:
                 self._end = "none"
+        # `next_rate` gives the very same float for the second time, so that rates can be compared by ==.
         elif outcome == "kept" and rate in self._kept:
             self._end = "found" if self._missed is not None else "ceiling"
         elif outcome == "kept":
@@ -195,6 +198,7 @@ class Curve:
 
         It is below the rate that was found, or equal to it: that one lies where more and more requests show nothing.
         """
+        # A rate may have several points; a single one that was missed or not certain takes it out.
         unproven = {point.rate for point in self.points if point.outcome != "kept" or not point.certain}
         return max({point.rate for point in self.points} - unproven, default=None)
 

@@ -17,6 +17,7 @@ from yais.clients.channel import HostPort
 from yais.clients.siege.progress import Cell, Snapshot, lag, latencies, losses, rates
 from yais.clients.stats.histogram import milliseconds
 
+# Seconds, as a snapshot comes each second, and columns of a curve.
 WINDOW = 60
 
 # Columns: a curve's name, the shortest worth drawing, and the figures after it.
@@ -94,6 +95,7 @@ class Frame:
         snapshot, width = self._snapshot, options.max_width
         yield from _row([*rates(snapshot), *lag(snapshot)], width)
         answered, p50, p99 = zip(*self._samples, strict=True)
+        # Where the terminal's encoding has no blocks to draw with, there are only figures.
         room = 0 if options.ascii_only else width
         yield from _curve("answered", answered, _format_rate, room)
         yield from _curve("p50", p50, _format_duration, room)
@@ -108,6 +110,7 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._samples: deque[SecondStats] = deque(maxlen=WINDOW)
+        # The standard output has the report: rich would otherwise send it to this console, the standard error.
         self._live = Live(
             console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=sys.stderr.isatty()
         )

@@ -68,6 +68,7 @@ def open_callable(
     """A callable, and the channel that makes its connection and keeps it; `authority` is how calls name the server."""
     named = {} if authority is None else {"grpc.default_authority": authority}
     if transport == "native":
+        # Imported here, because it may not have been built.
         from yais.transport import insecure_channel
 
         native = insecure_channel(target, channel_options(named))
@@ -115,6 +116,7 @@ class _TaskCall:
     was_refused = False
 
     def __init__(self, call: "grpc.aio.UnaryUnaryCall[bytes, bytes]", done: Done) -> None:
+        # What a cancelled task leaves behind, unless `cancel` has said something else.
         self.status, self.details = STATUS_NUMBERS[grpc.StatusCode.CANCELLED], "the channel was closed"
         self.message: bytes | None = None
         self._call = call

@@ -39,7 +39,7 @@ class SiegeExitCode(IntEnum):
 _EXIT_CODES: dict[Limit, SiegeExitCode] = {
     "generator": SiegeExitCode.GENERATOR_LIMIT,
     "server": SiegeExitCode.SERVER_LIMIT,
-    # Requests are dropped because the server has not answered as many as may be in flight.
+    # Requests are dropped while --max-outstanding of them wait for the server: the limit is its own as well.
     "cap": SiegeExitCode.SERVER_LIMIT,
 }
 
@@ -118,14 +118,14 @@ def generator_reasons(report: Report) -> list[str]:
     bound = report.info.max_lag
     p99 = report.lag.ms.get("p99", 0.0)
     share = report.lag.opened().above(round(bound * 1e6)) / max(report.lag.count, 1)
-    # Which is to say that the p99 is above the bound.
     if share <= _LATE_SHARE:
         return []
     return [
         f"siege itself was late: it sent {share:.1%} of the requests more than {bound:g}ms after they were due "
         f"(at most {_LATE_SHARE:.0%} may be); the send lag's p99 is {p99:.2f} ms",
         *_late_causes(report.info),
-        f"--max-lag {_next_bound(p99)} accepts that much: latencies count from the due time, and include the lag",
+        # Of few requests the p99 may be that of one that was on time, and below the bound.
+        f"--max-lag {_next_bound(max(p99, bound))} accepts that much: latencies count from the due time, and include the lag",
     ]
 
 
@@ -148,8 +148,8 @@ def _late_causes(info: RunInfo) -> list[str]:
 
 def _next_bound(p99: float) -> str:
     """A round duration that is well above the milliseconds."""
-    # The p99 is above 0: it is only asked for when more than 1 % of the requests were late.
     power = 10.0 ** math.floor(math.log10(p99))
+    # 30 % of room: the p99 of the next run will be a little different.
     return f"{next(step * power for step in (2, 5, 10, 20) if step * power >= 1.3 * p99):g}ms"
 
 

@@ -22,6 +22,7 @@ _LEAST_RATE, _MOST_RATE = 10.0, 500.0
 _BURST = 100
 _WRITES = 200
 _SHORT_S = 0.005
+# gRPC's PROTOCOL-HTTP2.md: at most eight digits and a unit, one of H, M, S, m, u and n. The last two are no timeouts.
 _TIMEOUTS = ("1u", "1n", "0n", "8760H", "99999999H", "-1S", "soon")
 _LONG_TIMEOUTS = ("8760H", "99999999H")
 # One of each toxic, for the connections of well-behaved clients.
@@ -43,12 +44,14 @@ async def random_rate(context: AttackContext) -> None:
     async with context.client() as client:
         # At least one, however late the client is connected.
         while not (context.is_over and context.counters.actions):
+            # Evenly in the logarithm: 10 to 70 a second are drawn as often as 70 to 500.
             rate = math.exp(random.uniform(math.log(_LEAST_RATE), math.log(_MOST_RATE)))
             until = min(loop.time() + random.uniform(0.05, 0.3), context.end)
             while loop.time() < until or not context.counters.actions:
                 if client.in_flight < context.load:
                     client.begin(context.valid, context.timeout)
                     context.counters.actions += 1
+                # Exponential gaps are those of a Poisson process.
                 await asyncio.sleep(random.expovariate(rate))
         await client.wait_idle()
 

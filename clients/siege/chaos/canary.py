@@ -28,6 +28,7 @@ from yais.clients.stats.outcomes import STATUS_NUMBERS
 from yais.proto.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
 _SECOND = 1_000_000_000
+# Calls, and the seconds within which the process has to be ready.
 _WARM_UP = 20
 _START_S = 30.0
 # A window's report has a figure for each call.
@@ -75,6 +76,7 @@ class CanaryReport:
         p50, p99, worst = _quantiles(window["latency"], (0.5, 0.99, 1.0))
         (lag_p99,) = _quantiles(window["lag"], (0.99,))
         counts = {name: window[name] for name in ("sent", "answered", "wrong", "failures")}
+        # JSON's keys are texts.
         statuses = {int(status): count for status, count in window["statuses"].items()}
         return cls(**counts, p50=p50, p99=p99, worst=worst, lag_p99=lag_p99, statuses=statuses)
 
@@ -119,11 +121,13 @@ class CanaryProcess:
 async def start_canary(config: CanaryConfig) -> AsyncIterator[CanaryProcess]:
     """A canary that is connected. Raises CanaryError when it cannot be."""
     process = await asyncio.create_subprocess_exec(
+        # The standard error stays the parent's: what the canary says when it gives up is for the user.
         *(sys.executable, "-m", "yais.clients.siege.chaos.canary"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,
     )
+    # At the end of a window calls may be in flight for `timeout`; the rest is for a busy machine.
     canary = CanaryProcess(process, 2 * config.timeout + _START_S)
     try:
         canary.write_line(json.dumps(asdict(config)))
@@ -138,6 +142,7 @@ async def start_canary(config: CanaryConfig) -> AsyncIterator[CanaryProcess]:
 def _quantiles(nanoseconds: list[int], quantiles: tuple[float, ...]) -> list[float]:
     if not nanoseconds:
         return [0.0] * len(quantiles)
+    # A value that was measured, as in siege's reports, not one between two of them.
     values = np.quantile(np.array(nanoseconds), quantiles, method="inverted_cdf") / 1e6
     return [float(value) for value in values]
 
@@ -183,6 +188,7 @@ class Canary:
 
         def fire() -> int | None:
             nonlocal due
+            # After a stall all that is overdue is sent at once, and the delay is part of the lag.
             while due <= monotonic_ns():
                 self._begin(due)
                 due += self._interval
@@ -205,11 +211,13 @@ class Canary:
         self._sent += 1
         self._window.sent += 1
         task = asyncio.create_task(self._call(f"canary-{self._sent:09}", due))
+        # The event loop itself holds only weak references to tasks.
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
     async def _call(self, request_id: str, due: int) -> None:
         window = self._window
+        # All calls share the message: it is serialised before anything is awaited.
         self._request.id = request_id
         body = self._request.SerializeToString()
         window.lag.append(monotonic_ns() - due)
@@ -224,6 +232,7 @@ class Canary:
 
     def _is_expected(self, answer: bytes, request_id: str) -> bool:
         """It repeats the id, and is as long as all others."""
+        # All ids have the same length, and so must have the answers.
         self._size = len(answer) if self._size is None else self._size
         try:
             return ModelInferResponse.FromString(answer).id == request_id and len(answer) == self._size
@@ -246,6 +255,7 @@ async def serve(config: CanaryConfig) -> None:
             sys.exit(f"the canary is refused before any attack: {error.code().name}: {error.details()}")
         canary = Canary(method, request, config.rate, config.timeout)
         print("ready", flush=True)
+        # In a thread, since to read a line blocks.
         while await asyncio.to_thread(sys.stdin.readline) == "begin\n":
             over = asyncio.Event()
             window = asyncio.create_task(canary.watch(over))

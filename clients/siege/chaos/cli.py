@@ -30,7 +30,9 @@ from yais.clients.siege.transports import has_native
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 SCHEMA = "yais.siege.chaos/2"
+# 3 means, as for a siege, that the clients could not do their part.
 HELD, BROKE, UNPROVEN = 0, 1, 3
+# Seconds.
 _HOUR = 3600
 # The name of a server whose counters have every request for its models, refused or not.
 _COUNTS_REFUSALS = "yais"
@@ -129,12 +131,14 @@ def proxy(listen: int, to: HostPort, toxics: tuple[ConfiguredToxic, ...], seed: 
         over = asyncio.Event()
         async with passing.listening(port=listen) as port:
             click.echo(f"listening on 127.0.0.1:{port}")
+            # Connections are not waited for: the first signal does what a second one would.
             with handle_signals(over.set, over.set):
                 await over.wait()
 
     try:
         uvloop.run(serve())
     except OSError as error:
+        # Only listening raises it: a server that cannot be reached is an RST for the client.
         raise click.BadParameter(f"{listen} cannot be listened on: {error}", param_hint="--listen") from error
     click.echo(f"passed on {passing.connections:,} connections")
 
@@ -145,11 +149,13 @@ class CommandWithProxy(ClientCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        # Not a click.Group: every other argument is the name of an attack.
         if args[:1] == ["proxy"]:
             return proxy.make_context(f"{info_name} proxy", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
+        # The context is `proxy`'s where `make_context` found its name.
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
@@ -274,6 +280,7 @@ def _config(
         load=load,
         timeout=common.timeout,
         settle=settle,
+        # A bound of 0 is replaced after the baseline, from the canary's p99 in it.
         limits=Limits(canary_bound or 0.0, memory_bound * MB, counts_refusals=server == _COUNTS_REFUSALS),
         toxics=toxics,
     )
@@ -287,6 +294,7 @@ def _run(config: ChaosConfig, scraper: Scraper, canary: CanaryConfig, attacks: l
 
     try:
         results = uvloop.run(run())
+    # Only from the scrapes before the baseline; a later one that fails is a finding about the server.
     except ScrapeError as error:
         raise click.UsageError(f"--metrics-port, --pid: the server's metrics cannot be read: {error}") from error
     except CanaryError as error:

@@ -23,6 +23,7 @@ _REFUSALS = frozenset((3, 5, 12))
 _SCRAPE_S = 10.0
 # The connection of the scrape is one; the system may take its time with another.
 _FILES = 4
+# The canary's default bound is the greater of this, and of so many times its p99 in the baseline.
 _LEAST_BOUND_MS = 50.0
 _FACTOR = 10.0
 
@@ -157,6 +158,7 @@ class ServerMetrics:
         return cls(
             success=total("nv_inference_request_success", model=model),
             failure=total("nv_inference_request_failure", model=model),
+            # Of all models: an attack's requests need not name the watched one.
             in_flight=total("nv_inference_pending_request_count") if depth is None else depth,
             files=total("process_open_fds"),
             memory=total("process_resident_memory_bytes"),
@@ -174,6 +176,7 @@ class Scraper:
 
     async def read(self) -> ServerMetrics:
         """Raises ScrapeError."""
+        # In a thread: a server that answers slowly must not hold up the event loop.
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> ServerMetrics:
@@ -184,6 +187,7 @@ class Scraper:
                 metrics = ServerMetrics.of([sample for family in families for sample in family.samples], self._model)
             if self._pid is not None:
                 process = psutil.Process(self._pid)
+                # A server may consist of several processes, as Triton does with Python models.
                 processes = [process, *process.children(recursive=True)]
                 metrics = replace(
                     metrics,
@@ -191,6 +195,7 @@ class Scraper:
                     memory=float(sum(each.memory_info().rss for each in processes)),
                     started=process.create_time(),
                 )
+        # The parser raises ValueError for a page that is not in Prometheus's format.
         except (OSError, HTTPException, ValueError, psutil.Error) as error:
             raise ScrapeError(f"{type(error).__name__}: {error}") from error
         return metrics
@@ -198,6 +203,7 @@ class Scraper:
     def _get(self) -> str:
         connection = HTTPConnection(self._host, self._port, timeout=_SCRAPE_S)
         try:
+            # Closed after each scrape, for the connection is one of the open files that are counted.
             connection.request("GET", "/metrics", headers={"Connection": "close"})
             answer = connection.getresponse()
             text = answer.read().decode()
@@ -291,6 +297,7 @@ def check_canary(report: CanaryReport, bound: float) -> Finding:
         return Finding("canary", "broke", f"{figures}: {reasons}")
     if report.p99 <= bound:
         return Finding("canary", "held", figures)
+    # When half of the wait is the canary's own delay, it proves nothing about the server.
     if report.lag_p99 > report.p99 / 2:
         return Finding("canary", "unproven", f"{figures}, but it sent {report.lag_p99:.1f} ms late itself")
     return Finding("canary", "broke", figures)
@@ -307,6 +314,7 @@ def _check_process(before: ServerMetrics, after: ServerMetrics) -> Finding:
 def _check_growth(invariant: str, before: float | None, after: float | None, expected: CounterRange) -> Finding:
     if before is None or after is None:
         return Finding(invariant, "unknown", "there is no such counter of the model")
+    # Values are floats in Prometheus's format, those of counters too.
     growth = round(after - before)
     return Finding(invariant, "held" if growth in expected else "broke", f"grew by {growth:,}, should by {expected}")
 

@@ -37,6 +37,7 @@ async def never_reads(context: AttackContext) -> None:
         request = context.small
         async with context.connect() as peer:
             peer.pause_reading()
+            # RFC 9113, section 6.9.2: with an initial window of 0 the server may send headers, but no DATA.
             peer.greet({h2.INITIAL_WINDOW_SIZE: 0})
             for _ in range(random.randint(1, 8)):
                 if peer.has_room(request.body):
@@ -135,7 +136,9 @@ def _random_frames(random: Random) -> bytes:
     pieces = [h2.PREFACE, h2.settings({})]
     for _ in range(random.randint(1, 20)):
         payload = random.randbytes(random.randrange(64))
+        # RFC 9113, section 4.1: the length of a frame has 24 bits.
         length = len(payload) if random.random() < 0.9 else random.randrange(2**24)
+        # RFC 9113 has the types 0 to 9; unknown ones must be ignored (section 5.5).
         pieces.append(h2.frame(random.randrange(12), random.randrange(256), random.randrange(16), payload, length))
     return b"".join(pieces)
 
@@ -214,6 +217,7 @@ async def unknown_models(context: AttackContext) -> None:
 
 def _mistyped_requests(valid: ModelInferRequest) -> list[AttackRequest]:
     """The valid request, each time with one thing wrong about it."""
+    # Each name makes a copy of the valid request when it is first used.
     wrong: defaultdict[str, ModelInferRequest] = defaultdict(lambda: _copy(valid))
     datatype = valid.inputs[0].datatype
     wrong["another datatype"].inputs[0].datatype = "FP32" if datatype == "INT32" else "INT32"
@@ -235,6 +239,7 @@ def _mistyped_requests(valid: ModelInferRequest) -> list[AttackRequest]:
     request.inputs[0].parameters["shared_memory_region"].string_param = "no-such-region"
     request.inputs[0].parameters["shared_memory_byte_size"].int64_param = 64
     del request.raw_input_contents[:]
+    # All of them still name the model, and so count as requests for it.
     return [AttackRequest(request.SerializeToString(), name, is_valid=False) for name, request in wrong.items()]
 
 

@@ -28,6 +28,7 @@ from yais.clients.siege.transports import TransportName, UnaryCall, UnaryCallabl
 from yais.proto.grpc_service_pb2 import ModelInferRequest
 
 BASELINE = "baseline"
+# gRPC's number.
 CANCELLED = 1
 # What fits into a connection's first window, and leaves room for others.
 _SMALL = 16_384
@@ -115,9 +116,11 @@ class AttackContext:
         """
         async with asyncio.TaskGroup() as group:
             for number in range(workers):
+                # Seeded for each worker: it does the same things in the same order, whatever the others do.
                 group.create_task(self._work(action, Random(f"{self.seed}/{number}")))
 
     async def _work(self, action: Action, random: Random) -> None:
+        # What is begun just before the end has as long as any other request.
         limit = asyncio.timeout_at(self.end + self.timeout)
         try:
             async with limit:
@@ -152,6 +155,7 @@ class AttackClient:
     def begin(self, request: AttackRequest, limit: float) -> tuple[UnaryCall, asyncio.Future[int]]:
         """Sends it with a deadline of `limit` seconds; the future is the status that the call ends with."""
         call = self._send(request.body, self._on_done, limit)
+        # Before anything can have become of it: `send` calls back only after it has returned.
         self._counters.add_sent(request)
         ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[call] = request, ending
@@ -267,8 +271,10 @@ class ChaosRunner:
         report = await self._canary.end()
         # The server's counters cannot tell the canary's requests from the attack's.
         counters.add_canary(report)
+        # Only the baseline, the first to run, can find no bound.
         if not self._limits.canary:
             self._limits = replace(self._limits, canary=invariants.default_canary_bound(report))
+        # Its request is entered in the counters too, before they are compared with the server's.
         answers = await _probe(context)
         findings = (
             took_place,
@@ -290,6 +296,7 @@ class ChaosRunner:
             context.counters.disconnects += 1
         except TimeoutError:
             return Finding("attack", "unproven", "the attack did not come to its end")
+        # `repeat` has a TaskGroup, which wraps what its workers raise.
         except (OSError, ExceptionGroup) as error:
             return Finding("attack", "unproven", f"the attack could not go on: {_own_error(error)}")
         return invariants.check_attack(context.counters)

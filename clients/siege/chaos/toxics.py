@@ -100,6 +100,7 @@ class Slicer:
         async for chunk in chunks:
             rest = chunk.data
             while rest:
+                # toxiproxy's slicer has an average size and a variation; here there is one bound.
                 cut = link.random.randint(1, self.size)
                 yield Chunk(rest[:cut], link.now())
                 rest = rest[cut:]
@@ -137,7 +138,9 @@ class Blackhole:
 
     async def apply(self, chunks: Chunks, link: ToxicLink) -> Chunks:
         async for chunk in chunks:
+            # Read and dropped, as by toxiproxy's timeout, so that the sender's TCP window stays open.
             yield Chunk(b"", chunk.at)
+        # To end here would pass the end on, as a FIN.
         await link.closed()
 
 

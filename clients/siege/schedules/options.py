@@ -33,6 +33,7 @@ YEAR = 366 * 86_400.0
 
 _DAY = 86_400
 
+# Later than FOREVER, so that `take` gives whole blocks.
 _NO_END = 2**63 - 1
 
 
@@ -74,6 +75,7 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Callable[[str], "Schedule"], tuple[str]]:
         """Goes to another process as its text."""
+        # `make` is a lambda or a closure, which cannot be pickled.
         return parse_schedule, (self.text,)
 
 
@@ -106,6 +108,7 @@ def _plain(make: Callable[[float, int], Pacer]) -> Callable[[str, str], Schedule
     """Reads a schedule that is a name without numbers."""
 
     def read(text: str, rest: str) -> Schedule:
+        # Raises for numbers that do not belong there, as in `poisson:5`.
         _numbers(rest)
         return Schedule(text, True, make)
 
@@ -118,6 +121,7 @@ def _gamma(text: str, rest: str) -> Schedule:
 
 
 def _pulse(text: str, rest: str) -> Schedule:
+    # With a HIGH of 0 no request would ever be due.
     low, high, period, duty = _numbers(rest, _rate_field("LOW"), _rate_field("HIGH", 0.001), PERIOD, DUTY)
     if low > high:
         raise ValueError(f"LOW is {low:g}, not at most HIGH, {high:g}")
@@ -144,6 +148,7 @@ def _ramp(text: str, rest: str) -> Schedule:
 
 def _sine(text: str, rest: str) -> Schedule:
     mean, amplitude, period = _numbers(rest, MEAN, _rate_field("AMPLITUDE"), PERIOD)
+    # The rate would be below 0 for a part of every period.
     if amplitude > mean:
         raise ValueError(f"AMPLITUDE is {amplitude:g}, not at most MEAN, {mean:g}")
     return Schedule(text, False, lambda rate, seed: SinePacer(mean, amplitude, _nanoseconds(period)))
@@ -152,6 +157,7 @@ def _sine(text: str, rest: str) -> Schedule:
 def _replay(text: str, rest: str) -> Schedule:
     if not rest:
         raise ValueError("FILE is missing")
+    # Read while the options are, so that a file that cannot be replayed is bad usage.
     recorded = ReplayPacer(read_recording(Path(rest)))
     return Schedule(text, False, lambda rate, seed: recorded, recorded.length)
 
@@ -227,13 +233,16 @@ class ArrivalOptions:
 
 def make_pacer(arrivals: ArrivalOptions) -> Pacer:
     """The schedule of an open loop. Raises click's usage error for one that is over before the warm-up is."""
+    # 0 for a schedule with rates of its own, which does not look at it.
     rate = arrivals.rate or 0.0
     pacer = Constant(rate) if arrivals.schedule is None else arrivals.schedule.make(rate, arrivals.arrival_seed)
     if arrivals.count is not None:
+        # What is due in the warm-up comes on top of --count.
         return Until(pacer, arrivals.count + count_before(pacer, arrivals.warmup_ns))
     end = arrivals.length if arrivals.duration_ns is None else arrivals.warmup_ns + arrivals.duration_ns
     # Without an end of its own or the user's it goes on until Ctrl-C.
     pacer = Until(pacer, duration=end)
+    # Without an arrival after the warm-up nothing would be measured.
     if arrivals.warmup and pacer.due(count_before(pacer, arrivals.warmup_ns)) is None:
         raise click.UsageError(f"--warmup: {arrivals} is over within {arrivals.warmup:g} s")
     return pacer
@@ -293,6 +302,7 @@ def print_schedule(pacer: Pacer) -> None:
     summary, arrivals = ScheduleSummary(), Arrivals(pacer)
     while block := arrivals.take(_NO_END):
         summary.add(block)
+        # By integer division: nanoseconds stay exact, however late in the schedule.
         click.echo("\n".join(f"{due // SECOND}.{due % SECOND:09d}" for due in block))
     click.echo(summary, err=True)
 
@@ -324,6 +334,7 @@ class ScheduleSummary:
             return f"{self.arrivals} arrivals"
         gaps, length = self.arrivals - 1, self.last - self.first
         mean = length / gaps
+        # The mean of the squares less the square of the mean; rounding may leave a little less than 0.
         deviation = sqrt(max(self.squares / gaps - mean**2, 0))
         return (
             f"{self.arrivals:,} arrivals from {self.first / SECOND:.3f} s to {self.last / SECOND:.3f} s; "

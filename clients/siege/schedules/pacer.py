@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from yais.clients.stats.histogram import SECOND, Nanoseconds
 
+# Arrivals. A late sender sends at most so many before answers are read again.
 BLOCK = 256
 
 # What is due later than this (in 146 years) is due then: sums of int64 must not overflow.
@@ -70,6 +71,7 @@ class Until(Pacer):
             count = min(count, self.count - first)
         block = self.pacer.due_block(first, count) if count > 0 else []
         if self.duration is not None:
+            # The end is exclusive: what is due exactly at `duration` is left out.
             del block[bisect_left(block, self.duration) :]
         return block
 
@@ -89,6 +91,7 @@ class Shard(Pacer):
         return self.pacer.rate(elapsed) / self.of
 
     def due_block(self, first: int, count: int) -> list[int]:
+        # Each process makes the whole schedule; all that they have to agree on are its options.
         return self.pacer.due_block(self.first + first * self.of, count * self.of)[:: self.of]
 
 
@@ -125,6 +128,7 @@ class Arrivals:
 def count_before(pacer: Pacer, elapsed: int) -> int:
     """How many arrivals are due before `elapsed`."""
     arrivals = Arrivals(pacer, block=65_536)
+    # `take` includes what is due at that very time.
     while arrivals.take(elapsed - 1):
         pass
     return arrivals.taken
