@@ -241,3 +241,11 @@ def test_a_search_of_a_server_that_keeps_nothing_ends_with_no_rate(
     assert {point["outcome"] for point in curve["curve"]} == {"missed"}
     assert "no rate keeps errors<1%" in result.stdout
     assert "missed" in result.stderr
+
+
+def test_a_search_knows_what_is_late(siege: Any, tmp_path: Path) -> None:
+    path = tmp_path / "curve.json"
+    options = "--find-max --rate 100 --duration 0.05 --slo late<1% --late-after 0.001"
+    result = siege(options, "--report", str(path))
+    assert result.exit_code == 5
+    assert {point["outcome"] for point in saved(path)["curve"]} == {"missed"}
