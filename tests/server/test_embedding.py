@@ -174,8 +174,9 @@ def test_the_process_is_left_as_it_is(model: Path, monkeypatch: pytest.MonkeyPat
 
 
 def threads() -> set[str]:
-    """Those that end with a server; the pool of asyncio's own is the loop's."""
-    return {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
+    """Those that end with a server: asyncio's pool is the loop's, and grpc.aio's poller serves the whole process."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if not name.startswith("asyncio_") and "_poll_wrapper" not in name}
 
 
 @pytest.mark.parametrize("flag", ["port", "metrics"])
@@ -196,7 +197,7 @@ async def test_nothing_is_left_of_a_start_that_fails(
         server = Server(config)
         with pytest.raises(StartError, match=f"^--{flag}: cannot listen on"):
             await server.start()
-    assert threads() == before
+    assert threads() <= before
     assert [engine.closed for engine in engines] == [1, 1]
     assert server.port == 0
     assert not server.models
@@ -206,7 +207,7 @@ async def test_a_second_engine_that_cannot_be_loaded_ends_what_the_first_has_beg
     before = threads()
     with pytest.raises(EngineError, match="no such file"):
         await Server(local(model, tmp_path / "missing.onnx")).start()
-    assert threads() == before
+    assert threads() <= before
 
 
 async def test_a_worker_that_cannot_start_leaves_no_process_behind(tmp_path: Path) -> None:
