@@ -26,7 +26,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/pictures"
-WIDTH = 100
+WIDTH = 118
 BIN = Path(sys.executable).parent
 BROWSER = "/usr/bin/chromium"
 VIEWPORT: ViewportSize = {"width": 1000, "height": 760}
@@ -88,7 +88,7 @@ def picture_load() -> None:
             screen = run_in_terminal([str(BIN / "siege"), "--port", served.port, *options, "--report", str(report)])
         # Each frame begins by clearing the one before it.
         frame = re.split(r"\x1b\[2K", screen)[-1]
-        save_terminal("live", " ".join(["siege", *options]), Text.from_ansi(frame.strip("\r\n")).split())
+        save_terminal("live", " ".join(["siege", *options]), Text.from_ansi(frame.replace("\r", "").strip()).split())
         picture_report(report)
 
 
