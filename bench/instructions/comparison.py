@@ -1,5 +1,6 @@
 """Comparison of what requests cost this checkout and another commit, measured in turn with it."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,9 @@ from bench.transport.peers import ECHO_SERVERS
 # CPU varies far more, and takes far less time to measure.
 _CPU_ROUNDS = 3
 _CPU_REQUESTS = 2
+
+# What the command does, in the words of all commits: installed scripts are those of this checkout.
+_SERVE = "from yais.server.cli import main; main()"
 
 # Case and checkout -> the figures of the rounds, for each request.
 Figures = dict[tuple[str, str], list[float]]
@@ -57,7 +61,7 @@ COUNTED_SERVERS = (
     CountedServer(ECHO_SERVERS["native, bytes"].command, (CountedCase("raw call, 100 B", _echo),)),
     CountedServer(
         # Threads of ONNX Runtime wait for each other by spinning, and how long is never the same.
-        lambda: [*yais(engine("identity"), engine("mlp")), "--threads", "1"],
+        lambda: [sys.executable, "-c", _SERVE, *yais(engine("identity"), engine("mlp"))[1:], "--threads", "1"],
         (
             CountedCase("identity, 16 floats", partial(infer, ModelRequest("identity", (16,)))),
             CountedCase("identity, 1,024 floats", partial(infer, ModelRequest("identity", (1_024,)))),
