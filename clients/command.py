@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from yais.version import version_text
+from yais.version import version_option
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -50,15 +50,7 @@ class ClientCommand(click.Command):
         super().__init__(*arguments, **settings)
         # Where nothing is set, click's help is at most 80 columns wide.
         self.context_settings.setdefault("max_content_width", _WIDTH)
-        version = click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_print_version,
-            help="Show the version and exit.",
-        )
-        self.params.append(version)
+        version_option(self)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -94,9 +86,3 @@ def _discard_output() -> None:
     # Of a stream without a descriptor, as in tests, nothing is flushed then. Its error is an OSError as well.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        click.echo(f"{ctx.info_name}, version {version_text()}")
-        ctx.exit()

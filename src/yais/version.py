@@ -50,6 +50,6 @@ def version_option(command: Any) -> Any:
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        click.echo(f"{ctx.command.name}, version {version_text()}")
+    if is_asked and not ctx.resilient_parsing:
+        click.echo(f"{ctx.info_name}, version {version_text()}")
         ctx.exit()
