@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from server.fake_engine import FakeEngine, Gate, Serve, options
 from server.running_server import HOST, Launch, Running
 from server.running_service import Service
+from server.settings_command import Command
+from yais.server import cli
 from yais.server import service as service_module
 from yais.server.config import Config
 from yais.server.grpc.server import TransportName
@@ -21,6 +24,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the environment: `make test` sets variables for the tests, of which the server would warn."""
     for name in [name for name in os.environ if name.startswith("YAIS_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    command = Command()
+    monkeypatch.setattr(cli, "_serve", command.serve)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    return command
 
 
 @pytest.fixture
